@@ -1,0 +1,170 @@
+"""The records that travel through the factory, in this order: Spec, Draw, Sample, Verdict, Receipt.
+
+Axes are (H, W) rows and columns of the picture, K classes in recipe order (background not counted), and h, w the
+rows and columns of a low-resolution attention map. The patient's right is on the left of the picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+# Streams of random numbers that one sample owns; a new use takes a new number and never reuses an old one.
+STREAM_PROMPT, STREAM_NOISE, STREAM_SPLIT, STREAM_CONTROL = 0, 1, 2, 3
+
+
+def rng(seed: int, index: int, stream: int, attempt: int = 0) -> np.random.Generator:
+    """The random generator that one stream of one sample owns.
+
+    ``SeedSequence`` with a spawn key: neighbouring recipe seeds share nothing (``seed + index`` would make the
+    recipes with seed 0 and 1 share all but one sample).
+    """
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index, stream, attempt)))
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What one sample shall be. No arrays: all randomness is spent here.
+
+    Attributes:
+        index: position in the dataset, from 0.
+        key: file stem, ``000000017``.
+        prompt: the text the picture is drawn from.
+        negative_prompt: what it shall not show; ignored without classifier-free guidance.
+        phrases: class name -> the phrase whose attention locates the class, in recipe order.
+        present: class name -> whether the prompt asks for it (an optional class may be absent).
+        seed: 63-bit seed of the sample's own noise.
+        split: ``train``, ``val`` or ``test``.
+        attempt: 0, then one more after every rejection.
+        fields: what the prompt was filled with, for example ``{"view": "PA"}``.
+        control: reference to a control map, or None.
+    """
+
+    index: int
+    key: str
+    prompt: str
+    negative_prompt: str
+    phrases: dict[str, str]
+    present: dict[str, bool]
+    seed: int
+    split: str
+    attempt: int = 0
+    fields: dict[str, str] = field(default_factory=dict)
+    control: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """What the generator gave for one Spec.
+
+    Attributes:
+        image: (H, W) uint8, 0 black to 255 white; a non-finite picture is given as ``finite=False``.
+        maps: (K, h, w) float32, >= 0, raw class attention averaged over layers, heads and steps, not normalised.
+        control: (K, H, W) bool, the masks that were imposed (phantom: the exact masks), or None.
+        finite: whether every pixel was a number before it became uint8.
+    """
+
+    image: np.ndarray
+    maps: np.ndarray
+    control: np.ndarray | None = None
+    finite: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A picture with its labels, before anyone has judged it.
+
+    Attributes:
+        image: (H, W) uint8.
+        mask: (H, W) uint8 class ids, 0 background.
+        prob: (K, H, W) float32 in 0..1, class probabilities after refinement; with background they sum to 1.
+        layers: (K, H, W) bool, one mask per class; classes may overlap here though not in ``mask``.
+        classes: class name -> id, in the order of K.
+        scores: numbers worth keeping, for example ``{"presence.heart": 0.41}``.
+        finite: as in Draw.
+        required: names of the classes that have to be there.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    prob: np.ndarray
+    layers: np.ndarray
+    classes: dict[str, int]
+    scores: dict[str, float] = field(default_factory=dict)
+    finite: bool = True
+    required: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Keep, or a machine-readable reason (``area.heart.small``), with the scores that led to it."""
+
+    keep: bool
+    reason: str = ""
+    scores: dict[str, float] = field(default_factory=dict)
+
+
+KEEP = Verdict(True)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The proof that a shard exists; written last.
+
+    Attributes:
+        shard: shard number.
+        fingerprint: sha256 of the recipe that made it.
+        planned: keys the shard was asked for.
+        keys: keys that were kept; what is missing was rejected at every attempt.
+        rejects: reason -> how often.
+        files: path relative to the dataset -> ``{"sha256": hex, "size": bytes}``.
+        versions: package -> version. Times and hosts go to ``runs/``: a receipt has the same bytes whoever made it.
+    """
+
+    shard: int
+    fingerprint: str
+    planned: list[str]
+    keys: list[str]
+    rejects: dict[str, int]
+    files: dict[str, dict[str, Any]]
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """The receipt as plain JSON types."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A shard that could not be made: the error and how often it was tried."""
+
+    shard: int
+    error: str
+    traceback: str
+    tries: int
+
+
+class Generator(Protocol):
+    """Draws pictures. Built once per worker."""
+
+    def draw(self, specs: list[Spec]) -> list[Draw]:
+        """One batch, in order."""
+        ...
+
+
+class Refiner(Protocol):
+    """Improves class probabilities by looking at the picture."""
+
+    def __call__(self, image: np.ndarray, prob: np.ndarray) -> np.ndarray:
+        """(H, W) uint8, (K, H, W) float32 -> (K, H, W) float32 in 0..1."""
+        ...
+
+
+class Check(Protocol):
+    """Judges a sample."""
+
+    def __call__(self, sample: Sample, kept: list[Sample]) -> Verdict:
+        """``kept`` holds what this shard has kept so far, for checks that compare."""
+        ...

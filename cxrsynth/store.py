@@ -1,0 +1,301 @@
+"""The on-disk form: parallel trees of pictures and masks, one receipt per shard, written last.
+
+    OUT/images/00000/000000017.png   8-bit gray
+    OUT/masks/00000/000000017.png    8-bit class ids (absent for films without a mask)
+    OUT/layers/00000/000000017.png   one bit per class, where classes overlap
+    OUT/maps/00000/000000017.npz     raw class attention, where the recipe keeps it
+    OUT/meta/00000.jsonl             one line per sample
+    OUT/rejected/00000.jsonl         one line per rejected attempt; the picture stands beside it
+    OUT/shards/00000.json            receipt
+    OUT/failures/00000.json          error of a shard that could not be made
+
+A file appears complete or not at all. A reader believes only what a receipt names.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+from PIL import Image
+
+from cxrsynth.errors import DiskFull, MismatchError, UsageError
+from cxrsynth.records import Failure, Receipt
+
+TMP = ".tmp-"
+Row = dict[str, Any]
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that it is complete or absent under its name, also after a power cut.
+
+    Raises:
+        DiskFull: no space left; the temporary file is removed, what was there before stays.
+        UsageError: the folder cannot be written.
+    """
+    temporary = path.parent / f"{TMP}{path.name}-{uuid4().hex[:8]}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(f"no space left on the disk of {path.parent}", "free some space, then type the same command") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+            raise UsageError(f"cannot write {path}: {error.strerror}", "choose another folder with -o") from error
+        raise
+
+
+def png(array: np.ndarray) -> bytes:
+    """(H, W) uint8 -> the bytes of a gray PNG; the same array always gives the same bytes."""
+    buffer = io.BytesIO()
+    Image.fromarray(array, mode="L").save(buffer, "PNG", compress_level=6)
+    return buffer.getvalue()
+
+
+def dumps(value: Any) -> bytes:
+    """JSON for files that people read: sorted keys, indented, one newline at the end."""
+    return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def lines(rows: Iterable[Row]) -> bytes:
+    """Rows as JSON lines."""
+    return "".join(json.dumps(row, sort_keys=True, ensure_ascii=False) + "\n" for row in rows).encode()
+
+
+def sha256(data: bytes) -> str:
+    """The sha256 of bytes, hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file, hex, without reading it whole."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(slots=True)
+class Entry:
+    """One sample as it goes to disk.
+
+    Attributes:
+        row: its line in ``meta`` (key, prompt, split, ...); file paths are filled in here.
+        image: (H, W) uint8.
+        mask: (H, W) uint8 class ids, or None for a film nobody has labelled.
+        layers: (K, H, W) bool, K <= 8, where classes overlap; None otherwise.
+        maps: arrays for the ``.npz``, or None.
+    """
+
+    row: Row
+    image: np.ndarray
+    mask: np.ndarray | None = None
+    layers: np.ndarray | None = None
+    maps: dict[str, np.ndarray] | None = None
+
+
+@dataclass(slots=True)
+class Problem:
+    """What ``verify`` found: a path relative to the dataset, and what is wrong with it."""
+
+    path: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A dataset folder. Holds no state but its path."""
+
+    root: Path
+
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    def write_shard(
+        self,
+        shard: int,
+        entries: Iterable[Entry],
+        *,
+        fingerprint: str,
+        planned: list[str],
+        rejected: list[tuple[Row, np.ndarray]] | None = None,
+        versions: dict[str, str] | None = None,
+    ) -> Receipt:
+        """Commit one shard: pictures, masks, maps, meta, rejects; the receipt last.
+
+        Writing the same shard again is harmless: every file is replaced as a whole.
+
+        Args:
+            rejected: (row, picture) of every rejected attempt; a row has ``key``, ``attempt``, ``reason``.
+        """
+        name = f"{shard:05d}"
+        self._sweep(name)
+        files: dict[str, dict[str, Any]] = {}
+
+        def put(relative: str, data: bytes) -> str:
+            write_atomic(self.root / relative, data)
+            files[relative] = {"sha256": sha256(data), "size": len(data)}
+            return relative
+
+        rows: list[Row] = []
+        for entry in entries:
+            key = entry.row["key"]
+            row = {**entry.row, "shard": shard, "image": put(f"images/{name}/{key}.png", png(entry.image))}
+            row["mask"] = None if entry.mask is None else put(f"masks/{name}/{key}.png", png(entry.mask))
+            if entry.layers is not None:
+                bits = np.packbits(entry.layers, axis=0, bitorder="little")[0]
+                row["layers"] = put(f"layers/{name}/{key}.png", png(bits))
+            if entry.maps is not None:
+                row["maps"] = put(f"maps/{name}/{key}.npz", npz(entry.maps))
+            rows.append(row)
+        put(f"meta/{name}.jsonl", lines(rows))
+        reasons: dict[str, int] = {}
+        discarded: list[Row] = []
+        for row, picture in rejected or []:
+            reasons[row["reason"]] = reasons.get(row["reason"], 0) + 1
+            path = put(f"rejected/{name}/{row['key']}-{row['attempt']}.png", png(picture))
+            discarded.append({**row, "image": path})
+        put(f"rejected/{name}.jsonl", lines(discarded))
+        keys = [row["key"] for row in rows]
+        receipt = Receipt(shard, fingerprint, planned, keys, reasons, files, versions or {})
+        write_atomic(self.receipt_path(shard), dumps(receipt.as_json()))
+        (self.root / f"failures/{name}.json").unlink(missing_ok=True)
+        return receipt
+
+    def write_failure(self, failure: Failure) -> None:
+        """Record why a shard could not be made; the next run tries it again."""
+        body = {"shard": failure.shard, "error": failure.error, "tries": failure.tries, "traceback": failure.traceback}
+        write_atomic(self.root / f"failures/{failure.shard:05d}.json", dumps(body))
+
+    def write(self, relative: str, data: bytes) -> Path:
+        """Write any other file of the dataset (recipe, card, report) whole."""
+        path = self.root / relative
+        write_atomic(path, data)
+        return path
+
+    def _sweep(self, name: str) -> None:
+        """Remove temporary files that a killed run left in this shard's folders."""
+        for tree in ("images", "masks", "layers", "maps", "rejected"):
+            for stale in (self.root / tree / name).glob(f"{TMP}*"):
+                stale.unlink(missing_ok=True)
+        for tree in ("meta", "rejected", "shards", "failures"):
+            for stale in (self.root / tree).glob(f"{TMP}{name}*"):
+                stale.unlink(missing_ok=True)
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def receipt_path(self, shard: int) -> Path:
+        """Where the receipt of a shard is."""
+        return self.root / f"shards/{shard:05d}.json"
+
+    def receipt(self, shard: int) -> Receipt | None:
+        """The receipt of a shard, or None where there is none that can be read."""
+        try:
+            return Receipt(**json.loads(self.receipt_path(shard).read_text()))
+        except (FileNotFoundError, json.JSONDecodeError, TypeError):
+            return None
+
+    def receipts(self) -> Iterator[Receipt]:
+        """All receipts in the order of the shards."""
+        for path in sorted((self.root / "shards").glob("[0-9]*.json")):
+            receipt = self.receipt(int(path.stem))
+            if receipt is not None:
+                yield receipt
+
+    def is_done(self, shard: int, fingerprint: str, planned: list[str]) -> bool:
+        """Whether a receipt of this recipe covers every planned slot and the files have the stated sizes."""
+        receipt = self.receipt(shard)
+        if receipt is None or receipt.fingerprint != fingerprint or not set(planned) <= set(receipt.planned):
+            return False
+        return all(_size(self.root / path) == stated["size"] for path, stated in receipt.files.items())
+
+    def rows(self) -> Iterator[Row]:
+        """The meta lines of all finished shards, in order; file paths are relative to the dataset."""
+        for receipt in self.receipts():
+            path = self.root / f"meta/{receipt.shard:05d}.jsonl"
+            with open(path, encoding="utf-8") as file:
+                yield from map(json.loads, file)
+
+    def rejects(self) -> Iterator[Row]:
+        """The rejected attempts of all finished shards."""
+        for receipt in self.receipts():
+            path = self.root / f"rejected/{receipt.shard:05d}.jsonl"
+            if path.exists():
+                with open(path, encoding="utf-8") as file:
+                    yield from map(json.loads, file)
+
+    def failures(self) -> list[dict[str, Any]]:
+        """The recorded failures, in the order of the shards."""
+        return [json.loads(path.read_text()) for path in sorted((self.root / "failures").glob("[0-9]*.json"))]
+
+    def classes(self) -> dict[str, int]:
+        """Class name -> id."""
+        path = self.root / "classes.json"
+        if not path.exists():
+            raise UsageError(f"{self.root} is not a cxrsynth dataset (no classes.json)", "point to a folder that 'cxrsynth generate' or 'cxrsynth ingest' wrote")
+        return {item["name"]: int(item["id"]) for item in json.loads(path.read_text())["classes"]}
+
+    def load_image(self, row: Row) -> np.ndarray:
+        """(H, W) uint8 picture of a row."""
+        return np.asarray(Image.open(self.root / row["image"]).convert("L"))
+
+    def load_mask(self, row: Row) -> np.ndarray | None:
+        """(H, W) uint8 class ids of a row, or None where nobody labelled it."""
+        return None if row.get("mask") is None else np.asarray(Image.open(self.root / row["mask"]))
+
+    def load_layers(self, row: Row, count: int) -> np.ndarray | None:
+        """(count, H, W) bool, one mask per class, or None where the recipe has no overlapping classes."""
+        if row.get("layers") is None:
+            return None
+        bits = np.asarray(Image.open(self.root / row["layers"]))
+        return np.unpackbits(bits[None], axis=0, bitorder="little", count=count).astype(bool)
+
+    def load_maps(self, row: Row) -> dict[str, np.ndarray] | None:
+        """The stored attention maps of a row, or None where the recipe did not keep them."""
+        if row.get("maps") is None:
+            return None
+        with np.load(self.root / row["maps"]) as archive:
+            return {name: archive[name] for name in archive.files}
+
+    def verify(self) -> Iterator[Problem]:
+        """Compare every file with its receipt; yields what is missing, changed, or half written."""
+        seen = 0
+        for path in sorted((self.root / "shards").glob("[0-9]*.json")):
+            seen += 1
+            receipt = self.receipt(int(path.stem))
+            if receipt is None:
+                yield Problem(str(path.relative_to(self.root)), "receipt cannot be read")
+                continue
+            for relative, stated in receipt.files.items():
+                file = self.root / relative
+                if not file.exists():
+                    yield Problem(relative, "missing")
+                elif file_sha256(file) != stated["sha256"]:
+                    yield Problem(relative, "changed since it was written")
+        if not seen:
+            raise MismatchError(f"{self.root} has no finished shard", "type the generate command again to complete it")
+
+
+def npz(arrays: dict[str, np.ndarray]) -> bytes:
+    """Arrays as a compressed ``.npz``; the same arrays always give the same bytes (no time stamps)."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **{name: arrays[name] for name in sorted(arrays)})  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
