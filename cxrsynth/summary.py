@@ -1,0 +1,141 @@
+"""The facts of a dataset, read once from disk: what the card writes down and the report draws."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import yaml
+
+from cxrsynth.errors import UsageError
+from cxrsynth.store import Row, Store
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A class of the dataset: id in the masks (from 1), name, and the phrase that a prompt says it with."""
+
+    id: int
+    name: str
+    phrase: str
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A dataset as it stands on disk.
+
+    Attributes:
+        store: where it is.
+        name: what its recipe calls it, else its folder's name.
+        recipe: the resolved recipe as plain mappings; empty for ingested films.
+        labels: the classes in the order of their ids.
+        rows: the meta line of every kept picture, in order.
+        rejects: the line of every rejected attempt, in order.
+        fingerprint: sha256 of the recipe, hex.
+        planned: shard -> how many pictures it was asked for.
+        failed: shards that could not be made.
+    """
+
+    store: Store
+    name: str
+    recipe: dict[str, Any]
+    labels: tuple[Label, ...]
+    rows: list[Row]
+    rejects: list[Row]
+    fingerprint: str
+    planned: dict[int, int]
+    failed: int
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether any picture was generated; ingested films name their source."""
+        return any("source" not in row for row in self.rows or self.rejects)
+
+    @property
+    def missing(self) -> int:
+        """Planned pictures of finished shards that no attempt delivered."""
+        return max(0, sum(self.planned.values()) - len(self.rows))
+
+    def count(self, key: str) -> Counter[str]:
+        """How often each value of a text column occurs, most frequent first."""
+        return ordered(Counter(str(row[key]) for row in self.rows if row.get(key) is not None))
+
+    def reasons(self) -> Counter[str]:
+        """Reject reason -> attempts, most frequent first."""
+        return ordered(Counter(str(row["reason"]) for row in self.rejects))
+
+    def fields(self) -> dict[str, Counter[str]]:
+        """What the prompts were filled with: field -> value -> pictures."""
+        found: dict[str, Counter[str]] = {}
+        for row in self.rows:
+            for key, value in (row.get("fields") or {}).items():
+                found.setdefault(key, Counter())[str(value)] += 1
+        return {key: ordered(values) for key, values in sorted(found.items())}
+
+    def regions(self, row: Row) -> dict[int, np.ndarray]:
+        """Class id -> (H, W) bool of one picture, overlaps kept; empty where nobody labelled it."""
+        layers = self.store.load_layers(row, len(self.labels))
+        if layers is not None:
+            return {label.id: layers[place] for place, label in enumerate(self.labels) if layers[place].any()}
+        mask = self.store.load_mask(row)
+        if mask is None:
+            return {}
+        return {label.id: mask == label.id for label in self.labels if (mask == label.id).any()}
+
+
+def summarise(root: Path) -> Summary:
+    """Read the facts of a dataset.
+
+    Raises:
+        UsageError: the folder is no dataset, or nothing in it is finished yet.
+    """
+    store = Store(Path(root))
+    store.classes()  # says what to do where the folder is no dataset
+    listed = json.loads((store.root / "classes.json").read_text(encoding="utf-8"))["classes"]
+    labels = tuple(Label(int(c["id"]), str(c["name"]), str(c.get("phrase") or c["name"])) for c in listed)
+    rows, rejects, receipts = list(store.rows()), list(store.rejects()), list(store.receipts())
+    if not rows and not rejects:
+        hint = f"see how far it is: cxrsynth status {store.root}"
+        raise UsageError(f"{store.root} holds no finished picture yet", hint)
+    path = store.root / "recipe.yaml"
+    recipe = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return Summary(
+        store=store,
+        name=str(recipe.get("name") or store.root.resolve().name),
+        recipe=recipe,
+        labels=tuple(sorted(labels, key=lambda label: label.id)),
+        rows=rows,
+        rejects=rejects,
+        fingerprint=receipts[0].fingerprint,
+        planned={receipt.shard: len(receipt.planned) for receipt in receipts},
+        failed=len(store.failures()),
+    )
+
+
+def measure_areas(summary: Summary, limit: int) -> dict[str, list[float]]:
+    """Class name -> its share of the picture in percent, for those of at most ``limit`` pictures that show it."""
+    areas: dict[str, list[float]] = {label.name: [] for label in summary.labels}
+    names = {label.id: label.name for label in summary.labels}
+    for row in evenly([row for row in summary.rows if row.get("mask")], limit):
+        for class_id, inside in summary.regions(row).items():
+            areas[names[class_id]].append(100 * float(inside.mean()))
+    return areas
+
+
+def evenly(things: Sequence[T], limit: int) -> list[T]:
+    """At most ``limit`` things, evenly chosen from first to last; all where there are no more."""
+    if len(things) <= limit:
+        return list(things)
+    return [things[place] for place in np.linspace(0, len(things) - 1, limit).round().astype(int)]
+
+
+def ordered(counts: Mapping[str, int]) -> Counter[str]:
+    """Counts with the most frequent first; equal counts by name, so that the order is always the same."""
+    return Counter(dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))))
