@@ -30,6 +30,8 @@ PALETTE: tuple[tuple[int, int, int], ...] = (
     (190, 190, 190),
 )
 
+IGNORE = 255  # pixels that nobody labelled; painted like background
+
 _PAPER, _INK, _FAINT, _ALARM = (19, 22, 27), (236, 238, 241), (150, 157, 168), (255, 122, 92)
 _GAP, _MARGIN, _TEXT, _LINE = 14, 18, 13, 17
 
@@ -62,7 +64,7 @@ class Item:
 
 def split_classes(mask: np.ndarray) -> dict[int, np.ndarray]:
     """(H, W) uint8 class ids -> class id -> (H, W) bool, for the classes that are there."""
-    return {int(value): mask == value for value in np.unique(mask) if value}
+    return {int(value): mask == value for value in np.unique(mask) if value not in (0, IGNORE)}
 
 
 def outline(inside: np.ndarray, width: int) -> np.ndarray:

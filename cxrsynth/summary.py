@@ -35,7 +35,7 @@ class Summary:
         store: where it is.
         name: what its recipe calls it, else its folder's name.
         recipe: the resolved recipe as plain mappings; empty for ingested films.
-        labels: the classes in the order of their ids.
+        labels: the classes in recipe order, which is that of the stored layers.
         rows: the meta line of every kept picture, in order.
         rejects: the line of every rejected attempt, in order.
         fingerprint: sha256 of the recipe, hex.
@@ -110,7 +110,7 @@ def summarise(root: Path) -> Summary:
         store=store,
         name=str(recipe.get("name") or store.root.resolve().name),
         recipe=recipe,
-        labels=tuple(sorted(labels, key=lambda label: label.id)),
+        labels=labels,
         rows=rows,
         rejects=rejects,
         fingerprint=receipts[0].fingerprint,

@@ -1,0 +1,189 @@
+"""What the page shows, as plain values: which pictures, their details, and the numbers of the charts."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cxrsynth import sheet
+from cxrsynth.report import thumbs
+from cxrsynth.store import Row
+from cxrsynth.summary import Summary, evenly, measure_areas
+
+LONGEST = 320  # pixels of an embedded picture's longer side
+MEASURED = 1000  # masks whose areas are measured; more would not move a mean that anyone reads
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One picture of a gallery.
+
+    Attributes:
+        ident: unique in the page; what a link to it says.
+        row: its meta line, or the line of a rejected attempt.
+        film: data URI of the picture.
+        size: (width, height) of the embedded picture.
+        regions: class id -> data URI of its transparent mask.
+        classes: names of the classes that its mask shows.
+        detail: what the large view tells.
+    """
+
+    ident: str
+    row: Row
+    film: str
+    size: tuple[int, int]
+    regions: dict[int, str]
+    classes: list[str]
+    detail: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """Pictures and what was learnt while looking at them.
+
+    Attributes:
+        tiles: kept pictures.
+        rejected: rejected attempts; at least one of every reason.
+        gray: (256,) int64, how often each gray level occurs in the tiles.
+        average: data URI of the mean picture, empty where nothing was kept.
+    """
+
+    tiles: list[Tile]
+    rejected: list[Tile]
+    gray: np.ndarray
+    average: str
+
+
+def gallery(summary: Summary, limit: int) -> Gallery:
+    """Choose, shrink and describe at most ``limit`` kept and half as many rejected pictures."""
+    names = {label.id: label.name for label in summary.labels}
+    gray = np.zeros(256, dtype=np.int64)
+    tiles: list[Tile] = []
+    labelled = []
+    for row in evenly(summary.rows, limit):
+        image, regions = summary.store.load_image(row), summary.regions(row)
+        gray += np.bincount(image.ravel(), minlength=256)
+        tiles.append(_tile(summary, row, image, regions, names))
+        if regions or not any(line.get("mask") for line in summary.rows):
+            labelled.append(_small(image, regions))
+    rejected = [
+        _tile(summary, row, summary.store.load_image(row), {}, names)
+        for row in choose_rejects(summary.rejects, max(1, limit // 2))
+    ]
+    return Gallery(tiles, rejected, gray, thumbs.average(labelled))
+
+
+def choose_rejects(rejects: list[Row], limit: int) -> list[Row]:
+    """At most ``limit`` rejected attempts, evenly chosen, but one of every reason first."""
+    first: dict[str, int] = {}
+    for place, row in enumerate(rejects):
+        first.setdefault(row["reason"], place)
+    must = sorted(first.values())[:limit]
+    rest = sorted(set(range(len(rejects))) - set(must))
+    return [rejects[place] for place in sorted([*must, *evenly(rest, limit - len(must))])]
+
+
+def _tile(
+    summary: Summary, row: Row, image: np.ndarray, regions: Mapping[int, np.ndarray], names: Mapping[int, str]
+) -> Tile:
+    size = thumbs.fitting(image.shape, LONGEST)
+    ident = f"{row['key']}-{row.get('attempt', 0)}" if "reason" in row else str(row["key"])
+    return Tile(
+        ident=ident,
+        row=row,
+        film=thumbs.film(image, size),
+        size=size,
+        regions={class_id: thumbs.region(inside, class_id, size) for class_id, inside in regions.items()},
+        classes=[names[class_id] for class_id in regions],
+        detail=describe(summary, row),
+    )
+
+
+def _small(image: np.ndarray, regions: Mapping[int, np.ndarray]) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+    """Shrunk by leaving out rows and columns: hundreds of films at full size would not fit into memory."""
+    step = max(1, max(image.shape) // 256)
+    return image[::step, ::step], {class_id: inside[::step, ::step] for class_id, inside in regions.items()}
+
+
+def describe(summary: Summary, row: Row) -> dict[str, Any]:
+    """What the large view tells of one picture: texts, numbers, and how to make it again."""
+    told = {key: row[key] for key in ("prompt", "negative_prompt", "reason", "image", "mask") if row.get(key)}
+    facts: dict[str, str] = {}
+    # Seeds have 63 bits, JavaScript's numbers 53: they travel as text.
+    for key in ("split", "seed", "attempt", "control", "source", "licence", "patient", "view"):
+        if row.get(key) is not None:
+            facts[key] = str(row[key])
+    facts.update({key: str(value) for key, value in (row.get("fields") or {}).items() if key not in facts})
+    absent = [name for name, there in (row.get("present") or {}).items() if not there]
+    if absent:
+        facts["not asked for"] = ", ".join(absent)
+    scores = {name: float(value) for name, value in sorted((row.get("scores") or {}).items()) if finite(value)}
+    return {**told, "facts": facts, "scores": scores, "command": command(summary, row)}
+
+
+def command(summary: Summary, row: Row) -> str:
+    """The command that makes a picture again, to be typed in the dataset's folder; empty for real films.
+
+    The count ends with the picture's shard: batches inside a shard decide the last bits of a picture, shards do not.
+    """
+    if "source" in row or not summary.recipe:
+        return ""
+    size = int(summary.recipe.get("shard") or 1)
+    count = (int(row["key"]) // size + 1) * size if str(row["key"]).isdigit() else len(summary.rows)
+    return f"cxrsynth generate --prompts recipe.yaml -o again --count {min(count, summary.recipe.get('count', count))}"
+
+
+def numbers(summary: Summary) -> dict[str, Any]:
+    """Counts and distributions over the whole dataset (areas: over at most `MEASURED` pictures)."""
+    areas = measure_areas(summary, MEASURED)
+    labelled = sum(1 for row in summary.rows if row.get("mask"))
+    scores: dict[str, list[float]] = {}
+    for row in summary.rows:
+        for name, value in (row.get("scores") or {}).items():
+            if finite(value):
+                scores.setdefault(name, []).append(float(value))
+    tried = len(summary.rows) + len(summary.rejects)
+    return {
+        "labels": [
+            {
+                "id": label.id,
+                "name": label.name,
+                "phrase": label.phrase,
+                "colour": "#{:02x}{:02x}{:02x}".format(*sheet.colour(label.id)),
+                "seen": len(areas[label.name]),
+                "areas": areas[label.name],
+                "mean": float(np.mean(areas[label.name])) if areas[label.name] else None,
+                "sd": float(np.std(areas[label.name])) if areas[label.name] else None,
+            }
+            for label in summary.labels
+        ],
+        "measured": min(MEASURED, labelled),
+        "labelled": labelled,
+        "scores": dict(sorted(scores.items())),
+        "prompts": summary.count("prompt"),
+        "fields": summary.fields(),
+        "splits": summary.count("split"),
+        "sources": summary.count("source"),
+        "reasons": summary.reasons(),
+        "accepted": 100 * len(summary.rows) / tried,
+        "speed": _speed(summary),
+    }
+
+
+def _speed(summary: Summary) -> float | None:
+    """Pictures per second of the latest run that made any."""
+    for path in sorted((summary.store.root / "runs").glob("*.json"), reverse=True):
+        run = json.loads(path.read_text(encoding="utf-8"))
+        if run.get("images_per_s"):
+            return float(run["images_per_s"])
+    return None
+
+
+def finite(value: object) -> bool:
+    """Whether a score can be drawn."""
+    return isinstance(value, int | float) and math.isfinite(value)
