@@ -19,6 +19,9 @@ BUILTIN: dict[str, dict[str, str]] = {
         "latent": "cxrsynth.generate.latent:Latent",
         "phantom": "cxrsynth.generate.phantom:Phantom",
     },
+    "normalisers": {
+        "joint": "cxrsynth.masks.attention:Joint",
+    },
     "refiners": {
         "crf": "cxrsynth.masks.crf:Crf",
         "morphology": "cxrsynth.masks.morphology:Morphology",

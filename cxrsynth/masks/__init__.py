@@ -1,0 +1,1 @@
+"""From raw class attention to labels: probabilities, refiners, masks."""

@@ -1,0 +1,18 @@
+"""Curation: checks with reasons; what passes them all is kept."""
+
+from cxrsynth.curate.anatomy import Border, Laterality
+from cxrsynth.curate.judge import build, judge
+from cxrsynth.curate.picture import Duplicate, Finite
+from cxrsynth.curate.regions import Area, Present, Stability
+
+__all__ = [
+    "Area",
+    "Border",
+    "Duplicate",
+    "Finite",
+    "Laterality",
+    "Present",
+    "Stability",
+    "build",
+    "judge",
+]

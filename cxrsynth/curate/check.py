@@ -1,0 +1,41 @@
+"""What all checks share: a frozen config that is called, and the words for its verdict."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from cxrsynth.records import Sample, Verdict
+
+
+class BaseCheck(BaseModel, ABC):
+    """A check: its fields are the recipe's parameters, calling it judges a sample.
+
+    A reason is ``<check>.<what>``, machine-readable and stable: people filter by it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def mentions(self) -> set[str]:
+        """Names of classes that the recipe wrote into this check, to be compared with the recipe's classes."""
+        return set()
+
+    @abstractmethod
+    def __call__(self, sample: Sample, kept: list[Sample]) -> Verdict:
+        """Judge a sample, given what the shard has kept so far."""
+
+
+def centre(mask: np.ndarray) -> float | None:
+    """Mean column of a mask, 0 (left edge) to 1 (right edge of the picture); None if it is empty."""
+    columns = mask.sum(axis=0)
+    if not columns.any():
+        return None
+    return float((columns * (np.arange(mask.shape[1]) + 0.5)).sum() / columns.sum() / mask.shape[1])
+
+
+def layer(sample: Sample, name: str) -> np.ndarray | None:
+    """(H, W) bool mask of a class, or None where the recipe has no such class."""
+    names = list(sample.classes)
+    return sample.layers[names.index(name)] if name in names else None

@@ -1,0 +1,45 @@
+"""What class probabilities say about a pixel: background, one mask per class, one id per pixel.
+
+Two kinds of classes share one array (K, H, W): *competing* classes and the background sum to 1 in every pixel; an
+*overlapping* class (an opacity lies in a lung) is weighed against its own absence only and takes nothing from
+what lies beneath it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def background(prob: np.ndarray, competing: np.ndarray) -> np.ndarray:
+    """What the competing classes leave over: (K, H, W) float32, (K,) bool -> (H, W) float32 in 0..1."""
+    return np.clip(1.0 - prob[competing].sum(axis=0), 0.0, 1.0)
+
+
+def layers(prob: np.ndarray, competing: np.ndarray) -> np.ndarray:
+    """One mask per class, each class against its own absence, so that masks may overlap.
+
+    Returns:
+        (K, H, W) bool: where a competing class is likelier than the background, an overlapping one than not.
+    """
+    absence = np.where(competing[:, None, None], background(prob, competing)[None], 1.0 - prob)
+    return prob > absence
+
+
+def paint(prob: np.ndarray, competing: np.ndarray, ids: Sequence[int]) -> np.ndarray:
+    """One class id per pixel: the likeliest competing class or background, overlapping classes painted over it.
+
+    Args:
+        ids: class id of every k, 1..255; overlapping classes are painted in the order of K.
+
+    Returns:
+        (H, W) uint8, 0 background.
+    """
+    table = np.array([0, *(number for number, competes in zip(ids, competing, strict=True) if competes)], np.uint8)
+    scores = np.concatenate([background(prob, competing)[None], prob[competing]])  # (1 + competing, H, W)
+    mask = table[scores.argmax(axis=0)]  # a tie is background: argmax takes the first
+    own = layers(prob, competing)
+    for k in np.flatnonzero(~competing).tolist():
+        mask[own[k]] = ids[k]
+    return mask

@@ -1,0 +1,42 @@
+"""What the built-in refiners share: a frozen config that is called, and that may know the names of the classes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, PrivateAttr
+
+
+class Named(BaseModel, ABC):
+    """Base of refiners: the fields are the recipe's parameters, the class names are filled in by the chain.
+
+    The names are no field, so a recipe cannot set them and they appear in no resolved recipe.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    _classes: tuple[str, ...] = PrivateAttr(())
+    _overlap: frozenset[str] = PrivateAttr(frozenset())
+
+    @abstractmethod
+    def __call__(self, image: np.ndarray, prob: np.ndarray) -> np.ndarray:
+        """(H, W) uint8, (K, H, W) float32 -> (K, H, W) float32 in 0..1."""
+
+    def named(self, classes: Sequence[str], overlap: Sequence[str] = ()) -> Self:
+        """A copy that knows the classes in the order of K, and which of them overlap others."""
+        copy = self.model_copy()
+        copy._classes, copy._overlap = tuple(classes), frozenset(overlap)
+        return copy
+
+    def competing(self, count: int) -> np.ndarray:
+        """(count,) bool: which classes compete with each other; all of them where no names are known."""
+        if not self._classes:
+            return np.ones(count, bool)
+        return np.array([name not in self._overlap for name in self._classes], bool)
+
+    def index(self, name: str) -> int | None:
+        """The k of a class, or None where the recipe has no such class."""
+        return self._classes.index(name) if name in self._classes else None
