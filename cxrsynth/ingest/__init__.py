@@ -1,0 +1,1 @@
+"""Real radiographs from anywhere -> the same on-disk form that generation writes."""

@@ -1,0 +1,147 @@
+"""Films -> the on-disk form, shard by shard; typing the command again goes on where it stopped."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cxrsynth.errors import MismatchError, UsageError
+from cxrsynth.ingest.film import TONE, Film, Layout, UnreadableError, read_film, read_gray, read_mask
+from cxrsynth.sheet import Item, contact_sheet
+from cxrsynth.store import Entry, Row, Store, dumps, lines, sha256
+
+SHARD = 64
+SHEET_FILMS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What became of the films.
+
+    Attributes:
+        planned: films that the layout found.
+        kept: films in the dataset.
+        masks: films with a mask.
+        by_source: source -> split -> films.
+        refused: one row per film that is not there, with its reason.
+        notes: one row per film that is there but not as it was (16 bits, mask dropped ...).
+    """
+
+    planned: int
+    kept: int
+    masks: int
+    by_source: dict[str, dict[str, int]]
+    refused: list[Row] = field(default_factory=list)
+    notes: list[Row] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return asdict(self)
+
+
+def ingest(layout: Layout, out: Path, size: int = 256, on_shard: Callable[[int, int], None] | None = None) -> Summary:
+    """Read every film of a layout and write the dataset.
+
+    Args:
+        size: side of the square pictures, pixels.
+        on_shard: called with (films done, films planned) after every shard.
+
+    Raises:
+        MismatchError: ``out`` holds films that were ingested otherwise.
+    """
+    if size < 32 or size % 8:
+        raise UsageError(f"size {size} is not a multiple of 8 of at least 32", "try --size 256")
+    films = list(layout.films())
+    store = Store(out)
+    classes = layout.classes()
+    plan = {"layout": type(layout).__name__, "options": layout.options, "size": size, "tone": list(TONE), "classes": classes}
+    fingerprint = sha256(dumps([plan, [[film.key, film.row, film.labels, film.box] for film in films]]))
+    before = out / "ingest.json"
+    if before.exists() and json.loads(before.read_text())["fingerprint"] != fingerprint:
+        raise MismatchError(f"{out} holds other films, or the same ones ingested otherwise", "choose another folder with -o")
+    store.write("classes.json", dumps({"classes": classes}))
+    store.write("ingest.json", dumps({**plan, "fingerprint": fingerprint}))
+    ids = {item["name"]: item["id"] for item in classes}
+    for shard, start in enumerate(range(0, len(films), SHARD)):
+        part = films[start : start + SHARD]
+        planned = [film.key for film in part]
+        if not store.is_done(shard, fingerprint, planned):
+            entries, troubles = read_shard(part, ids, size)
+            store.write(f"troubles/{shard:05d}.jsonl", lines(troubles))
+            store.write_shard(shard, entries, fingerprint=fingerprint, planned=planned)
+        if on_shard:
+            on_shard(start + len(part), len(films))
+    result = summarise(store, len(films))
+    store.write("summary.json", dumps(result.as_json()))
+    if result.kept:
+        store.write("contact.png", contact(store))
+    return result
+
+
+def read_shard(films: list[Film], ids: dict[str, int], size: int) -> tuple[list[Entry], list[Row]]:
+    """The films of a shard, and a row for everything that is not as it should be; nothing stops the rest."""
+    entries: list[Entry] = []
+    troubles: list[Row] = []
+    for film in films:
+        source = film.row.get("source", "")
+        try:
+            image, notes, (width, height) = read_film(film, size)
+        except UnreadableError as error:
+            troubles.append({"key": film.key, "source": source, "kept": False, "reason": str(error)})
+            continue
+        mask: np.ndarray | None = None
+        row = {**film.row, "aspect": round(width / height, 4), "squashed": width != height}
+        if film.mask is not None:
+            try:
+                mask = read_mask(film, ids, read_gray(film.path)[0].shape, size)
+            except UnreadableError as error:
+                notes.append(str(error))
+                row |= {"mask_use": "", "mask_classes": []}
+        troubles.extend({"key": film.key, "source": source, "kept": True, "reason": note} for note in notes)
+        entries.append(Entry(row, image, mask))
+    return entries, troubles
+
+
+def summarise(store: Store, planned: int) -> Summary:
+    """Count what is on disk."""
+    by_source: dict[str, Counter[str]] = {}
+    kept = masks = 0
+    for row in store.rows():
+        kept += 1
+        masks += row["mask"] is not None
+        by_source.setdefault(row["source"], Counter())[row["split"]] += 1
+    troubles = [
+        json.loads(line)
+        for path in sorted((store.root / "troubles").glob("[0-9]*.jsonl"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]
+    return Summary(
+        planned,
+        kept,
+        masks,
+        {source: dict(count) for source, count in sorted(by_source.items())},
+        [row for row in troubles if not row["kept"]],
+        [row for row in troubles if row["kept"]],
+    )
+
+
+def contact(store: Store) -> bytes:
+    """PNG of films spread over the whole dataset, those with masks outlined."""
+    rows = list(store.rows())
+    step = max(1, len(rows) // SHEET_FILMS)
+    chosen = rows[::step][:SHEET_FILMS]
+    items = [
+        Item(store.load_image(row), store.load_mask(row), title=row["key"], text=f"{row['source']} · {row['prompt']}")
+        for row in chosen
+    ]
+    sheet = contact_sheet(items, columns=4, legend=store.classes(), title=f"{len(rows)} films")
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
+    return buffer.getvalue()

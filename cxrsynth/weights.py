@@ -1,0 +1,166 @@
+"""Where weights come from: bundled with the package, a local folder, or the Hugging Face hub.
+
+All three end as a folder in diffusers' Stable-Diffusion form and a digest of everything in it that can change a picture.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from cxrsynth.errors import MissingError, UsageError
+from cxrsynth.registry import unknown
+from cxrsynth.store import file_sha256
+
+MODELS = Path(__file__).parent / "models"
+# Folders that a pipeline cannot do without, and the file in each that says what it is.
+PARTS = {
+    "unet": "config.json",
+    "vae": "config.json",
+    "text_encoder": "config.json",
+    "tokenizer": "tokenizer_config.json",
+    "scheduler": "scheduler_config.json",
+}
+WITH_WEIGHTS = ("unet", "vae", "text_encoder")
+WEIGHT_SUFFIXES = (".safetensors", ".bin")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A model that is there and whole.
+
+    Attributes:
+        name: as it was asked for: ``mini``, a path, or a hub id.
+        path: its folder.
+        digest: sha256 over the relative names and sha256 of all its files but texts for people.
+        licence: as its model card states it, empty where it does not.
+    """
+
+    name: str
+    path: Path
+    digest: str
+    licence: str
+
+
+def bundled() -> list[str]:
+    """Names of the models that come with the package."""
+    return sorted(path.name.removesuffix(".sha256.json") for path in MODELS.glob("*.sha256.json"))
+
+
+def resolve(model: str, offline: bool = False) -> Weights:
+    """Find a model by its bundled name, folder or hub id.
+
+    Args:
+        offline: never ask the network.
+
+    Raises:
+        UsageError: neither a bundled name nor a folder nor of the form of a hub id; the right names are listed.
+        MissingError: a part of it is missing or damaged, or it has to be downloaded and must not be.
+    """
+    folder = Path(model).expanduser()
+    if model in bundled():
+        folder = MODELS / model
+        check_parts(folder, model)
+        check_pins(folder, MODELS / f"{model}.sha256.json")
+    elif folder.is_dir():
+        check_parts(folder, model)
+    elif model.startswith((".", "/", "~")) or model.count("/") > 1:
+        raise MissingError(f"the model folder {model} does not exist", f"name an existing folder, or one of: {', '.join(bundled())}")
+    elif HUB_ID.fullmatch(model):
+        folder = from_hub(model, offline)
+        check_parts(folder, model)
+    else:
+        raise unknown("models", model, bundled()) if bundled() else UsageError(
+            f"unknown model '{model}'", "no model is bundled here; name a folder or a hub id"
+        )
+    return Weights(model, folder, digest(folder), licence(folder))
+
+
+def from_hub(model: str, offline: bool) -> Path:
+    """The local copy of a hub model; downloads it unless ``offline``."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    wanted = ["model_index.json", "README.md", *(f"{part}/*" for part in PARTS)]
+    by_hand = f"download it first with `huggingface-cli download {model} --local-dir DIR`, then --model DIR"
+    try:
+        return Path(snapshot_download(model, allow_patterns=wanted, local_files_only=offline))
+    except LocalEntryNotFoundError:
+        why = "--offline was asked for" if offline else "the hub cannot be reached"
+        raise MissingError(f"{model} is not on this machine and {why}", by_hand) from None
+    except GatedRepoError:
+        raise MissingError(f"{model} is gated", "accept its terms on its hub page, type `huggingface-cli login`, try again") from None
+    except RepositoryNotFoundError:
+        raise MissingError(f"the hub knows no model {model}", f"check the name, or use one of: {', '.join(bundled())}") from None
+    except (HfHubHTTPError, OSError) as error:
+        raise MissingError(f"{model} cannot be downloaded: {error}", by_hand) from None
+
+
+def check_parts(folder: Path, model: str) -> None:
+    """Raise MissingError that names the first part of the pipeline that is not there."""
+    hint = "a Stable-Diffusion folder as diffusers writes it is needed: model_index.json, " + ", ".join(PARTS)
+    if not (folder / "model_index.json").exists():
+        raise MissingError(f"model '{model}' lacks model_index.json", hint)
+    for part, file in PARTS.items():
+        if not (folder / part / file).exists():
+            raise MissingError(f"model '{model}' lacks its {part} ({part}/{file})", hint)
+    for part in WITH_WEIGHTS:
+        for index in (folder / part).glob("*.index.json"):
+            for shard in sorted(set(json.loads(index.read_text())["weight_map"].values())):
+                if not (folder / part / shard).exists():
+                    raise MissingError(f"model '{model}' lacks {part}/{shard}", "copy the whole folder again")
+        if not any(path.suffix in WEIGHT_SUFFIXES for path in (folder / part).iterdir()):
+            raise MissingError(f"model '{model}' has no weights in {part}/", hint)
+
+
+def check_pins(folder: Path, pins: Path) -> None:
+    """Compare a bundled model with the sha256 that were pinned when it was added."""
+    again = "install cxrsynth again; the package was not unpacked whole"
+    for name, pinned in json.loads(pins.read_text())["files"].items():
+        path = folder / name
+        if not path.exists():
+            raise MissingError(f"the bundled model '{folder.name}' lacks {name}", again)
+        if hash_of(path) != pinned:
+            raise MissingError(f"{name} of the bundled model '{folder.name}' is not the file that was pinned", again)
+
+
+def pin(folder: Path) -> dict[str, dict[str, str]]:
+    """What ``<name>.sha256.json`` says for a model folder."""
+    return {"files": {str(path.relative_to(folder)): hash_of(path) for path in parts_of(folder)}}
+
+
+def digest(folder: Path) -> str:
+    """sha256 over the names and sha256 of the files of a model; another place on disk changes nothing."""
+    total = hashlib.sha256()
+    for path in parts_of(folder):
+        total.update(f"{path.relative_to(folder).as_posix()} {hash_of(path)}\n".encode())
+    return total.hexdigest()
+
+
+def parts_of(folder: Path) -> list[Path]:
+    """All files that can change a picture, sorted by name."""
+    inside = [folder / "model_index.json", *(path for part in PARTS for path in (folder / part).rglob("*"))]
+    return sorted(path for path in inside if path.is_file() and not path.name.startswith(".") and path.suffix != ".md")
+
+
+def hash_of(path: Path) -> str:
+    """The sha256 of a file; read once as long as its time and size stay."""
+    stat = path.stat()
+    return _hash(str(path.resolve()), stat.st_mtime_ns, stat.st_size)
+
+
+@cache
+def _hash(path: str, mtime: int, size: int) -> str:
+    return file_sha256(Path(path))
+
+
+def licence(folder: Path) -> str:
+    """The ``license`` line of the model card's head, empty without one."""
+    card = folder / "README.md"
+    found = re.search(r"^license:\s*(\S.*)$", card.read_text(encoding="utf-8"), re.M) if card.exists() else None
+    return found.group(1).strip().strip("\"'") if found else ""
