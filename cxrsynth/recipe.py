@@ -115,8 +115,8 @@ class Sampler(Config):
     guidance_scale: float = Field(3.0, ge=0, description="1 or less: no classifier-free guidance, half the cost")
     guidance_rescale: float = Field(0.0, ge=0, le=1, description="Lin et al., WACV 2024, section 3.4: tames guidance with zero-terminal SNR")
     eta: float = Field(0.0, ge=0, le=1, description="DDIM noise; other schedulers ignore it")
-    height: int = Field(256, ge=32, le=2048, multiple_of=8)
-    width: int = Field(256, ge=32, le=2048, multiple_of=8)
+    height: int | None = Field(None, ge=32, le=2048, multiple_of=8, description="pixels; default: the size the model was trained at")
+    width: int | None = Field(None, ge=32, le=2048, multiple_of=8, description="pixels; default: the size the model was trained at")
     batch: int = Field(4, ge=1, le=256, description="samples per UNet call; part of what decides the bytes of a picture")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="of the UNet; the autoencoder stays float32")
 
@@ -303,7 +303,7 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None, assignments: li
         raise RecipeError(f"{file} holds no mapping", "a recipe starts with 'name: ...'; see 'cxrsynth recipes'")
     raw.update({name: value for name, value in (overrides or {}).items() if value is not None})
     for assignment in assignments or []:
-        _assign(raw, assignment)
+        assign(raw, assignment)
     prompts = raw.get("prompts")
     if isinstance(prompts, dict):
         for source in ("csv", "text"):
@@ -324,7 +324,12 @@ def parse(raw: Mapping[str, Any], where: str = "recipe") -> Recipe:
         raise RecipeError(f"{where}: {_explain(error, Recipe)}", "'cxrsynth info --schema' lists every key") from error
 
 
-def _assign(raw: dict[str, Any], assignment: str) -> None:
+def assign(raw: dict[str, Any], assignment: str) -> None:
+    """Carry out one ``a.b=c`` on a raw recipe, in place.
+
+    Raises:
+        RecipeError: not of that form, or no such place.
+    """
     dotted, equals, text = assignment.partition("=")
     if not equals or not dotted:
         raise RecipeError(f"--set {assignment!r} is not of the form a.b=c", "for example: --set sampler.batch=8")

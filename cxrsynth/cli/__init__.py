@@ -1,0 +1,97 @@
+"""The command line: parse, call one function, render. No command imports torch before it needs it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Annotated, Any
+
+import click
+import typer
+
+from cxrsynth.cli import generate, look
+from cxrsynth.console import console
+from cxrsynth.errors import CxrError
+
+app = typer.Typer(
+    name="cxrsynth",
+    help="A factory for labelled chest X-rays.\n\nA text-conditioned diffusion model draws them, its cross-attention labels them.\n\n"
+    "Start with:  [bold]cxrsynth preview recipes/lung.yaml[/bold]  then  [bold]cxrsynth generate --prompts recipes/lung.yaml[/bold]",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from cxrsynth import __version__
+
+        typer.echo(f"cxrsynth {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", envvar="CXRSYNTH_QUIET", help="Errors only.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", envvar="CXRSYNTH_DEBUG", help="Show tracebacks.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    """Options of every command."""
+    console.quiet = quiet
+    _state["debug"] = debug
+
+
+_state: dict[str, Any] = {"debug": False}
+
+MAKE, LOOK = "Make", "Look"
+app.command("generate", rich_help_panel=MAKE)(generate.generate)
+app.command("preview", rich_help_panel=MAKE)(generate.preview)
+app.command("check", rich_help_panel=MAKE)(generate.check)
+app.command("refine", rich_help_panel=MAKE)(generate.refine)
+app.command("recipes", rich_help_panel=LOOK)(look.recipes)
+app.command("new", rich_help_panel=MAKE)(look.new)
+app.command("status", rich_help_panel=LOOK)(look.status)
+app.command("verify", rich_help_panel=LOOK)(look.verify)
+app.command("report", rich_help_panel=LOOK)(look.report)
+app.command("info", rich_help_panel=LOOK)(look.info)
+
+
+def main() -> None:
+    """Entry point: errors become two lines and an exit code."""
+    # Progress bars of the libraries would break ours; theirs say nothing about samples.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    try:
+        code = app(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except CxrError as error:
+        if _state["debug"]:
+            traceback.print_exc()
+        say(error)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        # Finished shards stay; the running one was dropped without a receipt.
+        print("stopped; type the same command again to continue", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)
+    except Exception:
+        traceback.print_exc()
+        print("this is a bug in cxrsynth; the lines above say where", file=sys.stderr)
+        sys.exit(1)
+
+
+def say(error: CxrError) -> None:
+    """Two lines: what is wrong, and the next thing to type. Shown also with --quiet."""
+    print(f"error: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"  try: {error.hint}", file=sys.stderr)
+
+

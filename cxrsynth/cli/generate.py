@@ -1,0 +1,235 @@
+"""generate, preview, check, refine."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from cxrsynth.console import console, meter
+from cxrsynth.errors import ShardsFailed, UsageError
+
+if TYPE_CHECKING:
+    from cxrsynth.recipe import Recipe
+    from cxrsynth.run import Plan
+
+RecipeOption = Annotated[Path, typer.Option("--prompts", "--recipe", "-p", envvar="CXRSYNTH_PROMPTS", help="Recipe: a YAML file or the name of a bundled one.")]
+RecipeArgument = Annotated[Path, typer.Argument(help="Recipe: a YAML file or the name of a bundled one ('cxrsynth recipes').")]
+Out = Annotated[Path | None, typer.Option("--out", "-o", envvar="CXRSYNTH_OUT", help="Dataset folder; default out/NAME.")]
+Count = Annotated[int | None, typer.Option("--count", "-n", envvar="CXRSYNTH_COUNT", help="Slots to fill; raising it extends a dataset.")]
+Seed = Annotated[int | None, typer.Option("--seed", envvar="CXRSYNTH_SEED", help="Recipe seed.")]
+Model = Annotated[str | None, typer.Option("--model", envvar="CXRSYNTH_MODEL", help="mini (bundled), a diffusers folder, or a hub id.")]
+Device = Annotated[str, typer.Option("--device", envvar="CXRSYNTH_DEVICE", help="auto, cpu, cuda, cuda:1.")]
+Set = Annotated[list[str] | None, typer.Option("--set", envvar="CXRSYNTH_SET", help="Change one value of the recipe: --set sampler.batch=8. Repeatable.")]
+Offline = Annotated[bool, typer.Option("--offline", envvar="CXRSYNTH_OFFLINE", help="Open no connection, whatever is missing.")]
+Json = Annotated[bool, typer.Option("--json", envvar="CXRSYNTH_JSON", help="Write the result to stdout as JSON.")]
+
+
+def generate(
+    prompts: RecipeOption,
+    out: Out = None,
+    count: Count = None,
+    seed: Seed = None,
+    model: Model = None,
+    device: Device = "auto",
+    engine: Annotated[str, typer.Option("--engine", envvar="CXRSYNTH_ENGINE", help="Where the work runs: local.")] = "local",
+    workers: Annotated[int, typer.Option("--workers", min=1, envvar="CXRSYNTH_WORKERS", help="Worker processes, one per GPU; 1 works in this process.")] = 1,
+    shard: Annotated[str, typer.Option("--shard", envvar="CXRSYNTH_SHARD", help="Make only part i of n (0/4 ... 3/4), for job arrays.")] = "0/1",
+    resume: Annotated[Literal["auto", "always", "never"], typer.Option("--resume", envvar="CXRSYNTH_RESUME", help="auto: continue what is there; always: there has to be something; never: there must not.")] = "auto",
+    assignments: Set = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and plan, make nothing.")] = False,
+    offline: Offline = False,
+    as_json: Json = False,
+) -> None:
+    """Make a dataset: radiographs, masks, receipts. Type the same command again to resume.
+
+    Writes images/, masks/, meta/ and a report.html into the dataset folder. Example:
+
+        cxrsynth generate --prompts recipes/lung.yaml --count 200 -o out/lung200
+    """
+    from cxrsynth import run as runs
+    from cxrsynth.recipe import load
+
+    recipe = load(prompts, {"count": count, "seed": seed, "model": model}, assignments)
+    folder = out or Path("out") / recipe.name
+    part = parse_part(shard)
+    options = {"workers": workers} if workers > 1 else {}
+    plan = runs.make_plan(recipe, folder, device=device, resume=resume, offline=offline, part=part)
+    show_plan(plan)
+    if dry_run:
+        if as_json:
+            emit(plan_json(plan))
+        return
+    if plan.todo:
+        check_device(recipe, device)
+        runs.check_prompts(plan)
+    slots = plan.slots + sum(len(recipe.shard_indices(s)) for s in plan.done)
+    with meter(slots, recipe.name, done=slots - plan.slots) as bar:
+        settled = float(slots - plan.slots)
+
+        def advance(samples: float) -> None:
+            # Redrawn slots would overshoot: a shard never counts for more than its slots.
+            bar.set(min(bar.done + samples, settled + recipe.shard - 1))
+
+        def finished(result: Any) -> None:
+            nonlocal settled
+            settled += len(recipe.shard_indices(result.shard))
+            rejected = sum(getattr(result, "rejects", {}).values())
+            bar.set(settled, f"shard {result.shard}: " + (f"{rejected} redrawn" if hasattr(result, "keys") else "FAILED"))
+
+        summary = runs.run(plan, engine=engine, engine_options=options, part=part, advance=advance, on_shard=finished)
+    if summary.shards_made:
+        finish(folder)
+    tell(summary, folder)
+    if as_json:
+        emit(asdict(summary))
+    if summary.failed:
+        raise ShardsFailed(f"{len(summary.failed)} shards failed: {summary.failed}", f"see {folder}/failures/, then type the same command again")
+
+
+def preview(
+    recipe: RecipeArgument,
+    number: Annotated[int, typer.Option("-n", "--number", min=1, max=256, help="Pictures.")] = 8,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="PNG to write; default preview-NAME.png.")] = None,
+    seed: Seed = None,
+    model: Model = None,
+    device: Device = "auto",
+    assignments: Set = None,
+    offline: Offline = False,
+) -> None:
+    """Look first: a contact sheet of a few samples with their masks. Nothing is rejected, so you see what it draws.
+
+    Example:  cxrsynth preview recipes/lung.yaml -n 8 --set sampler.guidance_scale=5
+    """
+    from cxrsynth.preview import preview as draw_preview
+    from cxrsynth.recipe import load
+
+    loaded = load(recipe, {"seed": seed, "model": model}, assignments)
+    check_device(loaded, device)
+    with meter(number, f"preview {loaded.name}") as bar:
+        sheet = draw_preview(loaded, number, device=device, offline=offline, advance=bar.advance)
+    path = out or Path(f"preview-{loaded.name}.png")
+    save(sheet, path)
+    console.print(f"open {path}")
+
+
+def check(
+    recipe: RecipeArgument,
+    out: Out = None,
+    count: Count = None,
+    model: Model = None,
+    assignments: Set = None,
+    offline: Offline = False,
+    as_json: Json = False,
+) -> None:
+    """Validate a recipe and say what it would make, with sample prompts; loads no model and writes nothing."""
+    from cxrsynth import run as runs
+    from cxrsynth.prompts import spec
+    from cxrsynth.recipe import load
+
+    loaded = load(recipe, {"count": count, "model": model}, assignments)
+    plan = runs.make_plan(loaded, out or Path("out") / loaded.name, offline=offline)
+    runs.check_prompts(plan)
+    show_plan(plan)
+    for index in range(min(3, loaded.count)):
+        console.print(f"  [dim]{index}:[/dim] {spec(loaded, index).prompt}")
+    if as_json:
+        emit(plan_json(plan))
+
+
+def refine(
+    dataset: Annotated[Path, typer.Argument(help="Dataset with stored maps.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the relabelled dataset.")],
+    masks: Annotated[Path | None, typer.Option("--masks", help="YAML file with a 'masks:' block (a recipe will do).")] = None,
+    assignments: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Relabel a dataset from its stored attention maps, without sampling. The old dataset stays as it is.
+
+    Example:  cxrsynth refine out/lung -o out/lung-crf10 --set 'masks.refine=[{use: crf, iterations: 10}]'
+    """
+    from cxrsynth.relabel import plan_relabel, relabel
+
+    plan = plan_relabel(dataset, out, masks, assignments)
+    with meter(plan.slots, f"refine {dataset.name}") as bar:
+        summary = relabel(plan, bar.advance)
+    finish(out)
+    tell(summary, out)
+    if as_json:
+        emit(asdict(summary))
+
+
+# -- shared by the commands above ------------------------------------------------------------------------------------
+
+
+def finish(folder: Path) -> None:
+    """Card, contact sheet and report, from what is on disk."""
+    from cxrsynth.card import write_card, write_preview
+    from cxrsynth.report import write_report
+    from cxrsynth.store import Store
+
+    if next(Store(folder).rows(), None) is None:
+        return
+    write_preview(folder)
+    write_card(folder)
+    write_report(folder)
+
+
+def tell(summary: Any, folder: Path) -> None:
+    """The end of a run in a few lines."""
+    rejected = sum(summary.rejected.values())
+    console.print(f"[bold]{summary.kept}[/bold] of {summary.planned} slots filled in {folder}" + (f", {summary.missing} missing" if summary.missing else ""))
+    if rejected:
+        reasons = ", ".join(f"{reason} {times}" for reason, times in sorted(summary.rejected.items(), key=lambda item: -item[1])[:6])
+        console.print(f"{rejected} draws rejected: {reasons}")
+    if summary.kept:
+        console.print(f"open {folder / 'preview.png'} or {folder / 'report.html'}")
+
+
+def show_plan(plan: Plan) -> None:
+    """What is going to happen, in two lines."""
+    recipe = plan.job.recipe
+    source = "no weights" if plan.job.model is None else recipe.model
+    console.print(f"[bold]{recipe.name}[/bold]: {recipe.count} slots in {recipe.shards} shards, generator {recipe.generator} ({source}), fingerprint {plan.job.fingerprint[:12]}")
+    console.print(f"  {len(plan.done)} shards done, {len(plan.todo)} to make into {plan.job.out}, about {plan.needed / 2**20:.0f} MiB")
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """A plan as JSON."""
+    return {
+        "fingerprint": plan.job.fingerprint,
+        "out": str(plan.job.out),
+        "done": plan.done,
+        "todo": plan.todo,
+        "slots": plan.slots,
+        "bytes_needed": plan.needed,
+        "bytes_free": plan.free,
+    }
+
+
+def parse_part(text: str) -> tuple[int, int]:
+    """``i/n`` -> (i, n).
+
+    Raises:
+        UsageError: not of that form, or i is not below n.
+    """
+    index, slash, parts = text.partition("/")
+    if not (slash and index.isdigit() and parts.isdigit() and int(index) < int(parts)):
+        raise UsageError(f"--shard '{text}' is not i/n with i below n", "for four jobs: --shard 0/4, 1/4, 2/4, 3/4")
+    return int(index), int(parts)
+
+
+def check_device(recipe: Recipe, device: str) -> None:
+    """Refuse an absent device before anything is loaded; the phantom needs none."""
+    if recipe.generator != "phantom" or device != "auto":
+        from cxrsynth.device import resolve
+
+        resolve(device)
+
+
+def emit(value: Any) -> None:
+    """JSON on stdout."""
+    print(json.dumps(value, indent=2, sort_keys=True))

@@ -1,0 +1,148 @@
+"""recipes, new, status, verify, report, info: nothing here loads a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from cxrsynth.cli.generate import Json, Offline, emit
+from cxrsynth.console import console
+from cxrsynth.errors import MismatchError, UsageError
+
+Dataset = Annotated[Path, typer.Argument(help="Dataset folder.")]
+
+
+def recipes(as_json: Json = False) -> None:
+    """List the bundled recipes."""
+    from cxrsynth.recipe import bundled_recipes
+
+    found = sorted(bundled_recipes().glob("*.yaml"))
+    if as_json:
+        return emit([{"name": path.stem, "about": about(path)} for path in found])
+    table = Table(box=None, header_style="bold")
+    for column in ("recipe", "what it makes"):
+        table.add_column(column)
+    for path in found:
+        table.add_row(path.stem, about(path))
+    console.print(table)
+    console.print("[dim]cxrsynth preview NAME   looks at one;   cxrsynth new NAME   copies it to edit[/dim]")
+    return None
+
+
+def about(path: Path) -> str:
+    """The first comment line of a recipe."""
+    with open(path, encoding="utf-8") as file:
+        return file.readline().lstrip("# ").strip()
+
+
+def new(
+    name: Annotated[str, typer.Argument(help="Bundled recipe to copy.")],
+    to: Annotated[Path | None, typer.Argument(help="File to write; default NAME.yaml.")] = None,
+) -> None:
+    """Copy a bundled recipe here, to edit it."""
+    from cxrsynth.recipe import find
+    from cxrsynth.store import write_atomic
+
+    target = to or Path(f"{Path(name).stem}.yaml")
+    if target.exists():
+        raise UsageError(f"{target} exists already", "name another file: cxrsynth new lung mine.yaml")
+    write_atomic(target, find(Path("recipes") / name).read_bytes())
+    console.print(f"wrote {target}; edit it, then: cxrsynth preview {target}")
+
+
+def status(dataset: Dataset, as_json: Json = False) -> None:
+    """How far a dataset is: shards, kept samples, rejects by reason, failures."""
+    found = state(dataset)
+    if as_json:
+        return emit(found)
+    console.print(f"[bold]{found['name']}[/bold] {found['shards_done']}/{found['shards']} shards, {found['kept']} kept, {found['missing']} slots missing, {found['unmade']} not made yet")
+    for reason, times in sorted(found["rejected"].items(), key=lambda item: -item[1]):
+        console.print(f"  {times:5d}  {reason}")
+    for failure in found["failures"]:
+        console.print(f"  shard {failure['shard']} failed {failure['tries']} times: {failure['error']}")
+    return None
+
+
+def state(dataset: Path) -> dict[str, Any]:
+    """The state of a dataset from its receipts.
+
+    Raises:
+        UsageError: the folder holds no dataset.
+    """
+    import yaml
+
+    from cxrsynth.store import Store
+
+    store = Store(dataset)
+    store.classes()  # says so if this is no dataset
+    path = dataset / "recipe.yaml"
+    recipe = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+    rejected: dict[str, int] = {}
+    kept = planned = done = 0
+    for receipt in store.receipts():
+        done, kept, planned = done + 1, kept + len(receipt.keys), planned + len(receipt.planned)
+        for reason, times in receipt.rejects.items():
+            rejected[reason] = rejected.get(reason, 0) + times
+    count, size = int(recipe.get("count", planned)), int(recipe.get("shard", 0))
+    failures = [{name: failure[name] for name in ("shard", "error", "tries")} for failure in store.failures()]
+    return {
+        "name": recipe.get("name", dataset.name),
+        "shards": -(-count // size) if size else done,
+        "shards_done": done,
+        "kept": kept,
+        "missing": planned - kept,
+        "unmade": max(0, count - planned),
+        "rejected": rejected,
+        "failures": failures,
+    }
+
+
+def verify(dataset: Dataset, as_json: Json = False) -> None:
+    """Compare every file with the sha256 in its receipt; exit 5 where one differs."""
+    from cxrsynth.store import Store
+
+    problems = list(Store(dataset).verify())
+    if as_json:
+        emit([{"path": problem.path, "what": problem.what} for problem in problems])
+    for problem in problems[:20]:
+        console.print(f"  {problem.path}: {problem.what}")
+    if problems:
+        raise MismatchError(f"{len(problems)} files of {dataset} are not what their receipts say", "remove the receipts (shards/NNNNN.json) of those shards and type the generate command again")
+    console.print(f"{dataset}: every file is what its receipt says")
+
+
+def report(dataset: Dataset) -> None:
+    """Write the dataset's card, contact sheet and report.html anew."""
+    from cxrsynth.cli.generate import finish
+    from cxrsynth.store import Store
+
+    Store(dataset).classes()
+    finish(dataset)
+    console.print(f"open {dataset / 'report.html'}")
+
+
+def info(
+    schema: Annotated[bool, typer.Option("--schema", help="JSON Schema of recipes, for editors.")] = False,
+    model: Annotated[str, typer.Option("--model", help="Model to describe.")] = "mini",
+    offline: Offline = True,
+) -> None:
+    """What is installed: versions, devices, models, names a recipe may use."""
+    if schema:
+        from cxrsynth.recipe import Recipe
+
+        return emit(Recipe.model_json_schema())
+    from cxrsynth import registry, weights
+    from cxrsynth.shard import versions
+
+    found = weights.resolve(model, offline=offline)
+    emit(
+        {
+            "versions": versions(),
+            "model": {"name": model, "path": str(found.path), "sha256": found.digest},
+            "names": {kind: registry.names(kind) for kind in registry.BUILTIN},
+        }
+    )
+    return None

@@ -1,0 +1,75 @@
+"""What people see while they wait: everything goes to stderr, stdout is for JSON."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+# stdout is kept clean for pipes; NO_COLOR is honoured by rich itself.
+console = Console(stderr=True, highlight=False)
+
+PLAIN_EVERY = 10.0
+
+
+class _Rate(ProgressColumn):
+    """Seconds per unit, or units per second where that reads better."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        if not speed:
+            return Text("")
+        return Text(f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each", style="dim")
+
+
+@dataclass(slots=True)
+class Meter:
+    """Progress of one job; ``advance`` may be given fractions."""
+
+    total: float
+    what: str
+    done: float = 0.0
+    note: str = ""
+    _progress: Progress | None = None
+    _task: int = 0
+    _said: float = field(default_factory=time.monotonic)
+    _started: float = field(default_factory=time.monotonic)
+    _from: float = 0.0
+
+    def advance(self, amount: float) -> None:
+        """Move on by some units."""
+        self.set(self.done + amount)
+
+    def set(self, done: float, note: str | None = None) -> None:
+        """Say how far it is, with an optional short note."""
+        self.done = min(done, self.total)
+        self.note = self.note if note is None else note
+        if self._progress is not None:
+            self._progress.update(self._task, completed=self.done, note=self.note)  # type: ignore[arg-type]
+        elif not console.quiet and time.monotonic() - self._said >= PLAIN_EVERY:
+            self._said = time.monotonic()
+            console.print(f"{self.what}: {self.done:.0f}/{self.total:.0f} {self.note} {self._eta()}".rstrip())
+
+    def _eta(self) -> str:
+        made = self.done - self._from
+        if made <= 0:
+            return ""
+        left = (self.total - self.done) * (time.monotonic() - self._started) / made
+        return f"(about {left / 60:.0f} min left)" if left >= 90 else f"(about {left:.0f} s left)"
+
+
+@contextmanager
+def meter(total: float, what: str, done: float = 0.0) -> Iterator[Meter]:
+    """A progress bar with ETA where stderr is a terminal, a plain line every ten seconds where it is not."""
+    if not console.is_terminal or console.quiet:
+        yield Meter(total, what, done, _from=done)
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), _Rate(), TextColumn("[dim]{task.fields[note]}"))
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(what, total=total, completed=done, note="")
+        yield Meter(total, what, done, _progress=progress, _task=task, _from=done)

@@ -1,0 +1,28 @@
+"""Which device does the work; a device that was asked for is used or refused, never silently replaced."""
+
+from __future__ import annotations
+
+import torch
+
+from cxrsynth.errors import UsageError
+
+
+def resolve(name: str = "auto") -> torch.device:
+    """``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` -> a device that is there.
+
+    Raises:
+        UsageError: the device was asked for by name and is absent, or the name is none.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"'{name}' is not a device", "auto, cpu, cuda, cuda:1 or mps") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"device '{name}' was asked for, {torch.cuda.device_count()} CUDA devices are there", "--device auto or --device cpu")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("device 'mps' was asked for and is not there", "--device auto or --device cpu")
+    return device

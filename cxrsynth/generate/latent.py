@@ -1,0 +1,248 @@
+"""The latent diffusion generator: prompts in, radiographs and class attention maps out.
+
+Works on any diffusers folder with a UNet2DConditionModel, a text encoder and an AutoencoderKL: Stable Diffusion 1.x
+and 2.x, RoentGen, and small models with a one-channel autoencoder.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor
+
+from cxrsynth.device import resolve
+from cxrsynth.errors import MissingError, RecipeError
+from cxrsynth.generate import schedulers
+from cxrsynth.generate.taps import KeySource, Taps, class_text, column_weights, merge_levels, observe, token_columns
+from cxrsynth.recipe import AttentionSpec, Recipe, Sampler
+from cxrsynth.records import Draw, Spec
+
+OnStep = Callable[[int, int], None]
+
+
+class Latent:
+    """Draws batches from a latent diffusion model and reads its cross-attention on the way.
+
+    Args:
+        folder: diffusers folder.
+        sampler: how to sample.
+        attention: what to read; None draws without taps, the maps are then empty.
+        device: where to compute.
+        on_step: called as ``on_step(step, steps)`` after each denoising step.
+
+    Raises:
+        MissingError: the folder lacks a part or a part cannot be read.
+        RecipeError: unknown scheduler, or a size the model cannot draw.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        sampler: Sampler,
+        attention: AttentionSpec | None,
+        device: torch.device,
+        on_step: OnStep | None = None,
+    ) -> None:
+        self.sampler, self.attention, self.device, self.on_step = sampler, attention, device, on_step
+        self.tokenizer = load_tokenizer(folder)
+        self.scheduler_config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+        schedulers.build(sampler.scheduler, self.scheduler_config)  # an unknown name is said before the model is read
+        try:
+            self.text_encoder = load_text_encoder(folder).to(device).eval()
+            self.unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=torch.float32, local_files_only=True)
+            self.vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=torch.float32, local_files_only=True)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise MissingError(f"the model in {folder} cannot be read: {error}", "download or train it again") from error
+        self.unet = self.unet.to(device=device, dtype=getattr(torch, sampler.dtype)).eval()
+        # Gray levels need more than the 8 bits of a bfloat16 mantissa, and Stable Diffusion's overflows in float16.
+        self.vae = self.vae.to(device).eval()
+        self.factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        self.latent_size = self._latent_size()
+
+    @classmethod
+    def from_recipe(cls, recipe: Recipe, model: Path | None, device: str, on_step: OnStep | None = None) -> Latent:
+        """The generator of a recipe; ``model`` is the folder its weights were resolved to."""
+        if model is None:
+            raise MissingError("generator 'latent' needs a model", "--model mini, a folder, or a hub id")
+        reads_attention = recipe.masks.use == "attention"
+        return cls(model, recipe.sampler, recipe.attention if reads_attention else None, resolve(device), on_step)
+
+    def _latent_size(self) -> tuple[int, int]:
+        native = self.unet.config.sample_size
+        native_h, native_w = (native, native) if isinstance(native, int) else native
+        height = self.sampler.height or native_h * self.factor
+        width = self.sampler.width or native_w * self.factor
+        multiple = self.factor * 2 ** (len(self.unet.config.block_out_channels) - 1)
+        if height % multiple or width % multiple:
+            raise RecipeError(f"this model cannot draw {height} x {width}", f"height and width must be multiples of {multiple}")
+        return height // self.factor, width // self.factor
+
+    @torch.inference_mode()
+    def draw(self, specs: list[Spec]) -> list[Draw]:
+        """One batch.
+
+        Returns:
+            per Spec the (H, W) uint8 picture and (K, h, w) float32 maps on the finest grid that was read, K in the
+            order of ``spec.phrases``.
+
+        Raises:
+            RecipeError: a prompt or the list of phrases is over the token limit.
+        """
+        guided = self.sampler.guidance_scale > 1
+
+        # 1. Text: prompts, negative prompts, and the phrases of the classes.
+        prompts = [spec.prompt for spec in specs]
+        check_tokens(self.tokenizer, prompts)
+        states = self.encode(prompts)  # (B, T, D)
+        context = torch.cat([self.encode([spec.negative_prompt for spec in specs]), states]) if guided else states
+        taps = self._taps(specs, states, guided)
+
+        # 2. Noise: each sample has its own, whatever the batch and the device.
+        noise_generators = [torch.Generator().manual_seed(spec.seed) for spec in specs]
+        shape = (self.unet.config.in_channels, *self.latent_size)
+        latents = torch.stack([torch.randn(shape, generator=g) for g in noise_generators]).to(self.device)  # (B, C, h, w)
+
+        # 3. Time steps.
+        scheduler = schedulers.build(self.sampler.scheduler, self.scheduler_config)
+        scheduler.set_timesteps(self.sampler.num_inference_steps, device=self.device)
+        latents = latents * scheduler.init_noise_sigma
+        step_options = self._step_options(scheduler, noise_generators)
+        steps = len(scheduler.timesteps)
+
+        # 4. Denoise, with the taps on during their part of the steps.
+        def denoise() -> Tensor:
+            x = latents
+            for step, t in enumerate(scheduler.timesteps):
+                if taps is not None and self.attention is not None:
+                    taps.active = self.attention.steps[0] <= step / max(1, steps - 1) <= self.attention.steps[1]
+                both = torch.cat([x, x]) if guided else x
+                both = scheduler.scale_model_input(both, t).to(self.unet.dtype)
+                predicted = self.unet(both, t, encoder_hidden_states=context.to(self.unet.dtype)).sample.float()
+                if guided:
+                    predicted = guide(predicted, self.sampler.guidance_scale, self.sampler.guidance_rescale)
+                x = scheduler.step(predicted, t, x, **step_options).prev_sample
+                if self.on_step is not None:
+                    self.on_step(step + 1, steps)
+            return x
+
+        if taps is None:
+            latents = denoise()
+        else:
+            with observe(self.unet, taps):
+                latents = denoise()
+
+        # 5. Decode one by one (the decoder is the peak of memory), to gray.
+        pictures = [self.decode(latent) for latent in latents]
+
+        # 6. Maps: one copy to the host.
+        if taps is None or self.attention is None:
+            maps = np.zeros((len(specs), 0, 1, 1), dtype=np.float32)
+        else:
+            maps = merge_levels(taps.maps(), self.attention.normalise_levels).cpu().numpy()
+        return [
+            Draw(image=image, maps=maps[i], finite=finite) for i, (image, finite) in enumerate(pictures)
+        ]
+
+    def encode(self, texts: list[str]) -> Tensor:
+        """Texts -> (B, T, D) float32 states, padded to the tokenizer's length."""
+        ids = self.tokenizer(
+            texts, padding="max_length", truncation=True, max_length=self.tokenizer.model_max_length, return_tensors="pt"
+        ).input_ids.to(self.device)
+        return self.text_encoder(ids)[0].float()
+
+    def decode(self, latent: Tensor) -> tuple[np.ndarray, bool]:
+        """(C, h, w) latents -> ((H, W) uint8, whether every pixel was a number)."""
+        z = latent[None].float() / self.vae.config.scaling_factor + (getattr(self.vae.config, "shift_factor", None) or 0.0)
+        picture = self.vae.decode(z).sample[0].mean(dim=0)  # (H, W), -1..1; three equal channels in Stable Diffusion
+        finite = bool(torch.isfinite(picture).all())
+        gray = (picture.nan_to_num() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
+        return gray.cpu().numpy(), finite
+
+    def _step_options(self, scheduler: Any, generators: list[torch.Generator]) -> dict[str, Any]:
+        accepted = inspect.signature(scheduler.step).parameters
+        options: dict[str, Any] = {}
+        if "generator" in accepted:
+            options["generator"] = generators
+        if "eta" in accepted:
+            options["eta"] = self.sampler.eta
+        return options
+
+    def _taps(self, specs: list[Spec], states: Tensor, guided: bool) -> Taps | None:
+        if self.attention is None or not specs[0].phrases:
+            return None
+        phrases = list(specs[0].phrases.values())
+        tokens = states.shape[1]
+        text = class_text(phrases)
+        check_tokens(self.tokenizer, [text], what="the list of class phrases")
+        own_columns = token_columns(self.tokenizer, text, phrases)
+        sources = []
+        if self.attention.keys == "prompt":
+            named = [token_columns(self.tokenizer, spec.prompt, phrases) for spec in specs]
+            weights = torch.stack([column_weights(columns, tokens) for columns in named])  # (B, T, K)
+            sources.append(KeySource(states, weights.to(self.device)))
+            # A class the prompt does not name is read from the phrases' own text.
+            rest = [[[] if columns[k] else own_columns[k] for k in range(len(phrases))] for columns in named]
+        else:
+            rest = [own_columns]
+        own = torch.stack([column_weights(columns, tokens) for columns in rest])
+        if bool(own.any()):
+            sources.append(KeySource(self.encode([text]), own.to(self.device)))
+        conditional = slice(len(specs), None) if guided else slice(None)
+        return Taps(sources, self.latent_size, conditional, self.attention.levels)
+
+
+def guide(both: Tensor, scale: float, rescale: float) -> Tensor:
+    """Classifier-free guidance on ``[unconditional, conditional]`` predictions: (2B, C, h, w) -> (B, C, h, w).
+
+    ``rescale`` brings the standard deviation back towards the conditional one (Lin et al., WACV 2024, section 3.4).
+    """
+    unconditional, conditional = both.chunk(2)
+    guided = unconditional + scale * (conditional - unconditional)
+    if rescale:
+        axes = tuple(range(1, guided.ndim))
+        matched = guided * conditional.std(dim=axes, keepdim=True) / guided.std(dim=axes, keepdim=True).clamp_min(1e-8)
+        guided = rescale * matched + (1 - rescale) * guided
+    return guided
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The folder's tokenizer, in its fast form, which knows where in the text a token lies.
+
+    Raises:
+        MissingError: there is none, or it has no offsets.
+    """
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder / "tokenizer", use_fast=True, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise MissingError(f"no usable tokenizer in {folder / 'tokenizer'}", "download or train the model again") from error
+    if not tokenizer.is_fast:
+        raise MissingError(f"the tokenizer in {folder} cannot tell where its tokens lie", "convert it to a fast tokenizer (tokenizer.json)")
+    return tokenizer
+
+
+def load_text_encoder(folder: Path) -> Any:
+    """The folder's text encoder, of the class its ``model_index.json`` names."""
+    library, class_name = json.loads((folder / "model_index.json").read_text())["text_encoder"]
+    if library != "transformers" or not hasattr(transformers, class_name):
+        raise MissingError(f"the text encoder {library}.{class_name} of {folder} is not supported", "use one from transformers, such as CLIPTextModel")
+    return getattr(transformers, class_name).from_pretrained(folder, subfolder="text_encoder", torch_dtype=torch.float32, local_files_only=True)
+
+
+def check_tokens(tokenizer: Any, texts: Sequence[str], what: str = "prompt") -> None:
+    """Refuse texts that would be cut.
+
+    Raises:
+        RecipeError: naming the text, its token count and the limit.
+    """
+    limit = tokenizer.model_max_length
+    for text, ids in zip(texts, tokenizer(list(texts), truncation=False).input_ids, strict=True):
+        if len(ids) > limit:
+            raise RecipeError(f"{what} of {len(ids)} tokens, the model reads {limit}: '{text[:60]}...'", "shorten it; nothing is cut silently")
