@@ -1,0 +1,102 @@
+"""The picture of a drawn chest: densities that add up along the beam, then the tone of a film."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from cxrsynth.generate.phantom.anatomy import SIGNS, Chest, Side, field
+from cxrsynth.generate.phantom.findings import Findings
+
+
+def expose(chest: Chest, findings: Findings, rng: np.random.Generator, noise: float) -> np.ndarray:
+    """(H, W) float32, 0 black to 1 white.
+
+    Args:
+        noise: standard deviation of the grain.
+    """
+    shape = chest.heart.shape
+    height, width = shape
+    edge = 2.0 / min(shape)  # one pixel, in coordinates
+    inside = _ramp(chest.body, 3 * edge)
+    density = 0.50 + 0.10 * np.exp(-(((chest.x - chest.middle) / 0.55) ** 2)) + 0.05 * chest.y
+    density = density + 0.03 * field(rng, shape, 5)
+    density = density + _midline(chest)
+    lungs = np.zeros(shape, np.float32)
+    for name, side in chest.sides.items():
+        lungs = np.maximum(lungs, _ramp(side.lung, 4 * edge))
+        depth = np.clip(side.lung / 0.22, 0.0, 1.0)
+        density -= _ramp(side.lung, 4 * edge) * (0.22 + 0.15 * depth * (2.0 - depth))
+        density += _vessels(side, chest.y, rng, shape) * _ramp(side.lung, 4 * edge)
+        density += 0.09 * _ramp(chest.clavicles[name], 3 * edge)
+    density += 0.06 * _ramp(chest.heart, 5 * edge) * (0.6 + np.clip(chest.heart / 0.3, 0.0, 1.0))
+    density += _ribs(chest, findings.child) * (0.35 + 0.65 * lungs)
+    density -= _stomach(chest, rng) * (1.0 - lungs)
+    for patch in chest.opacities:
+        density += 0.24 * _ramp(patch + 0.02, 0.10) * (1.0 + 0.25 * field(rng, shape, 40))
+    for fluid in chest.effusions:
+        density += 0.34 * _ramp(fluid, 8 * edge)
+    density = ndimage.gaussian_filter(density * inside, 0.0022 * min(shape))
+    density += noise * (0.7 * rng.standard_normal(shape, np.float32) + 0.5 * field(rng, shape, width // 3)) * (0.3 + inside)
+    return _tone(density, 0.82 if findings.ap else 1.0)
+
+
+def _ramp(distance: np.ndarray, soft: float) -> np.ndarray:
+    """Signed distance -> 0 outside, 1 inside, over a width of ``soft``; smooth at both ends."""
+    part = np.clip(distance / soft + 0.5, 0.0, 1.0)
+    return part * part * (3.0 - 2.0 * part)
+
+
+def _midline(chest: Chest) -> np.ndarray:
+    """Great vessels, spine with its discs, trachea."""
+    x, y = chest.x - chest.middle, chest.y
+    vessels = 0.13 * np.exp(-((x / 0.15) ** 4))
+    discs = 0.75 + 0.25 * np.cos(y * 2 * np.pi / 0.145)
+    spine = 0.07 * np.exp(-((x / 0.085) ** 4)) * discs
+    trachea = 0.13 * np.exp(-(((x + 0.012) / 0.042) ** 4)) * _ramp(-0.22 - y, 0.12)
+    return vessels + spine - trachea
+
+
+def _vessels(side: Side, y: np.ndarray, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Hilum, and vessels that fan out from it and fade."""
+    du, dy = side.u - 0.17, y + 0.06
+    far = np.hypot(du, dy)
+    hilum = 0.13 * np.exp(-(((side.u - 0.16) / 0.07) ** 2) - ((dy + 0.01) / 0.15) ** 2)
+    turn = np.arctan2(dy, du) * 5.5 + 0.9 * field(rng, shape, 6)
+    fan = np.clip(np.cos(turn * 2.0) - 0.35, 0.0, None) + np.clip(np.cos(turn * 3.7 + 1.0) - 0.55, 0.0, None)
+    return hilum + (0.085 * fan + 0.02 * field(rng, shape, 48)) * np.exp(-far / 0.30)
+
+
+def _ribs(chest: Chest, child: bool) -> np.ndarray:
+    """All ribs of both sides at once: bands at equal phases of a curve. Posterior ones fall, anterior ones rise outward."""
+    half = np.abs(chest.x - chest.middle)
+    wide, apex = chest.sides["right"].wide, chest.sides["right"].apex
+    part = np.clip(half / wide, 0.0, 1.1)
+    slope = 0.6 if child else 1.0
+    behind = chest.y - slope * (0.30 * part**2 - 0.16 * np.sin(part * np.pi) * 0.6)
+    before = chest.y + slope * (0.34 * part - 0.30 * part**3)
+    cage = _ramp(wide + 0.03 - half, 0.05) * _ramp(half - 0.06, 0.08) * _ramp(chest.y - apex - 0.02, 0.15)
+    cage = cage * _ramp(0.75 - chest.y, 0.3)
+    outer = cage * _ramp(half - 0.35 * wide, 0.25)
+    return 0.070 * _bands(behind, 0.168, 0.36) * cage + 0.035 * _bands(before + 0.06, 0.19, 0.42) * outer
+
+
+def _bands(curve: np.ndarray, spacing: float, share: float) -> np.ndarray:
+    """0 between and 1 on bands; their rims are denser than their middles, as bone is."""
+    phase = np.abs((curve / spacing) % 1.0 - 0.5) * 2.0  # 0 in the middle of a band, 1 between two
+    band = np.clip((share - phase) / 0.12 + 0.5, 0.0, 1.0)
+    return band * (0.7 + 0.6 * (phase / share) ** 2)
+
+
+def _stomach(chest: Chest, rng: np.random.Generator) -> np.ndarray:
+    """The air bubble under the left dome."""
+    side = chest.sides["left"]
+    du, dy = side.u - float(rng.uniform(0.30, 0.42)), chest.y - side.dome - float(rng.uniform(0.13, 0.18))
+    return 0.14 * np.exp(-((du / 0.15) ** 2 + (dy / 0.07) ** 2) ** 2) * float(rng.uniform(0.2, 1.0)) * SIGNS["left"]
+
+
+def _tone(density: np.ndarray, contrast: float) -> np.ndarray:
+    """Densities -> gray: black where nothing stopped the beam, the shoulders of a film's curve, little pure white."""
+    gray = np.clip((density - 0.08) / 0.72, 0.0, None)
+    gray = gray**1.25 / (1.0 + 0.12 * gray**3)
+    return np.clip(0.5 + contrast * (gray - 0.5), 0.0, 1.0).astype(np.float32)

@@ -1,0 +1,89 @@
+"""What a prompt asks for, in the few words that the phantom understands."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+ZONES = {"upper": ("upper", "apical", "apex"), "mid": ("mid", "middle", "perihilar"), "lower": ("lower", "basal", "base")}
+LUNG = ("opacity", "opacities", "opacification", "pneumonia", "consolidation", "infiltrate", "infiltrates")
+FLUID = ("effusion", "effusions")
+HEART = ("cardiomegaly", "enlarged heart", "enlarged cardiac", "large heart", "heart is enlarged")
+CHILD = ("child", "paediatric", "pediatric", "infant")
+# "No effusion or opacity": a denial holds to the end of its clause.
+DENIAL = re.compile(r"\b(no|not|without|free of|absent|negative for)\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a finding lies; None leaves it to chance.
+
+    Attributes:
+        side: ``right`` or ``left``, the patient's.
+        zone: ``upper``, ``mid`` or ``lower``.
+    """
+
+    side: str | None = None
+    zone: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """A prompt, understood.
+
+    Attributes:
+        cardiomegaly: the heart is wider than half the chest.
+        effusions: pleural fluid.
+        opacities: dense patches in a lung.
+        child: proportions of a child.
+        ap: taken from the front, lying: larger heart, higher diaphragm, less contrast.
+    """
+
+    cardiomegaly: bool = False
+    effusions: tuple[Place, ...] = ()
+    opacities: tuple[Place, ...] = ()
+    child: bool = False
+    ap: bool = False
+
+
+def read(prompt: str) -> Findings:
+    """The findings that a prompt asserts; denied ones ("no effusion") and unknown words are ignored.
+
+    A finding takes its side and zone from its own clause: clauses end at punctuation, "and" and "with".
+    """
+    cardiomegaly, effusions, opacities = False, [], []
+    for clause in _clauses(prompt.lower()):
+        denial = DENIAL.search(clause)
+        asserted = clause[: denial.start()] if denial else clause
+        cardiomegaly |= _has(asserted, HEART)
+        if _has(asserted, FLUID):
+            effusions += [Place(side) for side in _sides(asserted)]
+        if _has(asserted, LUNG):
+            zone = next((zone for zone, words in ZONES.items() if _has(asserted, words)), None)
+            opacities += [Place(side, zone) for side in _sides(asserted)]
+    return Findings(
+        cardiomegaly=cardiomegaly,
+        effusions=tuple(effusions),
+        opacities=tuple(opacities),
+        child=_has(prompt.lower(), CHILD),
+        ap=re.search(r"\b(AP|anteroposterior|supine|bedside)\b", prompt) is not None,
+    )
+
+
+def _clauses(prompt: str) -> list[str]:
+    """Clauses of a prompt; "no a and b" denies both, so a denied clause goes on over "and"."""
+    clauses: list[str] = []
+    for sentence in re.split(r"[.,;:]", prompt):
+        clauses += [sentence] if DENIAL.search(sentence) else re.split(r"\band\b|\bwith\b", sentence)
+    return clauses
+
+
+def _has(text: str, words: tuple[str, ...]) -> bool:
+    return any(re.search(rf"\b{re.escape(word)}\b", text) for word in words)
+
+
+def _sides(clause: str) -> list[str | None]:
+    if _has(clause, ("bilateral", "both")):
+        return ["right", "left"]
+    named: list[str | None] = [side for side in ("right", "left") if _has(clause, (side, f"{side}-sided"))]
+    return named or [None]
