@@ -1,7 +1,7 @@
 """A drawn chest with exact masks: no weights, milliseconds a picture, for tests, documents and trying recipes.
 
-It obeys the prompt in a few words (cardiomegaly, pleural effusion, opacity or pneumonia with side and zone, child, AP) and
-gives maps that are as coarse and noisy as attention, so that everything behind a generator has work to do.
+It obeys the prompt in a few words (cardiomegaly, pleural effusion, opacity or pneumonia with side and zone, child, AP)
+and gives maps that are as coarse and noisy as attention, so that everything behind a generator has work to do.
 """
 
 from __future__ import annotations

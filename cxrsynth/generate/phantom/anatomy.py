@@ -1,19 +1,18 @@
 """The shapes of a drawn chest: smooth signed distances, from which both the picture and the exact masks are made.
 
-Coordinates run from -1 to 1 over the picture, x to the right, y down. A positive distance is inside. ``u`` is the distance
-from the midline, positive on the side that is looked at, so that both lungs share their formulas.
+Coordinates run from -1 to 1 over the picture, x to the right, y down. A positive distance is inside. ``u`` is the
+distance from the midline, positive on the side that is looked at, so that both lungs share their formulas.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from cxrsynth.generate.phantom.findings import Findings, Place
-
-SIGNS = {"right": -1.0, "left": 1.0}  # the patient's right is on the left of the picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,22 +70,24 @@ def build(findings: Findings, rng: np.random.Generator, height: int, width: int)
     apex = float(rng.uniform(-0.80, -0.72)) + (0.08 if findings.child else 0.0)
     dome = float(rng.uniform(0.36, 0.50)) - (0.10 if findings.child else 0.0) - (0.08 if findings.ap else 0.0)
     hollow = float(rng.uniform(0.115, 0.145)) * (1.15 if findings.child or findings.ap else 1.0)
+    lift = 0.06 if findings.ap else 0.0  # the clavicles stand higher in a lying patient
     ratio = float(rng.uniform(0.54, 0.63) if findings.cardiomegaly else rng.uniform(0.42, 0.47))
     heart = _heart(x, y, middle, ratio * wide, dome, float(rng.uniform(0.45, 0.65)))
     sides = {
         "right": _side(-(x - middle), y, heart, wide, apex, dome, hollow, 0.0),
         "left": _side(x - middle, y, heart, wide * 0.985, apex + 0.01, dome + 0.05, hollow, 0.05),
     }
+    body = _body(x - middle, y, wide, apex)
     return Chest(
         x=x,
         y=y,
         middle=middle,
-        body=_body(x - middle, y, wide, apex),
+        body=body,
         sides=sides,
         heart=heart,
         effusions=[_effusion(sides[_side_of(place, rng)], y, rng) for place in findings.effusions],
         opacities=[_opacity(sides[_side_of(place, rng)], y, place, rng) for place in findings.opacities],
-        clavicles={name: _clavicle(side, y, 0.10 if findings.ap else 0.0) for name, side in sides.items()},
+        clavicles={name: np.minimum(_clavicle(side, y, lift), body - 0.02) for name, side in sides.items()},
     )
 
 
@@ -117,7 +118,7 @@ def _side(
     outer = crest + (wide - crest) * rise * (1.0 - 0.06 * np.clip((t - 0.85) / 0.15, 0.0, 1.0) ** 2)
     tip = (1.0 - (1.0 - np.clip(t / 0.22, 0.0, 1.0)) ** 2) ** 0.5
     inner = crest - (crest - hollow) * tip + knob * np.exp(-(((y + 0.28) / 0.09) ** 2))
-    inner = inner - 0.03 * np.clip((y - dome + 0.3) / 0.3, 0.0, 1.0)
+    inner = inner + 0.035 * np.exp(-(((y + 0.05) / 0.16) ** 2)) - 0.03 * np.clip((y - dome + 0.3) / 0.3, 0.0, 1.0)
     peak = 0.42 * wide  # u of the top of the dome
     floor = dome + np.where(u > peak, 0.30 * np.abs((u - peak) / (wide - peak)) ** 2.4, 0.10 * ((u - peak) / peak) ** 2)
     walls = np.minimum(_across(outer, y) * (outer - u), _across(inner, y) * (u - inner))  # (H, W)
@@ -134,22 +135,23 @@ def _across(curve: np.ndarray, along: np.ndarray) -> np.ndarray:
 def _heart(x: np.ndarray, y: np.ndarray, middle: float, half: float, dome: float, tilt: float) -> np.ndarray:
     """A tilted oval on the diaphragm, two thirds of it left of the midline. ``half``: half of its width."""
     slim = 0.74
-    long = half / float(np.hypot(np.cos(tilt), slim * np.sin(tilt)))
-    tall = long * float(np.hypot(np.sin(tilt), slim * np.cos(tilt)))
+    cos, sin = math.cos(tilt), math.sin(tilt)  # plain floats: a numpy scalar would turn the planes into float64
+    long = half / math.hypot(cos, slim * sin)
+    tall = long * math.hypot(sin, slim * cos)
     dx, dy = x - middle - 0.32 * half, y - (dome + 0.10 - 0.86 * tall)
-    along, across = dx * np.cos(tilt) + dy * np.sin(tilt), dy * np.cos(tilt) - dx * np.sin(tilt)
-    reach = (np.abs(along / long) ** 2.2 + np.abs(across / (slim * long)) ** 2.2) ** (1 / 2.2)
-    oval = (1.0 - reach) * (slim * long)
-    return np.minimum(oval, dome + 0.11 - y).astype(np.float32)
+    along, across = dx * cos + dy * sin, dy * cos - dx * sin
+    oval = (1.0 - np.hypot(along / long, across / (slim * long))) * (slim * long)
+    return np.minimum(oval, dome + 0.11 - y)
 
 
 def _body(x: np.ndarray, y: np.ndarray, wide: float, apex: float) -> np.ndarray:
     """Neck, sloping shoulders, trunk: half its width for every row."""
-    fall = np.clip((y + 1.0) / (apex + 1.12), 0.0, 3.0)
-    half = 0.26 + 0.75 * np.clip(fall, 0.0, 1.0) ** 1.6 + 0.12 * np.clip(fall - 1.0, 0.0, 1.0)
-    trunk = wide + 0.16 + 0.05 * np.clip(y, -1.0, 1.0)
-    arm = np.clip((y + 0.25) / 0.5, 0.0, 1.0)  # the arms are held away below the arm-pits
-    half = half * (1.0 - arm) + np.minimum(half, trunk) * arm
+    fall = np.clip((y + 1.0) / (apex + 1.12), 0.0, None)
+    shoulders = 0.26 + 0.75 * np.clip(fall, 0.0, 1.0) ** 1.6 + 0.12 * np.clip(fall - 1.0, 0.0, 1.0)
+    trunk = wide + 0.17 + 0.05 * y
+    part = np.clip((y + 0.45) / 1.0, 0.0, 1.0)
+    arm = part * part * (3.0 - 2.0 * part)  # the arms leave the picture below the arm-pits
+    half = shoulders * (1.0 - arm) + np.minimum(shoulders, trunk) * arm
     return (_across(half, y) * (half - np.abs(x))).astype(np.float32)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from cxrsynth.generate.phantom.anatomy import SIGNS, Chest, Side, field
+from cxrsynth.generate.phantom.anatomy import Chest, Side, field
 from cxrsynth.generate.phantom.findings import Findings
 
 
@@ -16,29 +16,35 @@ def expose(chest: Chest, findings: Findings, rng: np.random.Generator, noise: fl
         noise: standard deviation of the grain.
     """
     shape = chest.heart.shape
-    height, width = shape
     edge = 2.0 / min(shape)  # one pixel, in coordinates
     inside = _ramp(chest.body, 3 * edge)
-    density = 0.50 + 0.10 * np.exp(-(((chest.x - chest.middle) / 0.55) ** 2)) + 0.05 * chest.y
-    density = density + 0.03 * field(rng, shape, 5)
-    density = density + _midline(chest)
-    lungs = np.zeros(shape, np.float32)
+    density = 0.50 + 0.08 * np.exp(-(((chest.x - chest.middle) / 0.55) ** 2)) + 0.05 * chest.y
+    density = density + 0.03 * field(rng, shape, 5) + _midline(chest)
+    lungs, air = np.zeros(shape, np.float32), _air(chest, rng)
     for name, side in chest.sides.items():
-        lungs = np.maximum(lungs, _ramp(side.lung, 4 * edge))
+        lung = _ramp(side.lung, 4 * edge)
         depth = np.clip(side.lung / 0.22, 0.0, 1.0)
-        density -= _ramp(side.lung, 4 * edge) * (0.22 + 0.15 * depth * (2.0 - depth))
-        density += _vessels(side, chest.y, rng, shape) * _ramp(side.lung, 4 * edge)
+        density -= air * lung * (0.22 + 0.15 * depth * (2.0 - depth) - _vessels(side, chest.y, rng, shape))
         density += 0.09 * _ramp(chest.clavicles[name], 3 * edge)
-    density += 0.06 * _ramp(chest.heart, 5 * edge) * (0.6 + np.clip(chest.heart / 0.3, 0.0, 1.0))
-    density += _ribs(chest, findings.child) * (0.35 + 0.65 * lungs)
+        lungs = np.maximum(lungs, lung)
+    density += 0.06 * _ramp(chest.heart, 6 * edge) * (0.6 + np.clip(chest.heart / 0.3, 0.0, 1.0))
+    density += _ribs(chest, findings.child) * (0.35 + 0.65 * lungs * air)
     density -= _stomach(chest, rng) * (1.0 - lungs)
+    density = ndimage.gaussian_filter(density, 0.0022 * min(shape))
+    grain = 0.7 * rng.standard_normal(shape, np.float32) + 0.5 * field(rng, shape, shape[1] // 3)
+    film = _tone(density + noise * grain, 0.82 if findings.ap else 1.0) * inside
+    return np.clip(film + 0.3 * noise * grain, 0.0, 1.0).astype(np.float32)
+
+
+def _air(chest: Chest, rng: np.random.Generator) -> np.ndarray:
+    """How much air the lungs hold: 1 healthy, 0 none; fluid and patches drive it out."""
+    air = np.ones_like(chest.heart)
     for patch in chest.opacities:
-        density += 0.24 * _ramp(patch + 0.02, 0.10) * (1.0 + 0.25 * field(rng, shape, 40))
+        mottled = 0.72 + 0.10 * field(rng, patch.shape, 24)
+        air = air * (1.0 - mottled * _ramp(patch + 0.01, 0.09))
     for fluid in chest.effusions:
-        density += 0.34 * _ramp(fluid, 8 * edge)
-    density = ndimage.gaussian_filter(density * inside, 0.0022 * min(shape))
-    density += noise * (0.7 * rng.standard_normal(shape, np.float32) + 0.5 * field(rng, shape, width // 3)) * (0.3 + inside)
-    return _tone(density, 0.82 if findings.ap else 1.0)
+        air = air * (1.0 - 0.97 * _ramp(fluid + 0.01, 0.035))
+    return air
 
 
 def _ramp(distance: np.ndarray, soft: float) -> np.ndarray:
@@ -50,9 +56,9 @@ def _ramp(distance: np.ndarray, soft: float) -> np.ndarray:
 def _midline(chest: Chest) -> np.ndarray:
     """Great vessels, spine with its discs, trachea."""
     x, y = chest.x - chest.middle, chest.y
-    vessels = 0.13 * np.exp(-((x / 0.15) ** 4))
+    vessels = 0.12 * np.exp(-((x / 0.15) ** 4)) * (1.0 - 0.75 * _ramp(y - 0.45, 0.5)) * _ramp(y + 0.75, 0.5)
     discs = 0.75 + 0.25 * np.cos(y * 2 * np.pi / 0.145)
-    spine = 0.07 * np.exp(-((x / 0.085) ** 4)) * discs
+    spine = 0.08 * np.exp(-((x / 0.085) ** 4)) * discs
     trachea = 0.13 * np.exp(-(((x + 0.012) / 0.042) ** 4)) * _ramp(-0.22 - y, 0.12)
     return vessels + spine - trachea
 
@@ -61,14 +67,14 @@ def _vessels(side: Side, y: np.ndarray, rng: np.random.Generator, shape: tuple[i
     """Hilum, and vessels that fan out from it and fade."""
     du, dy = side.u - 0.17, y + 0.06
     far = np.hypot(du, dy)
-    hilum = 0.13 * np.exp(-(((side.u - 0.16) / 0.07) ** 2) - ((dy + 0.01) / 0.15) ** 2)
+    hilum = 0.16 * np.exp(-(((side.u - 0.16) / 0.07) ** 2) - ((dy + 0.01) / 0.15) ** 2)
     turn = np.arctan2(dy, du) * 5.5 + 0.9 * field(rng, shape, 6)
     fan = np.clip(np.cos(turn * 2.0) - 0.35, 0.0, None) + np.clip(np.cos(turn * 3.7 + 1.0) - 0.55, 0.0, None)
-    return hilum + (0.085 * fan + 0.02 * field(rng, shape, 48)) * np.exp(-far / 0.30)
+    return hilum + (0.12 * fan + 0.02 * field(rng, shape, 48)) * np.exp(-far / 0.30)
 
 
 def _ribs(chest: Chest, child: bool) -> np.ndarray:
-    """All ribs of both sides at once: bands at equal phases of a curve. Posterior ones fall, anterior ones rise outward."""
+    """All ribs of both sides at once, as bands at equal phases of a curve: posterior ones fall outward."""
     half = np.abs(chest.x - chest.middle)
     wide, apex = chest.sides["right"].wide, chest.sides["right"].apex
     part = np.clip(half / wide, 0.0, 1.1)
@@ -78,7 +84,7 @@ def _ribs(chest: Chest, child: bool) -> np.ndarray:
     cage = _ramp(wide + 0.03 - half, 0.05) * _ramp(half - 0.06, 0.08) * _ramp(chest.y - apex - 0.02, 0.15)
     cage = cage * _ramp(0.75 - chest.y, 0.3)
     outer = cage * _ramp(half - 0.35 * wide, 0.25)
-    return 0.070 * _bands(behind, 0.168, 0.36) * cage + 0.035 * _bands(before + 0.06, 0.19, 0.42) * outer
+    return 0.085 * _bands(behind, 0.168, 0.36) * cage + 0.04 * _bands(before + 0.06, 0.19, 0.42) * outer
 
 
 def _bands(curve: np.ndarray, spacing: float, share: float) -> np.ndarray:
@@ -92,7 +98,7 @@ def _stomach(chest: Chest, rng: np.random.Generator) -> np.ndarray:
     """The air bubble under the left dome."""
     side = chest.sides["left"]
     du, dy = side.u - float(rng.uniform(0.30, 0.42)), chest.y - side.dome - float(rng.uniform(0.13, 0.18))
-    return 0.14 * np.exp(-((du / 0.15) ** 2 + (dy / 0.07) ** 2) ** 2) * float(rng.uniform(0.2, 1.0)) * SIGNS["left"]
+    return 0.14 * np.exp(-(((du / 0.15) ** 2 + (dy / 0.07) ** 2) ** 2)) * float(rng.uniform(0.2, 1.0))
 
 
 def _tone(density: np.ndarray, contrast: float) -> np.ndarray:

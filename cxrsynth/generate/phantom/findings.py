@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-ZONES = {"upper": ("upper", "apical", "apex"), "mid": ("mid", "middle", "perihilar"), "lower": ("lower", "basal", "base")}
+ZONES = {
+    "upper": ("upper", "apical", "apex"),
+    "mid": ("mid", "middle", "perihilar"),
+    "lower": ("lower", "basal", "base"),
+}
 LUNG = ("opacity", "opacities", "opacification", "pneumonia", "consolidation", "infiltrate", "infiltrates")
 FLUID = ("effusion", "effusions")
 HEART = ("cardiomegaly", "enlarged heart", "enlarged cardiac", "large heart", "heart is enlarged")
