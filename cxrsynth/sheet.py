@@ -7,15 +7,18 @@ uint8, masks (H, W) uint8 class ids with 0 for background. The patient's right i
 
 from __future__ import annotations
 
+import io
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from cxrsynth.errors import UsageError
+from cxrsynth.store import write_atomic
 
 # Okabe and Ito's palette, told apart with every common colour blindness, in an order that keeps the first three
 # (right lung, left lung, heart) far apart on gray. A class keeps its colour in every sheet, report and plot.
@@ -181,6 +184,18 @@ def contact_sheet(
         if captions:
             _caption(draw, item, left, top + tall + 6, wide)
     return sheet
+
+
+def encode(picture: Image.Image) -> bytes:
+    """A picture as the bytes of a PNG; the same picture always gives the same bytes."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", compress_level=6)
+    return buffer.getvalue()
+
+
+def save(picture: Image.Image, path: Path) -> None:
+    """Write a picture as PNG, whole or not at all."""
+    write_atomic(path, encode(picture))
 
 
 def _caption(draw: ImageDraw.ImageDraw, item: Item, left: int, top: int, width: int) -> None:

@@ -41,6 +41,8 @@ class Summary:
         fingerprint: sha256 of the recipe, hex.
         planned: shard -> how many pictures it was asked for.
         failed: shards that could not be made.
+        weights: digest of the model's files; empty for a generator without, and for real films.
+        versions: package -> version that the first shard was made with.
     """
 
     store: Store
@@ -52,6 +54,8 @@ class Summary:
     fingerprint: str
     planned: dict[int, int]
     failed: int
+    weights: str
+    versions: dict[str, str]
 
     @property
     def synthetic(self) -> bool:
@@ -79,6 +83,19 @@ class Summary:
                 found.setdefault(key, Counter())[str(value)] += 1
         return {key: ordered(values) for key, values in sorted(found.items())}
 
+    def splits(self) -> dict[str, int]:
+        """Split -> pictures, in the usual order."""
+        found = self.count("split")
+        usual = [name for name in ("train", "val", "test") if name in found]
+        return {name: found[name] for name in [*usual, *(name for name in found if name not in usual)]}
+
+    def licences(self) -> dict[str, int]:
+        """Licence -> pictures: what each film says of itself, else what the recipe says of all."""
+        stated = self.count("licence")
+        general = str((self.recipe.get("card") or {}).get("licence") or "")
+        rest = len(self.rows) - stated.total()
+        return {**stated, general: stated[general] + rest} if general and rest else dict(stated)
+
     def regions(self, row: Row) -> dict[int, np.ndarray]:
         """Class id -> (H, W) bool of one picture, overlaps kept; empty where nobody labelled it."""
         layers = self.store.load_layers(row, len(self.labels))
@@ -104,7 +121,8 @@ def summarise(root: Path) -> Summary:
     if not rows and not rejects:
         hint = f"see how far it is: cxrsynth status {store.root}"
         raise UsageError(f"{store.root} holds no finished picture yet", hint)
-    path = store.root / "recipe.yaml"
+    path, known = store.root / "recipe.yaml", store.root / "identity.json"
+    identity = json.loads(known.read_text(encoding="utf-8"))["identity"] if known.exists() else {}
     recipe = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
     return Summary(
         store=store,
@@ -116,6 +134,8 @@ def summarise(root: Path) -> Summary:
         fingerprint=receipts[0].fingerprint,
         planned={receipt.shard: len(receipt.planned) for receipt in receipts},
         failed=len(store.failures()),
+        weights=str(identity.get("model") or ""),
+        versions=receipts[0].versions,
     )
 
 

@@ -34,6 +34,11 @@ def recipe(**changes: Any) -> dict[str, Any]:
         "name": "small",
         "seed": 7,
         "count": 7,
+        "shard": 3,
+        "generator": "phantom",
+        "model": "mini",
+        "prompts": {"templates": {"{view} chest x-ray": 1.0}, "vocabulary": {"view": {"PA": 1.0, "AP": 1.0}}},
+        "card": {"title": "", "description": "Chests for tests.", "licence": "CC-BY-4.0", "citation": ""},
         "classes": [{"id": i, "name": n, "phrase": n.replace("_", " ")} for n, i in CLASSES.items()],
         **changes,
     }
@@ -73,7 +78,8 @@ def make(root: Path, count: int = 6, size: int = 64, **changes: Any) -> Path:
     bad = row(count, reason="area.heart.small", attempt=0)
     half = count // 2
     planned = [entry.row["key"] for entry in entries]
-    store.write_shard(0, entries[:half], fingerprint=FINGERPRINT, planned=planned[:half])
+    versions = {"cxrsynth": "0.1.0"}
+    store.write_shard(0, entries[:half], fingerprint=FINGERPRINT, planned=planned[:half], versions=versions)
     store.write_shard(
         1,
         entries[half:],

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from small_dataset import CLASSES, chest
 
 from cxrsynth.errors import UsageError
 from cxrsynth.sheet import Item, colour, contact_sheet, mark_right, outline, overlay, plain, wrap
+from tests.small_dataset import CLASSES, chest
 
 
 def test_an_overlay_leaves_the_background_as_it_is() -> None:

@@ -127,15 +127,11 @@ def describe(summary: Summary, row: Row) -> dict[str, Any]:
 
 
 def command(summary: Summary, row: Row) -> str:
-    """The command that makes a picture again, to be typed in the dataset's folder; empty for real films.
-
-    The count ends with the picture's shard: batches inside a shard decide the last bits of a picture, shards do not.
-    """
+    """The command that makes a picture's shard again, to be typed in the dataset's folder; empty for real films."""
     if "source" in row or not summary.recipe:
         return ""
-    size = int(summary.recipe.get("shard") or 1)
-    count = (int(row["key"]) // size + 1) * size if str(row["key"]).isdigit() else len(summary.rows)
-    return f"cxrsynth generate --prompts recipe.yaml -o again --count {min(count, summary.recipe.get('count', count))}"
+    size, count = int(summary.recipe["shard"]), int(summary.recipe["count"])
+    return f"cxrsynth generate --prompts recipe.yaml -o again --shard {int(row['key']) // size}/{-(-count // size)}"
 
 
 def numbers(summary: Summary) -> dict[str, Any]:
@@ -167,7 +163,7 @@ def numbers(summary: Summary) -> dict[str, Any]:
         "scores": dict(sorted(scores.items())),
         "prompts": summary.count("prompt"),
         "fields": summary.fields(),
-        "splits": summary.count("split"),
+        "splits": summary.splits(),
         "sources": summary.count("source"),
         "reasons": summary.reasons(),
         "accepted": 100 * len(summary.rows) / tried,
@@ -179,8 +175,8 @@ def _speed(summary: Summary) -> float | None:
     """Pictures per second of the latest run that made any."""
     for path in sorted((summary.store.root / "runs").glob("*.json"), reverse=True):
         run = json.loads(path.read_text(encoding="utf-8"))
-        if run.get("images_per_s"):
-            return float(run["images_per_s"])
+        if run.get("samples_made") and run.get("seconds"):
+            return float(run["samples_made"]) / float(run["seconds"])
     return None
 
 
