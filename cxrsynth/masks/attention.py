@@ -46,11 +46,11 @@ class Joint(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    background: float = Field(0.45, gt=0, lt=1)
+    background: float = Field(0.4, gt=0, lt=1)
     gamma: float = Field(3.0, gt=0, le=20)
     presence: float = Field(0.15, ge=0, le=1)
     peak: float = Field(99.0, gt=50, le=100)
-    floor: float = Field(10.0, ge=0, lt=50)
+    floor: float = Field(30.0, ge=0, lt=50)
     step: float = Field(0.1, gt=0, lt=0.5)
 
     def __call__(self, maps: np.ndarray, height: int, width: int, competing: np.ndarray) -> Evidence:

@@ -1,0 +1,33 @@
+"""DenseCRF follows the edges of the picture."""
+
+import numpy as np
+
+from cxrsynth.masks.crf import Crf
+
+
+def lung_under_a_shifted_map() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A dark box in a bright picture, and a map that is off by three pixels."""
+    truth = np.zeros((64, 64), bool)
+    truth[16:48, 16:48] = True
+    image = np.where(truth, 50, 180) + np.random.default_rng(0).normal(0, 4, truth.shape)
+    prob = np.roll(truth, 3, axis=1).astype(np.float32)[None] * 0.75 + 0.1
+    return image.clip(0, 255).astype(np.uint8), prob, truth
+
+
+def test_the_border_moves_to_the_edge_in_the_picture() -> None:
+    image, prob, truth = lung_under_a_shifted_map()
+    wrong_before = ((prob[0] > 0.5) != truth).sum()
+    wrong_after = ((Crf()(image, prob)[0] > 0.5) != truth).sum()
+    assert wrong_after < 0.3 * wrong_before
+
+
+def test_without_pairwise_terms_nothing_moves() -> None:
+    image, prob, _ = lung_under_a_shifted_map()
+    refined = Crf(gaussian_compat=0, bilateral_compat=0, certainty=1.0)(image, prob)
+    np.testing.assert_allclose(refined, prob, atol=1e-3)
+
+
+def test_a_class_without_evidence_stays_absent() -> None:
+    image, prob, truth = lung_under_a_shifted_map()
+    refined = Crf()(image, np.concatenate([prob, np.zeros_like(prob)]))
+    assert refined[1].max() == 0
