@@ -9,12 +9,12 @@ from typing import Any
 from PIL import Image
 
 from cxrsynth import curate, registry
-from cxrsynth.masks.labels import make_sample
+from cxrsynth.masks.labels import Labelling
 from cxrsynth.prompts import spec
 from cxrsynth.recipe import Recipe
 from cxrsynth.records import Sample
 from cxrsynth.run import weights_of
-from cxrsynth.shard import draws, label, labelling_of
+from cxrsynth.shard import draws, label
 from cxrsynth.sheet import Item, contact_sheet
 
 
@@ -47,7 +47,7 @@ def preview(
     specs = [spec(recipe, index) for index in range(number)]
     kept: list[Sample] = []
     items = []
-    for one, _, sample in label(draws(specs, generator, recipe.sampler.batch), recipe, labelling_of(recipe), Inline()):
+    for one, _, sample in label(draws(specs, generator, recipe.sampler.batch), recipe, Labelling.from_recipe(recipe), Inline()):
         verdict = curate.judge(sample, kept, checks)
         if verdict.keep:
             kept.append(sample)

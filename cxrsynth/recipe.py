@@ -115,8 +115,8 @@ class Sampler(Config):
     guidance_scale: float = Field(3.0, ge=0, description="1 or less: no classifier-free guidance, half the cost")
     guidance_rescale: float = Field(0.0, ge=0, le=1, description="Lin et al., WACV 2024, section 3.4: tames guidance with zero-terminal SNR")
     eta: float = Field(0.0, ge=0, le=1, description="DDIM noise; other schedulers ignore it")
-    height: int | None = Field(None, ge=32, le=2048, multiple_of=8, description="pixels; default: the size the model was trained at")
-    width: int | None = Field(None, ge=32, le=2048, multiple_of=8, description="pixels; default: the size the model was trained at")
+    height: int | None = Field(None, ge=32, le=2048, description="pixels; default: the size the model was trained at")
+    width: int | None = Field(None, ge=32, le=2048, description="pixels; default: the size the model was trained at")
     batch: int = Field(4, ge=1, le=256, description="samples per UNet call; part of what decides the bytes of a picture")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="of the UNet; the autoencoder stays float32")
 

@@ -13,12 +13,11 @@ import yaml
 
 from cxrsynth import curate
 from cxrsynth.errors import UsageError
-from cxrsynth.masks.labels import make_sample
+from cxrsynth.masks.labels import Labelling, make_sample
 from cxrsynth.pool import spawn_pool
 from cxrsynth.recipe import Recipe, assign, parse
 from cxrsynth.records import Draw, Receipt, Sample
 from cxrsynth.run import Summary, claim, locked
-from cxrsynth.shard import labelling_of
 from cxrsynth.store import Entry, Row, Store
 
 
@@ -74,7 +73,7 @@ def plan_relabel(dataset: Path, out: Path, masks: Path | None, assignments: list
 
 def relabel(plan: RelabelPlan, advance: Callable[[float], None]) -> Summary:
     """Carry out the plan; typing the same command again resumes. What the checks refuse is listed as rejected."""
-    labelling = labelling_of(plan.recipe)
+    labelling = Labelling.from_recipe(plan.recipe)
     checks = curate.build(plan.recipe.curate.checks, list(plan.recipe.class_ids()))
     rows: dict[int, list[Row]] = {}
     for row in plan.source.rows():

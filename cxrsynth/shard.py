@@ -58,7 +58,7 @@ class ShardMaker:
 
     def __init__(self, job: Job) -> None:
         self.job, self.store = job, Store(job.out)
-        self.labelling = labelling_of(job.recipe)
+        self.labelling = Labelling.from_recipe(job.recipe)
         self.checks: list[Check] = curate.build(job.recipe.curate.checks, list(job.recipe.class_ids()))
         kind = registry.load("generators", job.recipe.generator)
         self.generator: Generator = kind.from_recipe(job.recipe, job.model, job.device, self._stepped)
@@ -87,18 +87,6 @@ class ShardMaker:
     def _stepped(self, step: int, steps: int) -> None:
         if self.advance is not None:
             self.advance(self.job.recipe.sampler.batch / steps)
-
-
-def labelling_of(recipe: Recipe) -> Labelling:
-    """How a recipe labels, in the form that travels to the pool."""
-    normalise = {name: value for name, value in recipe.masks.normalise.items() if name != "use"}
-    return Labelling(
-        classes=recipe.class_ids(),
-        overlap=tuple(item.name for item in recipe.classes if item.overlap),
-        use=recipe.masks.use,
-        attention=registry.load("normalisers", recipe.masks.normalise["use"])(**normalise),
-        refiners=tuple(recipe.masks.refine),
-    )
 
 
 def make_shard(

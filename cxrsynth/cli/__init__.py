@@ -7,7 +7,6 @@ import sys
 import traceback
 from typing import Annotated, Any
 
-import click
 import typer
 
 from cxrsynth.cli import generate, look
@@ -23,6 +22,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+# Typer brings its own copy of click from 0.20 on and the real one before: take the base class from what it raises.
+CLICK_ERROR: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 
 
 def _version(asked: bool) -> None:
@@ -73,10 +76,10 @@ def main() -> None:
             traceback.print_exc()
         say(error)
         sys.exit(error.exit_code)
-    except click.ClickException as error:
+    except CLICK_ERROR as error:
         error.show()
         sys.exit(2)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         # Finished shards stay; the running one was dropped without a receipt.
         print("stopped; type the same command again to continue", file=sys.stderr)
         sys.exit(130)

@@ -106,6 +106,7 @@ def preview(
     """
     from cxrsynth.preview import preview as draw_preview
     from cxrsynth.recipe import load
+    from cxrsynth.sheet import save
 
     loaded = load(recipe, {"seed": seed, "model": model}, assignments)
     check_device(loaded, device)
@@ -193,7 +194,7 @@ def show_plan(plan: Plan) -> None:
     """What is going to happen, in two lines."""
     recipe = plan.job.recipe
     source = "no weights" if plan.job.model is None else recipe.model
-    console.print(f"[bold]{recipe.name}[/bold]: {recipe.count} slots in {recipe.shards} shards, generator {recipe.generator} ({source}), fingerprint {plan.job.fingerprint[:12]}")
+    console.print(f"[bold]{recipe.name}[/bold]: {recipe.count} slots in {recipe.shards} shards, {recipe.generator} ({source}), {plan.job.fingerprint[:12]}")
     console.print(f"  {len(plan.done)} shards done, {len(plan.todo)} to make into {plan.job.out}, about {plan.needed / 2**20:.0f} MiB")
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import torch
 import transformers
@@ -57,11 +58,12 @@ class Latent:
         schedulers.build(sampler.scheduler, self.scheduler_config)  # an unknown name is said before the model is read
         try:
             self.text_encoder = load_text_encoder(folder).to(device).eval()
-            self.unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=torch.float32, local_files_only=True)
+            dtype = getattr(torch, sampler.dtype)
+            self.unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=dtype, local_files_only=True)
             self.vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=torch.float32, local_files_only=True)
         except (OSError, ValueError, RuntimeError) as error:
             raise MissingError(f"the model in {folder} cannot be read: {error}", "download or train it again") from error
-        self.unet = self.unet.to(device=device, dtype=getattr(torch, sampler.dtype)).eval()
+        self.unet = self.unet.to(device).eval()
         # Gray levels need more than the 8 bits of a bfloat16 mantissa, and Stable Diffusion's overflows in float16.
         self.vae = self.vae.to(device).eval()
         self.factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
@@ -72,6 +74,9 @@ class Latent:
         """The generator of a recipe; ``model`` is the folder its weights were resolved to."""
         if model is None:
             raise MissingError("generator 'latent' needs a model", "--model mini, a folder, or a hub id")
+        # The libraries' own bars count weight files; ours counts samples.
+        transformers.utils.logging.disable_progress_bar()
+        diffusers.utils.logging.disable_progress_bar()
         reads_attention = recipe.masks.use == "attention"
         return cls(model, recipe.sampler, recipe.attention if reads_attention else None, resolve(device), on_step)
 

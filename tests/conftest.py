@@ -1,0 +1,84 @@
+"""Shared by all tests: a tiny model, a tiny recipe, and the command line as a user calls it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cxrsynth.recipe import Recipe, parse
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny gray Stable-Diffusion folder."""
+    from tests.tiny import build
+
+    return build(tmp_path_factory.mktemp("models") / "tiny")
+
+
+CLASSES = [
+    {"name": "right_lung", "id": 1, "phrase": "right lung"},
+    {"name": "left_lung", "id": 2, "phrase": "left lung"},
+    {"name": "heart", "id": 3, "phrase": "heart"},
+]
+
+
+def phantom_body(**changes: Any) -> dict[str, Any]:
+    """A small phantom recipe as a mapping."""
+    body = {
+        "name": "small",
+        "count": 6,
+        "shard": 3,
+        "generator": "phantom",
+        "classes": CLASSES,
+        "prompts": {"templates": ["frontal chest x-ray, {heart}"], "vocabulary": {"heart": ["normal heart size", "cardiomegaly"]}},
+        "sampler": {"height": 128, "width": 128, "batch": 2},
+    }
+    return {**body, **changes}
+
+
+def latent_body(model: Path, **changes: Any) -> dict[str, Any]:
+    """A recipe for a tiny model: two steps, no checks, so that random pictures are kept."""
+    body = phantom_body(
+        generator="latent",
+        model=str(model),
+        sampler={"num_inference_steps": 2, "batch": 2},
+        attention={"levels": [1, 2]},
+        masks={"refine": ["morphology"]},
+        curate={"checks": [], "attempts": 1},
+    )
+    return {**body, **changes}
+
+
+@pytest.fixture
+def phantom_recipe() -> Recipe:
+    """A small phantom recipe."""
+    return parse(phantom_body())
+
+
+@pytest.fixture
+def write_recipe(tmp_path: Path) -> Any:
+    """Write a mapping as a recipe file and return its path."""
+
+    def write(body: dict[str, Any], name: str = "recipe.yaml") -> Path:
+        path = tmp_path / name
+        path.write_text(yaml.safe_dump(body))
+        return path
+
+    return write
+
+
+def cli(*arguments: Any, cwd: Path | None = None, env: dict[str, str] | None = None, timeout: float = 180) -> subprocess.CompletedProcess[str]:
+    """Run ``cxrsynth`` in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", "from cxrsynth.cli import main; main()", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "NO_COLOR": "1", "COLUMNS": "200", **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
