@@ -31,6 +31,7 @@ def write_report(store_root: Path, limit: int = 200) -> Path:
     environment = Environment(
         loader=FunctionLoader(_part), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # facts keep their order
     environment.globals.update(histogram=charts.histogram, density=charts.density, number=charts.number)
     environment.globals["inline"] = lambda name: Markup(_part(name))
     page = environment.get_template("page.html").render(

@@ -11,7 +11,7 @@ WIDTH, HEIGHT, FOOT = 280, 96, 18
 
 
 def histogram(
-    values: Sequence[float], unit: str = "", bounds: tuple[float, float] | None = None, bins: int = 28, paint: str = ""
+    values: Sequence[float], unit: str = "", bounds: tuple[float, float] | None = None, paint: str = ""
 ) -> Markup:
     """Values as a histogram with its range below and a line at the mean.
 
@@ -25,6 +25,7 @@ def histogram(
     if high <= low:
         margin = abs(low) * 0.1 or 1.0
         low, high = low - margin, high + margin
+    bins = int(np.clip(2 * len(values) ** 0.5, 10, 28))
     counts, edges = np.histogram(np.clip(values, low, high), bins=bins, range=(low, high))
     return _chart(counts, edges, float(np.mean(values)), unit, paint)
 
@@ -33,7 +34,7 @@ def density(counts: np.ndarray, paint: str = "") -> Markup:
     """(256,) counts of the gray levels 0..255 as a histogram of 64 bins."""
     levels = np.arange(256)
     mean = float((counts * levels).sum() / counts.sum())
-    return _chart(counts.reshape(64, 4).sum(axis=1), np.linspace(0, 256, 65), mean, "", paint)
+    return _chart(counts.reshape(64, 4).sum(axis=1), np.linspace(0, 255, 65), mean, "", paint)
 
 
 def _chart(counts: np.ndarray, edges: np.ndarray, mean: float, unit: str, paint: str) -> Markup:

@@ -64,18 +64,19 @@ def gallery(summary: Summary, limit: int) -> Gallery:
     names = {label.id: label.name for label in summary.labels}
     gray = np.zeros(256, dtype=np.int64)
     tiles: list[Tile] = []
-    labelled = []
+    masked = any(row.get("mask") for row in summary.rows)
+    averaged = []
     for row in evenly(summary.rows, limit):
         image, regions = summary.store.load_image(row), summary.regions(row)
         gray += np.bincount(image.ravel(), minlength=256)
         tiles.append(_tile(summary, row, image, regions, names))
-        if regions or not any(line.get("mask") for line in summary.rows):
-            labelled.append(_small(image, regions))
+        if regions or not masked:
+            averaged.append(_small(image, regions))
     rejected = [
         _tile(summary, row, summary.store.load_image(row), {}, names)
         for row in choose_rejects(summary.rejects, max(1, limit // 2))
     ]
-    return Gallery(tiles, rejected, gray, thumbs.average(labelled))
+    return Gallery(tiles, rejected, gray, thumbs.average(averaged))
 
 
 def choose_rejects(rejects: list[Row], limit: int) -> list[Row]:
@@ -141,7 +142,7 @@ def numbers(summary: Summary) -> dict[str, Any]:
     scores: dict[str, list[float]] = {}
     for row in summary.rows:
         for name, value in (row.get("scores") or {}).items():
-            if finite(value):
+            if finite(value) and not name.startswith("area."):  # areas have charts of their own
                 scores.setdefault(name, []).append(float(value))
     tried = len(summary.rows) + len(summary.rejects)
     return {
