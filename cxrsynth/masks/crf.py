@@ -17,6 +17,8 @@ from cxrsynth.masks.refiner import Named
 ABSENT = 0.05
 # Keeps log(0) out of the unary; the same value as the library's own softmax helper.
 CLIP = 1e-5
+# Rows of the picture that distances are given for.
+REFERENCE = 256
 
 
 class Crf(Named):
@@ -24,7 +26,7 @@ class Crf(Named):
 
     The bilateral kernel sees the one gray channel of a radiograph; repeating it three times would triple the weight of
     contrast. Competing classes and the background share one field; an overlapping class gets a two-label field.
-    Distances are pixels: double ``gaussian_sxy`` and ``bilateral_sxy`` for 512-pixel pictures.
+    Distances are pixels of a picture of 256 rows and grow with the picture, so that a recipe may change its size.
 
     Attributes:
         iterations: mean-field steps.
@@ -62,8 +64,9 @@ class Crf(Named):
 
     def _kernels(self, image: np.ndarray) -> list[tuple[np.ndarray, float]]:
         """Features (D, H*W) float32 and weight of each kernel; shared by all fields of one picture."""
-        gaussian = create_pairwise_gaussian((self.gaussian_sxy,) * 2, image.shape)
-        bilateral = create_pairwise_bilateral((self.bilateral_sxy,) * 2, self.bilateral_srgb, image)
+        scale = image.shape[0] / REFERENCE
+        gaussian = create_pairwise_gaussian((self.gaussian_sxy * scale,) * 2, image.shape)
+        bilateral = create_pairwise_bilateral((self.bilateral_sxy * scale,) * 2, self.bilateral_srgb, image)
         both = [(gaussian, self.gaussian_compat), (bilateral, self.bilateral_compat)]
         return [(np.ascontiguousarray(features), weight) for features, weight in both if weight > 0]
 

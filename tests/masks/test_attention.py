@@ -14,9 +14,9 @@ def blobs(peaks: tuple[float, ...] = (0.6, 0.5, 0.4), pedestal: float = 0.0, gri
     """Three soft blobs side by side on a grid, over a pedestal that is a fraction of each peak."""
     rows, columns = (np.mgrid[:grid, :grid] + 0.5) / grid
     shapes = [np.exp(-((((rows - 0.5) / 0.25) ** 2 + ((columns - at) / 0.12) ** 2) ** 2)) for at in (0.2, 0.8, 0.5)]
-    return np.stack([peak * (pedestal + (1 - pedestal) * shape) for peak, shape in zip(peaks, shapes, strict=True)]).astype(
-        np.float32
-    )
+    return np.stack(
+        [peak * (pedestal + (1 - pedestal) * shape) for peak, shape in zip(peaks, shapes, strict=True)]
+    ).astype(np.float32)
 
 
 def centres(mask: np.ndarray) -> list[float]:

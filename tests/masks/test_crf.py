@@ -6,11 +6,11 @@ from cxrsynth.masks.crf import Crf
 
 
 def lung_under_a_shifted_map() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A dark box in a bright picture, and a map that is off by three pixels."""
-    truth = np.zeros((64, 64), bool)
-    truth[16:48, 16:48] = True
+    """A dark box in a bright picture, and a map that is off by six pixels."""
+    truth = np.zeros((128, 128), bool)
+    truth[32:96, 32:96] = True
     image = np.where(truth, 50, 180) + np.random.default_rng(0).normal(0, 4, truth.shape)
-    prob = np.roll(truth, 3, axis=1).astype(np.float32)[None] * 0.75 + 0.1
+    prob = np.roll(truth, 6, axis=1).astype(np.float32)[None] * 0.75 + 0.1
     return image.clip(0, 255).astype(np.uint8), prob, truth
 
 
@@ -28,6 +28,14 @@ def test_without_pairwise_terms_nothing_moves() -> None:
 
 
 def test_a_class_without_evidence_stays_absent() -> None:
-    image, prob, truth = lung_under_a_shifted_map()
+    image, prob, _ = lung_under_a_shifted_map()
     refined = Crf()(image, np.concatenate([prob, np.zeros_like(prob)]))
     assert refined[1].max() == 0
+
+
+def test_reach_grows_with_the_picture() -> None:
+    """A picture of twice the size gets the same mask, twice as large."""
+    image, prob, _ = lung_under_a_shifted_map()
+    small = Crf()(image, prob)[0] > 0.5
+    big = Crf()(image.repeat(2, 0).repeat(2, 1), prob.repeat(2, 1).repeat(2, 2))[0] > 0.5
+    assert (big[::2, ::2] != small).mean() < 0.01
