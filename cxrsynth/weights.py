@@ -1,6 +1,7 @@
 """Where weights come from: bundled with the package, a local folder, or the Hugging Face hub.
 
-All three end as a folder in diffusers' Stable-Diffusion form and a digest of everything in it that can change a picture.
+All three end as a folder in diffusers' Stable-Diffusion form, and a digest of everything in it that can change a
+picture.
 """
 
 from __future__ import annotations
@@ -70,13 +71,17 @@ def resolve(model: str, offline: bool = False) -> Weights:
     elif folder.is_dir():
         check_parts(folder, model)
     elif model.startswith((".", "/", "~")) or model.count("/") > 1:
-        raise MissingError(f"the model folder {model} does not exist", f"name an existing folder, or one of: {', '.join(bundled())}")
+        raise MissingError(
+            f"the model folder {model} does not exist", f"name an existing folder, or one of: {', '.join(bundled())}"
+        )
     elif HUB_ID.fullmatch(model):
         folder = from_hub(model, offline)
         check_parts(folder, model)
     else:
-        raise unknown("models", model, bundled()) if bundled() else UsageError(
-            f"unknown model '{model}'", "no model is bundled here; name a folder or a hub id"
+        raise (
+            unknown("models", model, bundled())
+            if bundled()
+            else UsageError(f"unknown model '{model}'", "no model is bundled here; name a folder or a hub id")
         )
     return Weights(model, folder, digest(folder), licence(folder))
 
@@ -94,9 +99,13 @@ def from_hub(model: str, offline: bool) -> Path:
         why = "--offline was asked for" if offline else "the hub cannot be reached"
         raise MissingError(f"{model} is not on this machine and {why}", by_hand) from None
     except GatedRepoError:
-        raise MissingError(f"{model} is gated", "accept its terms on its hub page, type `huggingface-cli login`, try again") from None
+        raise MissingError(
+            f"{model} is gated", "accept its terms on its hub page, type `huggingface-cli login`, try again"
+        ) from None
     except RepositoryNotFoundError:
-        raise MissingError(f"the hub knows no model {model}", f"check the name, or use one of: {', '.join(bundled())}") from None
+        raise MissingError(
+            f"the hub knows no model {model}", f"check the name, or use one of: {', '.join(bundled())}"
+        ) from None
     except (HfHubHTTPError, OSError) as error:
         raise MissingError(f"{model} cannot be downloaded: {error}", by_hand) from None
 

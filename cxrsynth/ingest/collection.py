@@ -1,8 +1,8 @@
 """Layout ``collection``: several sources side by side, described film by film in one ``metadata.csv``.
 
-    DIR/metadata.csv                 one row per film: id, source, use, licence, split, caption, mask, ...
-    DIR/<source>/images/<id>.jpg
-    DIR/<source>/masks/<id>.png      the ``mask`` column is relative to the source's folder
+DIR/metadata.csv                 one row per film: id, source, use, licence, split, caption, mask, ...
+DIR/<source>/images/<id>.jpg
+DIR/<source>/masks/<id>.png      the ``mask`` column is relative to the source's folder
 """
 
 from __future__ import annotations
@@ -65,14 +65,19 @@ class Collection:
         if sources and not benchmark:
             for name in sources:
                 if all(row["use"] == "test" for row in self.table if row["source"] == name):
-                    raise UsageError(f"'{name}' is an external test set: nothing may be trained or tuned on it", "add --benchmark to measure on it")
+                    raise UsageError(
+                        f"'{name}' is an external test set: nothing may be trained or tuned on it",
+                        "add --benchmark to measure on it",
+                    )
 
     @cached_property
     def table(self) -> list[dict[str, str]]:
         """All rows of ``metadata.csv``."""
         path = self.root / "metadata.csv"
         if not path.exists():
-            raise UsageError(f"{path} is missing", "point to the folder that holds metadata.csv, or use --layout folder")
+            raise UsageError(
+                f"{path} is missing", "point to the folder that holds metadata.csv, or use --layout folder"
+            )
         with open(path, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         missing = [name for name in NEEDED if not rows or name not in rows[0]]

@@ -61,11 +61,19 @@ def ingest(layout: Layout, out: Path, size: int = 256, on_shard: Callable[[int, 
     films = list(layout.films())
     store = Store(out)
     classes = layout.classes()
-    plan = {"layout": type(layout).__name__, "options": layout.options, "size": size, "tone": list(TONE), "classes": classes}
+    plan = {
+        "layout": type(layout).__name__,
+        "options": layout.options,
+        "size": size,
+        "tone": list(TONE),
+        "classes": classes,
+    }
     fingerprint = sha256(dumps([plan, [[film.key, film.row, film.labels, film.box] for film in films]]))
     before = out / "ingest.json"
     if before.exists() and json.loads(before.read_text())["fingerprint"] != fingerprint:
-        raise MismatchError(f"{out} holds other films, or the same ones ingested otherwise", "choose another folder with -o")
+        raise MismatchError(
+            f"{out} holds other films, or the same ones ingested otherwise", "choose another folder with -o"
+        )
     store.write("classes.json", dumps({"classes": classes}))
     store.write("ingest.json", dumps({**plan, "fingerprint": fingerprint}))
     ids = {item["name"]: item["id"] for item in classes}

@@ -114,7 +114,7 @@ def stretch(array: np.ndarray, tone: tuple[float, float] = TONE) -> np.ndarray:
 
 
 def square(array: np.ndarray, size: int) -> np.ndarray:
-    """(H, W) float32 in 0..255 -> (size, size) uint8, squashed: the aspect ratio is kept in the row, not the picture."""
+    """(H, W) float32 in 0..255 -> (size, size) uint8, squashed: the row keeps the aspect ratio."""
     picture = Image.fromarray(array.astype(np.float32), mode="F").resize((size, size), Image.Resampling.LANCZOS)
     return np.clip(np.asarray(picture).round(), 0, 255).astype(np.uint8)
 

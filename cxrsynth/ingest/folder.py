@@ -1,9 +1,9 @@
 """Layout ``folder``: pictures in a folder, masks of the same name beside them.
 
-    DIR/images/a.png  or  DIR/a.png
-    DIR/masks/a.png       class ids, optional
-    DIR/classes.json      optional; ``right_lung, left_lung, heart`` as 1, 2, 3 otherwise
-    DIR/metadata.csv      optional: file, patient, split, caption, and any other column
+DIR/images/a.png  or  DIR/a.png
+DIR/masks/a.png       class ids, optional
+DIR/classes.json      optional; ``right_lung, left_lung, heart`` as 1, 2, 3 otherwise
+DIR/metadata.csv      optional: file, patient, split, caption, and any other column
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ class Folder:
         self.images = root / "images" if (root / "images").is_dir() else root
         self.options: dict[str, Any] = {}
         if not self.paths():
-            raise UsageError(f"no picture below {self.images}", f"expected files that end in {', '.join(sorted(SUFFIXES))}")
+            raise UsageError(
+                f"no picture below {self.images}", f"expected files that end in {', '.join(sorted(SUFFIXES))}"
+            )
 
     def paths(self) -> list[Path]:
         """All pictures, sorted, masks not counted."""

@@ -1,0 +1,1 @@
+"""Training: the bundled model and the networks that use what it draws."""

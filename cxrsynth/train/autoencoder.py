@@ -1,0 +1,185 @@
+"""The autoencoder: one gray channel at 256 pixels <-> four channels at 32, trained on random crops.
+
+A diffusers AutoencoderKL. After training its latents are whitened per channel inside the 1x1 convolutions next to
+them, exactly, so that ``scaling_factor`` is 1 and every channel has mean 0 and deviation 1 for the denoiser.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+
+from cxrsynth.dataset import images, rows, trainable
+from cxrsynth.store import sha256
+from cxrsynth.train.bundle import publish
+from cxrsynth.train.checkpoint import Checkpoint, finish_the_step, step_rng
+from cxrsynth.train.config import VaeConfig
+from cxrsynth.train.curves import Curves, Progress
+from cxrsynth.train.device import accelerate
+
+SAMPLE_FOR_STATISTICS = 200
+
+
+def build(config: VaeConfig, size: int) -> AutoencoderKL:
+    """An untrained autoencoder for ``size`` pixel films."""
+    blocks = len(config.block_out_channels)
+    return AutoencoderKL(
+        in_channels=1,
+        out_channels=1,
+        down_block_types=("DownEncoderBlock2D",) * blocks,
+        up_block_types=("UpDecoderBlock2D",) * blocks,
+        block_out_channels=config.block_out_channels,
+        layers_per_block=config.layers_per_block,
+        latent_channels=config.latent_channels,
+        norm_num_groups=config.norm_groups,
+        sample_size=size,
+        scaling_factor=1.0,
+        mid_block_add_attention=False,
+    )
+
+
+def crops(films: np.ndarray, config: VaeConfig, rng: np.random.Generator) -> Tensor:
+    """(N, H, W) uint8 -> (batch, 1, crop, crop) float32 in -1..1 at random places of random films."""
+    size, side = films.shape[1], min(config.crop, films.shape[1])
+    which = rng.integers(len(films), size=config.batch)
+    corners = rng.integers(size - side + 1, size=(config.batch, 2))
+    cut = [films[i, y : y + side, x : x + side] for i, (y, x) in zip(which, corners, strict=True)]
+    return torch.from_numpy(np.stack(cut)[:, None].astype(np.float32) / 127.5 - 1)
+
+
+def gradient_difference(first: Tensor, second: Tensor, scales: int = 3) -> Tensor:
+    """Mean difference of the horizontal and vertical steps of two (B, 1, H, W) pictures at several scales.
+
+    Without it thin things (ribs, vessels, letters) cost less than a slight change of tone and blur away.
+    """
+    difference = first - second
+    loss = difference.new_zeros(())
+    for _ in range(scales):
+        loss = loss + difference.diff(dim=-1).abs().mean() + difference.diff(dim=-2).abs().mean()
+        difference = F.avg_pool2d(difference, 2)
+    return loss / scales
+
+
+def learning_rate(step: int, steps: int, warmup: int, final: float) -> float:
+    """Share of the full learning rate: linear warm-up, then a cosine down to ``final``."""
+    if step < warmup:
+        return (step + 1) / warmup
+    done = min(1.0, (step - warmup) / max(1, steps - warmup))
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+class Reconstruct(nn.Module):
+    """One pass through the autoencoder as a single call, so that it can be spread over several GPUs."""
+
+    def __init__(self, vae: AutoencoderKL) -> None:
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 1, H, W) in -1..1, (B, C, H/8, W/8) normal noise -> the reconstruction, KL per latent number."""
+        posterior = self.vae.encode(x).latent_dist
+        reconstruction = self.vae.decode(posterior.mean + posterior.std * noise).sample
+        kl = 0.5 * (posterior.mean.float().pow(2) + posterior.var.float() - 1 - posterior.logvar.float()).mean()
+        return reconstruction, kl
+
+
+def train_vae(
+    data: Path, run: Path, config: VaeConfig, device: str = "auto", seed: int = 0, on_step: Progress | None = None
+) -> Path:
+    """Train the autoencoder on the training films of ``data``; the result is ``run/vae``.
+
+    Typing the same command again goes on at the last checkpoint, with the same result as without the break.
+    """
+    accelerator = accelerate(device)
+    films = images(data, rows(data, ("train",), trainable))
+    torch.manual_seed(seed)
+    model = Reconstruct(build(config, films.shape[1])).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, betas=(0.9, 0.99), weight_decay=0.0)
+    curves = Curves(run / "vae_log.jsonl")
+    digest = sha256(f"{config.digest('steps')} {len(films)} {seed}".encode())
+    checkpoint = Checkpoint(run / "vae.ckpt", digest, {"model": model, "optimizer": optimizer})
+    start = checkpoint.resume()
+    trained, optimizer = accelerator.prepare(model, optimizer)
+    curves.cut(start)
+    with finish_the_step() as stop:
+        for step in range(start, config.steps):
+            rng = step_rng(seed, step, accelerator.process_index)
+            x = crops(films, config, rng).to(accelerator.device, memory_format=torch.channels_last)
+            side = x.shape[-1] // 2 ** (len(config.block_out_channels) - 1)
+            noise = rng.standard_normal((len(x), config.latent_channels, side, side), np.float32)
+            for group in optimizer.param_groups:
+                group["lr"] = config.lr * learning_rate(step, config.steps, config.warmup, 0.05)
+            y, kl = trained(x, torch.from_numpy(noise).to(x.device))
+            pixel, gradient = F.l1_loss(y, x), gradient_difference(y, x)
+            optimizer.zero_grad(set_to_none=True)
+            accelerator.backward(pixel + config.gradient_weight * gradient + config.kl_weight * kl)
+            accelerator.clip_grad_norm_(trained.parameters(), config.clip)
+            optimizer.step()
+            values = {"l1": pixel.item(), "gradient": gradient.item(), "kl": kl.item()}
+            if accelerator.is_main_process:
+                curves.add(step, values)
+                if checkpoint.due() or stop:
+                    checkpoint.save(step + 1)
+            if on_step:
+                on_step(step + 1, config.steps, values)
+            if stop:
+                raise KeyboardInterrupt
+    if accelerator.is_main_process:
+        checkpoint.save(config.steps)
+        vae = copy.deepcopy(model.vae).float().eval()
+        whiten(vae, films[:: max(1, len(films) // SAMPLE_FOR_STATISTICS)])
+        publish(run / "vae", vae.save_pretrained)
+        curves.plot(run / "vae_loss.png", ("l1", "gradient", "kl"))
+    accelerator.wait_for_everyone()
+    return run / "vae"
+
+
+@torch.no_grad()
+def encode(vae: AutoencoderKL, films: np.ndarray, batch: int = 8) -> Tensor:
+    """(N, H, W) uint8 -> (N, C, H/8, W/8) float32 latents on the CPU: the posterior's mean, scaled for the denoiser."""
+    device = next(vae.parameters()).device
+    parts = []
+    for start in range(0, len(films), batch):
+        x = torch.from_numpy(films[start : start + batch, None].astype(np.float32) / 127.5 - 1).to(device)
+        with torch.autocast(device.type, torch.bfloat16):
+            mean = vae.encode(x.contiguous(memory_format=torch.channels_last)).latent_dist.mean
+        parts.append(mean.float().cpu() * vae.config.scaling_factor)
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def decode(vae: AutoencoderKL, latents: Tensor, batch: int = 8) -> np.ndarray:
+    """(N, C, h, w) latents -> (N, 8h, 8w) uint8."""
+    device = next(vae.parameters()).device
+    parts = []
+    for start in range(0, len(latents), batch):
+        z = latents[start : start + batch].to(device) / vae.config.scaling_factor
+        with torch.autocast(device.type, torch.bfloat16):
+            y = vae.decode(z.contiguous(memory_format=torch.channels_last)).sample
+        parts.append(((y.float().clamp(-1, 1) + 1) * 127.5).round().byte()[:, 0].cpu().numpy())
+    return np.concatenate(parts)
+
+
+@torch.no_grad()
+def whiten(vae: AutoencoderKL, films: np.ndarray) -> None:
+    """Give every latent channel mean 0 and deviation 1 over these films, by changing the 1x1 convolutions only.
+
+    z' = (z - m) / s goes into ``quant_conv``, z = s z' + m into ``post_quant_conv``: reconstructions stay the same.
+    """
+    latents = encode(vae, films)
+    mean, deviation = latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3))
+    mean, deviation = (v.to(next(vae.parameters()).device) for v in (mean, deviation))
+    channels = len(mean)
+    quant, post = vae.quant_conv, vae.post_quant_conv
+    quant.weight[:channels] /= deviation[:, None, None, None]
+    quant.bias[:channels] = (quant.bias[:channels] - mean) / deviation
+    quant.bias[channels:] -= 2 * deviation.log()  # the second half are log-variances
+    post.bias += post.weight[:, :, 0, 0] @ mean
+    post.weight *= deviation[None, :, None, None]

@@ -1,0 +1,112 @@
+"""Exact resume: a training that was killed and started again ends with the same weights as one left alone.
+
+A step draws all its randomness from (seed, step, process), so the order of the data needs no state. What is left to
+keep are weights, their averages and the optimizer. The file is replaced as a whole and always is one finished step.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cxrsynth.errors import MismatchError
+
+STREAM_TRAIN = 7
+
+
+def step_rng(seed: int, step: int, process: int = 0) -> np.random.Generator:
+    """The random numbers that one step of one process owns."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(STREAM_TRAIN, step, process)))
+
+
+class Checkpoint:
+    """The state of a training in one file.
+
+    Args:
+        path: the file.
+        digest: of everything that must not change between a break and the resume (the number of steps may).
+        parts: name -> anything with ``state_dict`` and ``load_state_dict``.
+        minutes: how often `tick` saves.
+    """
+
+    def __init__(self, path: Path, digest: str, parts: dict[str, Any], minutes: float = 4.0) -> None:
+        self.path = path
+        self.digest = digest
+        self.parts = parts
+        self.seconds = minutes * 60
+        self._saved = time.monotonic()
+
+    def resume(self) -> int:
+        """Load what the file holds; returns the number of finished steps, 0 without a file.
+
+        Raises:
+            MismatchError: the file belongs to another recipe or other data.
+        """
+        if not self.path.exists():
+            return 0
+        body = torch.load(self.path, map_location="cpu", weights_only=True)
+        if body["digest"] != self.digest:
+            raise MismatchError(
+                f"{self.path} was written with another recipe or other data",
+                "choose another run folder with -o, or go back to the recipe it was started with",
+            )
+        for name, part in self.parts.items():
+            part.load_state_dict(body["parts"][name])
+        self._saved = time.monotonic()
+        return int(body["step"])
+
+    def save(self, step: int) -> None:
+        """Write the state after ``step`` finished steps."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_name(f".tmp-{self.path.name}")
+        body = {"step": step, "digest": self.digest, "parts": {n: p.state_dict() for n, p in self.parts.items()}}
+        with open(temporary, "wb") as file:
+            torch.save(body, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self.path)
+        self._saved = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether it is time for the next `save`."""
+        return time.monotonic() - self._saved > self.seconds
+
+
+class Stop:
+    """Set by Ctrl-C or a termination signal; the loop ends after the step it is in, so no step is half done."""
+
+    asked = False
+
+    def __bool__(self) -> bool:
+        return self.asked
+
+
+@contextmanager
+def finish_the_step() -> Iterator[Stop]:
+    """Turn Ctrl-C and SIGTERM into a flag while training; a second Ctrl-C ends at once."""
+    stop = Stop()
+    before = {}
+
+    def handle(number: int, frame: Any) -> None:
+        if stop.asked:
+            raise KeyboardInterrupt
+        stop.asked = True
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                before[number] = signal.signal(number, handle)
+            except ValueError:  # not the main thread: the caller handles its own signals
+                break
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,173 @@
+"""The training recipe: one YAML file, one place for every default. A typo is an error when the file is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cxrsynth.errors import RecipeError
+from cxrsynth.store import dumps, sha256
+
+
+class Part(BaseModel):
+    """A part of the recipe: unknown keys are errors, values do not change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def digest(self, *leave_out: str) -> str:
+        """sha256 of the part with its defaults filled in, without the named fields."""
+        return sha256(dumps(self.model_dump(mode="json", exclude=set(leave_out))))
+
+
+class VaeConfig(Part):
+    """Autoencoder with f8, one gray channel, four latent channels; trained on random crops.
+
+    Crops keep a CPU busy with ten times more films than whole pictures would; the network is convolutional, so it
+    works on whole films without having seen one.
+    """
+
+    block_out_channels: tuple[int, ...] = (16, 32, 64, 128)
+    layers_per_block: int = Field(1, ge=1)
+    norm_groups: int = Field(8, ge=1)
+    latent_channels: int = Field(4, ge=1)
+    crop: int = Field(96, ge=16, multiple_of=8)
+    batch: int = Field(16, ge=1)
+    steps: int = Field(1500, ge=1)
+    lr: float = Field(4e-4, gt=0)
+    warmup: int = Field(50, ge=0)
+    kl_weight: float = Field(1e-4, ge=0)
+    gradient_weight: float = Field(1.0, ge=0, description="weight of the multi-scale gradient difference")
+    clip: float = Field(1.0, gt=0)
+
+
+class TextConfig(Part):
+    """Tokenizer and CLIP text encoder, trained from scratch on the captions."""
+
+    vocabulary: int = Field(1200, ge=520, description="sub-words, single bytes included")
+    width: int = Field(192, ge=8)
+    layers: int = Field(3, ge=1)
+    heads: int = Field(4, ge=1)
+    tokens: int = Field(77, ge=16, description="length every prompt is padded to")
+
+
+class UnetConfig(Part):
+    """UNet2DConditionModel with cross-attention at 1/1, 1/2 and 1/4 of the latent grid."""
+
+    block_out_channels: tuple[int, int, int] = (64, 128, 256)
+    layers_per_block: int = Field(1, ge=1)
+    head_dim: int = Field(32, ge=4)
+    norm_groups: int = Field(32, ge=1)
+
+
+class CaptionConfig(Part):
+    """How much captions are varied, so that every word comes to mean something on its own."""
+
+    verbatim: float = Field(0.3, ge=0, le=1, description="share of captions left as they are in the dataset")
+    drop: float = Field(0.2, ge=0, le=1, description="chance of each part to be left out otherwise")
+    list_style: float = Field(0.35, ge=0, le=1, description="share of the others that are lists of words, no sentences")
+    anatomy: float = Field(0.4, ge=0, le=1, description="chance that the anatomy phrases are named")
+
+
+class AugmentConfig(Part):
+    """Geometry and tone of the encoded variants. Never flipped: right and left would lose their meaning."""
+
+    variants: dict[str, int] = Field(
+        default_factory=dict, description="source -> variants per film; default_variants otherwise"
+    )
+    default_variants: int = Field(1, ge=1)
+    films: dict[str, int] = Field(default_factory=dict, description="source -> at most so many films; all otherwise")
+    shift: float = Field(0.04, ge=0, lt=0.5, description="of the side")
+    scale: float = Field(0.06, ge=0, lt=0.5)
+    rotate: float = Field(4.0, ge=0, lt=45, description="degrees")
+    gamma: float = Field(0.15, ge=0, lt=1)
+
+
+class GroundingConfig(Part):
+    """Loss that makes class phrases look where people drew the class (TokenCompose, CVPR 2024, eq. 3 and 4)."""
+
+    phrases: dict[str, str] = Field(
+        default_factory=lambda: {"right_lung": "right lung", "left_lung": "left lung", "heart": "heart"}
+    )
+    levels: tuple[int, ...] = (1, 2)
+    films_per_batch: int = Field(
+        4, ge=0, description="films with human masks in every batch; 0 trains without grounding"
+    )
+    token_weight: float = Field(0.1, ge=0)
+    pixel_weight: float = Field(0.1, ge=0)
+
+
+class DiffusionConfig(Part):
+    """The denoiser's training."""
+
+    steps: int = Field(2000, ge=1)
+    batch: int = Field(16, ge=1)
+    lr: float = Field(6e-4, gt=0)
+    final_lr: float = Field(0.05, ge=0, le=1, description="of lr, reached by a cosine at the last step")
+    warmup: int = Field(100, ge=0)
+    weight_decay: float = Field(0.01, ge=0)
+    clip: float = Field(1.0, gt=0)
+    snr_gamma: float = Field(5.0, gt=0)
+    caption_dropout: float = Field(0.12, ge=0, le=1, description="share of empty prompts, for classifier-free guidance")
+    ema: float = Field(0.9995, ge=0, lt=1)
+    ema_power: float = Field(0.75, gt=0, description="the EMA's memory grows with the run: 1 - (1 + step) ** -power")
+    shares: dict[str, float] = Field(default_factory=dict, description="source -> share of the draws; others get none")
+    seed: int = 0
+    log_every: int = Field(20, ge=1)
+    validation_films: int = Field(48, ge=1)
+    checkpoint_minutes: float = Field(4.0, gt=0)
+    sheet_every: int = Field(250, ge=1)
+    sheet_steps: int = Field(20, ge=1)
+    sheet_guidance: float = Field(3.0, ge=1)
+    sheet_prompts: tuple[str, ...] = (
+        "Frontal chest X-ray, PA view, of a 35-year-old man. Findings: no abnormality.",
+        "Frontal chest X-ray, PA view, of a 70-year-old woman. Findings: cardiomegaly.",
+        "Frontal chest X-ray, AP view, of a 60-year-old man. Findings: COVID-19 pneumonia.",
+        "Frontal chest X-ray, PA view, of a 30-year-old woman. "
+        "Findings: pulmonary tuberculosis in the right upper field.",
+        "Frontal chest X-ray, PA view. Findings: normal heart size.",
+        "Frontal chest X-ray, AP view, of a young child. Findings: no abnormality.",
+    )
+
+
+class TrainRecipe(Part):
+    """Everything that decides what is trained. Folders are given on the command line."""
+
+    name: str = "model"
+    vae: VaeConfig = VaeConfig()
+    text: TextConfig = TextConfig()
+    unet: UnetConfig = UnetConfig()
+    captions: CaptionConfig = CaptionConfig()
+    augment: AugmentConfig = AugmentConfig()
+    grounding: GroundingConfig = GroundingConfig()
+    diffusion: DiffusionConfig = DiffusionConfig()
+
+
+def load(path: Path, overrides: dict[str, Any] | None = None) -> TrainRecipe:
+    """A training recipe from YAML; ``overrides`` maps dotted names (``diffusion.steps``) to values.
+
+    Raises:
+        RecipeError: the file is missing, no YAML, or has a wrong key or value; the message names it.
+    """
+    try:
+        body = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        raise RecipeError(f"{path} does not exist", "recipes/train/mini.yaml is one to start from") from None
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path} is not YAML: {error}", "mend the line named above") from None
+    if not isinstance(body, dict):
+        raise RecipeError(f"{path} holds no sections", "recipes/train/mini.yaml is one to start from")
+    for name, value in (overrides or {}).items():
+        place = body
+        *parents, last = name.split(".")
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    try:
+        return TrainRecipe.model_validate(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise RecipeError(f"{path}: {where}: {first['msg']}", f"mend '{where}' in the recipe") from None

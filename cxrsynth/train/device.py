@@ -1,0 +1,23 @@
+"""Where a training runs: the same command on CPU, on CUDA, and under ``accelerate launch`` on several GPUs."""
+
+from __future__ import annotations
+
+import torch
+from accelerate import Accelerator
+
+from cxrsynth.errors import MissingError, UsageError
+
+
+def accelerate(device: str = "auto") -> Accelerator:
+    """An Accelerator in bfloat16 on ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        MissingError: CUDA was asked for and is not there.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"unknown device '{device}'", "known: auto, cpu, cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise MissingError(
+            "CUDA was asked for, but torch finds no CUDA device", "leave out --device, or type --device cpu"
+        )
+    return Accelerator(mixed_precision="bf16", cpu=device == "cpu")

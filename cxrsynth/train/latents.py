@@ -1,0 +1,170 @@
+"""The films as the denoiser sees them: encoded once, with augmented variants, and kept in one file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+from scipy import ndimage
+from torch import Tensor
+
+from cxrsynth.dataset import groundable
+from cxrsynth.errors import RecipeError
+from cxrsynth.store import Row, Store, dumps, npz, sha256, write_atomic
+from cxrsynth.train.autoencoder import encode
+from cxrsynth.train.config import AugmentConfig
+
+CHUNK = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Latents:
+    """Encoded films.
+
+    Attributes:
+        values: (M, C, h, w) float32, one entry per variant.
+        film: (M,) index of the row each variant was made from.
+        rows: the rows of the films.
+        masked: (G,) positions in ``values`` that have masks.
+        masks: (G, K, h, w) float32 in 0..1, share of each latent cell that the class covers; classes may not overlap.
+    """
+
+    values: Tensor
+    film: np.ndarray
+    rows: list[Row]
+    masked: np.ndarray
+    masks: Tensor
+
+
+class Draws:
+    """Which variants a step sees.
+
+    Args:
+        latents: the encoded films.
+        shares: source -> share of the draws; all sources alike when empty.
+    """
+
+    def __init__(self, latents: Latents, shares: dict[str, float]) -> None:
+        source = np.array([latents.rows[film]["source"] for film in latents.film])
+        wanted = shares or dict.fromkeys(sorted(set(source)), 1.0)
+        self.places = {name: np.flatnonzero(source == name) for name in wanted}
+        empty = [name for name, places in self.places.items() if not len(places)]
+        if empty:
+            raise RecipeError(
+                f"diffusion.shares names sources without films: {', '.join(empty)}", "leave them out, or ingest them"
+            )
+        weights = np.array([wanted[name] for name in self.places], float)
+        self.weights = weights / weights.sum()
+        self.masked = latents.masked
+
+    def __call__(self, rng: np.random.Generator, batch: int, grounded: int) -> tuple[np.ndarray, np.ndarray]:
+        """(batch,) positions in ``values``, and (grounded,) positions in ``masks`` of the first ones."""
+        first = rng.integers(len(self.masked), size=grounded) if grounded else np.zeros(0, int)
+        names = list(self.places)
+        rest = [
+            self.places[names[i]][rng.integers(len(self.places[names[i]]))]
+            for i in rng.choice(len(names), size=batch - grounded, p=self.weights)
+        ]
+        return np.concatenate([self.masked[first], np.array(rest, int)]).astype(int), first
+
+
+def prepare(
+    store: Store,
+    rows: list[Row],
+    vae: AutoencoderKL,
+    config: AugmentConfig,
+    names: Sequence[str],
+    seed: int,
+    folder: Path,
+) -> Latents:
+    """Encode the films, or read what an earlier call with the same films, autoencoder and settings left in ``folder``.
+
+    Args:
+        names: classes to keep masks of.
+    """
+    rows = limit(rows, config.films, seed)
+    weights = sha256(b"".join(v.numpy().tobytes() for v in vae.cpu().state_dict().values()))
+    what = [weights, config.model_dump(mode="json"), list(names), seed, [[row["key"], row["image"]] for row in rows]]
+    path = folder / f"latents-{sha256(dumps(what))[:16]}.npz"
+    if not path.exists():
+        write_atomic(path, npz(compute(store, rows, vae, config, names, seed)))
+    with np.load(path) as file:
+        return Latents(
+            torch.from_numpy(file["values"].astype(np.float32)),
+            file["film"],
+            rows,
+            file["masked"],
+            torch.from_numpy(file["masks"].astype(np.float32) / 255),
+        )
+
+
+def limit(rows: list[Row], most: dict[str, int], seed: int) -> list[Row]:
+    """At most ``most[source]`` films of a source, drawn at random; sources that are not named keep all."""
+    rng = np.random.default_rng(seed)
+    keep = np.ones(len(rows), bool)
+    for source, number in sorted(most.items()):
+        places = np.array([i for i, row in enumerate(rows) if row["source"] == source], int)
+        keep[rng.permutation(places)[number:]] = False
+    return [row for row, kept in zip(rows, keep, strict=True) if kept]
+
+
+def compute(
+    store: Store, rows: list[Row], vae: AutoencoderKL, config: AugmentConfig, names: Sequence[str], seed: int
+) -> dict[str, np.ndarray]:
+    """Arrays of the file: ``values`` float16, ``film`` int32, ``masked`` int32, ``masks`` uint8 (255 = all covered)."""
+    ids = store.classes()
+    rng = np.random.default_rng(seed)
+    pictures: list[np.ndarray] = []
+    values: list[np.ndarray] = []
+    film: list[int] = []
+    masked: list[int] = []
+    masks: list[np.ndarray] = []
+    for index, row in enumerate(rows):
+        image, mask = store.load_image(row), store.load_mask(row) if groundable(row) else None
+        complete = mask is not None and set(names) <= set(row.get("mask_classes") or ids)
+        for variant in range(config.variants.get(row["source"], config.default_variants)):
+            x, labels = (image, mask) if variant == 0 else warp(image, mask, config, rng)
+            if complete and labels is not None:
+                masked.append(len(film))
+                masks.append(np.stack([cover(labels == ids[name], x.shape[0] // 8) for name in names]))
+            film.append(index)
+            pictures.append(x)
+        if len(pictures) >= CHUNK or index == len(rows) - 1:
+            values.append(encode(vae, np.stack(pictures)).numpy().astype(np.float16))
+            pictures = []
+    side = values[0].shape[-1]
+    return {
+        "values": np.concatenate(values),
+        "film": np.array(film, np.int32),
+        "masked": np.array(masked, np.int32),
+        "masks": np.array(masks, np.uint8).reshape(-1, len(names), side, side),
+    }
+
+
+def cover(inside: np.ndarray, side: int) -> np.ndarray:
+    """(H, W) bool -> (side, side) uint8: how much of each cell is covered, 255 for all of it."""
+    grid = F.adaptive_avg_pool2d(torch.from_numpy(inside.astype(np.float32))[None], side)[0]
+    return (grid.numpy() * 255).round().astype(np.uint8)
+
+
+def warp(
+    image: np.ndarray, mask: np.ndarray | None, config: AugmentConfig, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """A slightly shifted, scaled, turned and toned copy of a film with its mask; never mirrored."""
+    side = image.shape[0]
+    angle = np.deg2rad(rng.uniform(-config.rotate, config.rotate))
+    zoom = rng.uniform(1 - config.scale, 1 + config.scale, size=2)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / zoom[:, None]
+    middle = np.full(2, (side - 1) / 2)
+    offset = middle - turn @ middle + rng.uniform(-config.shift, config.shift, size=2) * side
+    tone = np.exp(rng.uniform(-config.gamma, config.gamma))
+    warped = ndimage.affine_transform(image.astype(np.float32), turn, offset, order=1, mode="nearest")
+    warped = np.clip(255 * (np.clip(warped, 0, 255) / 255) ** tone, 0, 255).round().astype(np.uint8)
+    if mask is None:
+        return warped, None
+    return warped, ndimage.affine_transform(mask, turn, offset, order=0, mode="nearest")
