@@ -18,7 +18,7 @@ def test_the_border_moves_to_the_edge_in_the_picture() -> None:
     image, prob, truth = lung_under_a_shifted_map()
     wrong_before = ((prob[0] > 0.5) != truth).sum()
     wrong_after = ((Crf()(image, prob)[0] > 0.5) != truth).sum()
-    assert wrong_after < 0.3 * wrong_before
+    assert wrong_after < 0.5 * wrong_before
 
 
 def test_without_pairwise_terms_nothing_moves() -> None:

@@ -63,9 +63,10 @@ class Chest:
 
 def build(findings: Findings, rng: np.random.Generator, height: int, width: int) -> Chest:
     """A chest with these findings; every number that is not given by them is drawn from ``rng``."""
-    x = ((np.arange(width, dtype=np.float32) + 0.5) * (2.0 / width) - 1.0)[None]
-    y = ((np.arange(height, dtype=np.float32) + 0.5) * (2.0 / height) - 1.0)[:, None]
-    middle = float(rng.normal(0.0, 0.025))
+    zoom, drop = float(rng.uniform(0.93, 1.10)), float(rng.uniform(-0.06, 0.05))  # no two films are set up alike
+    x = zoom * ((np.arange(width, dtype=np.float32) + 0.5) * (2.0 / width) - 1.0)[None]
+    y = zoom * ((np.arange(height, dtype=np.float32) + 0.5) * (2.0 / height) - 1.0)[:, None] + drop
+    middle = float(rng.normal(0.0, 0.03))
     wide = float(rng.uniform(0.70, 0.80)) * (0.9 if findings.child else 1.0)
     apex = float(rng.uniform(-0.80, -0.72)) + (0.08 if findings.child else 0.0)
     dome = float(rng.uniform(0.36, 0.50)) - (0.10 if findings.child else 0.0) - (0.08 if findings.ap else 0.0)
@@ -73,11 +74,13 @@ def build(findings: Findings, rng: np.random.Generator, height: int, width: int)
     lift = 0.06 if findings.ap else 0.0  # the clavicles stand higher in a lying patient
     ratio = float(rng.uniform(0.54, 0.63) if findings.cardiomegaly else rng.uniform(0.42, 0.47))
     heart = _heart(x, y, middle, ratio * wide, dome, float(rng.uniform(0.45, 0.65)))
+    skew = float(rng.uniform(-0.025, 0.025))  # a slightly rotated patient: one side looks wider
+    sink = float(rng.uniform(0.02, 0.08))  # the liver holds the right dome up
     sides = {
-        "right": _side(-(x - middle), y, heart, wide, apex, dome, hollow, 0.0),
-        "left": _side(x - middle, y, heart, wide * 0.985, apex + 0.01, dome + 0.05, hollow, 0.05),
+        "right": _side(-(x - middle), y, heart, wide * (1.0 + skew), apex, dome, hollow, 0.0),
+        "left": _side(x - middle, y, heart, wide * (1.0 - skew), apex + 0.01, dome + sink, hollow, 0.05),
     }
-    body = _body(x - middle, y, wide, apex)
+    body = _body(x - middle, y, wide + float(rng.uniform(0.13, 0.24)), apex)
     return Chest(
         x=x,
         y=y,
@@ -144,14 +147,13 @@ def _heart(x: np.ndarray, y: np.ndarray, middle: float, half: float, dome: float
     return np.minimum(oval, dome + 0.11 - y)
 
 
-def _body(x: np.ndarray, y: np.ndarray, wide: float, apex: float) -> np.ndarray:
-    """Neck, sloping shoulders, trunk: half its width for every row."""
+def _body(x: np.ndarray, y: np.ndarray, trunk: float, apex: float) -> np.ndarray:
+    """Neck, sloping shoulders, trunk. ``trunk``: its half-width at the middle of the picture."""
     fall = np.clip((y + 1.0) / (apex + 1.12), 0.0, None)
     shoulders = 0.26 + 0.75 * np.clip(fall, 0.0, 1.0) ** 1.6 + 0.12 * np.clip(fall - 1.0, 0.0, 1.0)
-    trunk = wide + 0.17 + 0.05 * y
     part = np.clip((y + 0.45) / 1.0, 0.0, 1.0)
     arm = part * part * (3.0 - 2.0 * part)  # the arms leave the picture below the arm-pits
-    half = shoulders * (1.0 - arm) + np.minimum(shoulders, trunk) * arm
+    half = shoulders * (1.0 - arm) + np.minimum(shoulders, trunk + 0.05 * y) * arm
     return (_across(half, y) * (half - np.abs(x))).astype(np.float32)
 
 
@@ -172,7 +174,7 @@ def _opacity(side: Side, y: np.ndarray, place: Place, rng: np.random.Generator) 
     column = float(rng.uniform(0.52, 0.66)) * side.wide
     radius_u, radius_y = (float(radius) for radius in rng.uniform(0.11, 0.19, 2))
     reach = np.hypot((side.u - column) / radius_u, (y - row) / radius_y)
-    ragged = field(rng, reach.shape, 12) * 0.28
+    ragged = field(rng, reach.shape, 12) * 0.2
     patch = (1.0 - reach + ragged) * min(radius_u, radius_y)
     return np.minimum(side.lung, patch).astype(np.float32)
 

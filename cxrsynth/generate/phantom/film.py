@@ -19,7 +19,7 @@ def expose(chest: Chest, findings: Findings, rng: np.random.Generator, noise: fl
     edge = 2.0 / min(shape)  # one pixel, in coordinates
     inside = _ramp(chest.body, 3 * edge)
     density = 0.50 + 0.08 * np.exp(-(((chest.x - chest.middle) / 0.55) ** 2)) + 0.05 * chest.y
-    density = density + 0.03 * field(rng, shape, 5) + _midline(chest)
+    density = density + 0.03 * field(rng, shape, 5) + _midline(chest, rng)
     lungs, air = np.zeros(shape, np.float32), _air(chest, rng)
     for name, side in chest.sides.items():
         lung = _ramp(side.lung, 4 * edge)
@@ -28,7 +28,7 @@ def expose(chest: Chest, findings: Findings, rng: np.random.Generator, noise: fl
         density += 0.09 * _ramp(chest.clavicles[name], 3 * edge)
         lungs = np.maximum(lungs, lung)
     density += 0.06 * _ramp(chest.heart, 6 * edge) * (0.6 + np.clip(chest.heart / 0.3, 0.0, 1.0))
-    density += _ribs(chest, findings.child) * (0.35 + 0.65 * lungs * air)
+    density += _ribs(chest, findings.child, rng) * (0.35 + 0.65 * lungs * air)
     density -= _stomach(chest, rng) * (1.0 - lungs)
     density = ndimage.gaussian_filter(density, 0.0022 * min(shape))
     grain = 0.7 * rng.standard_normal(shape, np.float32) + 0.5 * field(rng, shape, shape[1] // 3)
@@ -53,11 +53,11 @@ def _ramp(distance: np.ndarray, soft: float) -> np.ndarray:
     return part * part * (3.0 - 2.0 * part)
 
 
-def _midline(chest: Chest) -> np.ndarray:
+def _midline(chest: Chest, rng: np.random.Generator) -> np.ndarray:
     """Great vessels, spine with its discs, trachea."""
     x, y = chest.x - chest.middle, chest.y
     vessels = 0.12 * np.exp(-((x / 0.15) ** 4)) * (1.0 - 0.75 * _ramp(y - 0.45, 0.5)) * _ramp(y + 0.75, 0.5)
-    discs = 0.75 + 0.25 * np.cos(y * 2 * np.pi / 0.145)
+    discs = 0.75 + 0.25 * np.cos((y / float(rng.uniform(0.13, 0.16)) + float(rng.uniform(0.0, 1.0))) * 2 * np.pi)
     spine = 0.08 * np.exp(-((x / 0.085) ** 4)) * discs
     trachea = 0.13 * np.exp(-(((x + 0.012) / 0.042) ** 4)) * _ramp(-0.22 - y, 0.12)
     return vessels + spine - trachea
@@ -73,18 +73,19 @@ def _vessels(side: Side, y: np.ndarray, rng: np.random.Generator, shape: tuple[i
     return hilum + (0.12 * fan + 0.02 * field(rng, shape, 48)) * np.exp(-far / 0.30)
 
 
-def _ribs(chest: Chest, child: bool) -> np.ndarray:
+def _ribs(chest: Chest, child: bool, rng: np.random.Generator) -> np.ndarray:
     """All ribs of both sides at once, as bands at equal phases of a curve: posterior ones fall outward."""
     half = np.abs(chest.x - chest.middle)
     wide, apex = chest.sides["right"].wide, chest.sides["right"].apex
     part = np.clip(half / wide, 0.0, 1.1)
-    slope = 0.6 if child else 1.0
-    behind = chest.y - slope * (0.30 * part**2 - 0.16 * np.sin(part * np.pi) * 0.6)
-    before = chest.y + slope * (0.34 * part - 0.30 * part**3)
+    slope = float(rng.uniform(0.45, 0.7) if child else rng.uniform(0.75, 1.15))
+    spacing, start = float(rng.uniform(0.150, 0.185)), float(rng.uniform(0.0, 1.0))
+    behind = chest.y - slope * (0.30 * part**2 - 0.10 * np.sin(part * np.pi)) + start
+    before = chest.y + slope * (0.34 * part - 0.30 * part**3) + 0.4 * start
     cage = _ramp(wide + 0.03 - half, 0.05) * _ramp(half - 0.06, 0.08) * _ramp(chest.y - apex - 0.02, 0.15)
     cage = cage * _ramp(0.75 - chest.y, 0.3)
     outer = cage * _ramp(half - 0.35 * wide, 0.25)
-    return 0.085 * _bands(behind, 0.168, 0.36) * cage + 0.04 * _bands(before + 0.06, 0.19, 0.42) * outer
+    return 0.085 * _bands(behind, spacing, 0.36) * cage + 0.04 * _bands(before, 1.13 * spacing, 0.42) * outer
 
 
 def _bands(curve: np.ndarray, spacing: float, share: float) -> np.ndarray:
