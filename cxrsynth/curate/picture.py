@@ -39,8 +39,8 @@ class Duplicate(BaseCheck):
     """The picture is not nearly one that this shard has kept already.
 
     All chest films correlate, so what the film has in common with its own blurred self is taken away first and
-    the rest is compared. Films of different people then stay below 0.85, a copy with other noise or tone lies above 0.97. Reason: ``duplicate.shard``. Score: ``duplicate``, the highest correlation with a kept
-    picture.
+    the rest is compared. Films of different people then stay below 0.85, a copy with other noise or tone lies above
+    0.97. Reason: ``duplicate.shard``. Score: ``duplicate``, the highest correlation with a kept picture.
 
     Attributes:
         most: correlation, -1..1, from which two pictures count as one.
