@@ -35,7 +35,7 @@ PALETTE: tuple[tuple[int, int, int], ...] = (
 
 IGNORE = 255  # pixels that nobody labelled; painted like background
 
-_PAPER, _INK, _FAINT, _ALARM = (19, 22, 27), (236, 238, 241), (150, 157, 168), (255, 122, 92)
+_PAPER, _FRAME, _INK, _FAINT, _ALARM = (19, 22, 27), (48, 54, 63), (236, 238, 241), (150, 157, 168), (255, 122, 92)
 _GAP, _MARGIN, _TEXT, _LINE = 14, 18, 13, 17
 
 
@@ -148,7 +148,8 @@ def contact_sheet(
     """Pictures side by side with their overlays, readable at 100 %.
 
     Args:
-        items: what to show, row by row; an item without labels takes a cell for the picture alone.
+        items: what to show, row by row; one without labels says "no mask" beside the picture, or, where none has
+            any, the picture stands alone.
         columns: items beside each other.
         cell: width of one picture in pixels; its height follows the tallest picture.
         captions: whether titles, texts and reasons are written below.
@@ -176,7 +177,9 @@ def contact_sheet(
         left, top = _MARGIN + number % columns * step_x, head.height + number // columns * step_y
         high = round(cell * item.image.shape[0] / item.image.shape[1])
         sheet.paste(overlay(item.image, None, size=(cell, high)), (left, top))
-        if paired:
+        if paired and item.mask is None and item.layers is None:
+            _centred(draw, "no mask", (left + cell + 2, top, left + wide, top + high))
+        elif paired:
             labelled = overlay(item.image, item.mask, size=(cell, high), layers=item.layers)
             sheet.paste(mark_right(labelled), (left + cell + 2, top))
         if item.reason:
@@ -209,6 +212,12 @@ def _caption(draw: ImageDraw.ImageDraw, item: Item, left: int, top: int, width: 
     for line in wrap(item.text, width, 2, _TEXT):
         draw.text((left, top), line, _FAINT, _font(_TEXT))
         top += _LINE
+
+
+def _centred(draw: ImageDraw.ImageDraw, text: str, box: tuple[int, int, int, int]) -> None:
+    """Faint text in the middle of a faintly framed box (left, top, right, bottom)."""
+    draw.rectangle((box[0], box[1], box[2] - 1, box[3] - 1), outline=_FRAME)
+    draw.text(((box[0] + box[2]) / 2, (box[1] + box[3]) / 2), text, _FAINT, _font(_TEXT), anchor="mm")
 
 
 def _header(title: str, legend: Mapping[str, int], width: int) -> Image.Image:

@@ -149,6 +149,15 @@ def measure_areas(summary: Summary, limit: int) -> dict[str, list[float]]:
     return areas
 
 
+def choose(rows: Sequence[Row], limit: int) -> list[Row]:
+    """At most ``limit`` rows, evenly chosen; where some have a mask and some none, half of the places go to each."""
+    masked = [place for place, row in enumerate(rows) if row.get("mask")]
+    others = [place for place, row in enumerate(rows) if not row.get("mask")]
+    fair = max(limit - len(others), limit // 2 if others else limit)
+    first = evenly(masked, fair)
+    return [rows[place] for place in sorted([*first, *evenly(others, limit - len(first))])]
+
+
 def evenly(things: Sequence[T], limit: int) -> list[T]:
     """At most ``limit`` things, evenly chosen from first to last; all where there are no more."""
     if len(things) <= limit:

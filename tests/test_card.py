@@ -100,8 +100,9 @@ def test_several_licences_are_all_named(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("CC-BY-4.0", "CC0-1.0", 1))
     write_card(root)
     assert head(root)["license"] == "other"
-    assert "CC-BY-4.0" in str(head(root)["license_name"])
-    assert "CC0-1.0: 1 pictures" in card_text(root)
+    assert "several" in str(head(root)["license_name"])
+    assert "CC0-1.0: 1 picture\n" in card_text(root)
+    assert "CC-BY-4.0: 2 pictures\n" in card_text(root)
 
 
 def test_a_hostile_prompt_is_only_text(dataset: Path) -> None:

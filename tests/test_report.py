@@ -17,7 +17,7 @@ from cxrsynth.errors import UsageError
 from cxrsynth.report import charts, thumbs, write_report
 from cxrsynth.report.gather import choose_rejects
 from cxrsynth.store import Store, dumps, png
-from cxrsynth.summary import evenly
+from cxrsynth.summary import choose, evenly
 from tests.browser import Page, browse
 from tests.small_dataset import FINGERPRINT, HOSTILE, chest, make, make_real
 
@@ -156,6 +156,15 @@ def test_every_reject_reason_has_a_picture() -> None:
     chosen = choose_rejects(rows, 5)
     assert len(chosen) == 5
     assert {row["reason"] for row in chosen} == {"common", "rare"}
+
+
+def test_few_masks_among_many_films_get_half_of_the_places() -> None:
+    rows = [{"n": n, "mask": "m.png" if n % 10 == 0 else None} for n in range(100)]
+    chosen = choose(rows, 8)
+    assert sum(row["mask"] is not None for row in chosen) == 4
+    assert [row["n"] for row in chosen] == sorted(row["n"] for row in chosen)
+    assert len(choose(rows, 60)) == 60
+    assert choose(rows, 200) == rows
 
 
 def test_even_choice_reaches_from_first_to_last() -> None:

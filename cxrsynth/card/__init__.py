@@ -12,7 +12,7 @@ from cxrsynth.card.readme import readme
 from cxrsynth.errors import UsageError
 from cxrsynth.sheet import Item, contact_sheet, encode
 from cxrsynth.store import dumps
-from cxrsynth.summary import Summary, evenly, summarise
+from cxrsynth.summary import Summary, choose, summarise
 
 
 def write_card(store_root: Path) -> list[Path]:
@@ -31,12 +31,12 @@ def write_card(store_root: Path) -> list[Path]:
 def write_preview(store_root: Path, n: int = 16) -> Path:
     """Write ``preview.png``: ``n`` pictures, evenly chosen, with their masks."""
     summary = _kept(store_root)
-    chosen = evenly(summary.rows, n)
+    chosen = choose(summary.rows, n)
     items = []
     for row in chosen:
         image, regions = summary.store.load_image(row), summary.regions(row)
         title = f"{row['key']} · {row['split']}" if row.get("split") else str(row["key"])
-        items.append(Item(image, layers=regions or None, title=title, text=str(row.get("prompt") or "")))
+        items.append(Item(image, layers=regions if row.get("mask") else None, title=title, text=str(row.get("prompt") or "")))
     legend = {label.name: label.id for label in summary.labels}
     title = f"{summary.name}: {len(chosen)} of {len(summary.rows):,} pictures"
     return summary.store.write("preview.png", encode(contact_sheet(items, cell=192, legend=legend, title=title)))

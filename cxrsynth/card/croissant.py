@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cxrsynth.card.readme import SPDX, tags
+from cxrsynth.card.readme import spdx, tags
 from cxrsynth.summary import Summary
 
 COLUMNS = {
@@ -31,7 +31,7 @@ def croissant(summary: Summary) -> dict[str, Any]:
     card = summary.recipe.get("card") or {}
     first = "Synthetic chest X-rays, not for diagnosis." if summary.synthetic else "Chest X-rays, not for diagnosis."
     found = list(summary.licences()) or ["not stated"]
-    urls = [f"https://spdx.org/licenses/{_spdx(name)}.html" if name.lower() in SPDX else name for name in found]
+    urls = [_address(name) for name in found]
     columns = {name: COLUMNS[name] for name in COLUMNS if any(row.get(name) is not None for row in summary.rows)}
     fields = [
         {
@@ -101,9 +101,13 @@ def _file_set(ident: str, told: str, encoding: str, includes: str) -> dict[str, 
     }
 
 
-def _spdx(name: str) -> str:
-    """The way SPDX writes a licence that it knows."""
-    return {"apache-2.0": "Apache-2.0", "mit": "MIT"}.get(name.lower(), name.upper())
+def _address(licence: str) -> str:
+    """The address of a licence that SPDX knows; others in their own words."""
+    name = spdx(licence)
+    if name is None:
+        return licence
+    written = {"apache-2.0": "Apache-2.0"}.get(name, name.upper())
+    return f"https://spdx.org/licenses/{written}.html"
 
 
 CONTEXT: dict[str, Any] = {

@@ -15,7 +15,7 @@ from cxrsynth.summary import Label, Summary, measure_areas
 
 MEASURED = 1000  # masks whose areas are measured
 # Licences that hubs know by name; what is not here is given as "other" with its own words.
-SPDX = ("apache-2.0", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "mit", "openrail")
+SPDX = ("apache-2.0", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "mit")
 
 
 def readme(summary: Summary) -> str:
@@ -45,11 +45,11 @@ def readme(summary: Summary) -> str:
 def front_matter(summary: Summary) -> dict[str, Any]:
     """The head of the card in the form of the Hugging Face hub."""
     found = list(summary.licences())
-    known = found[0].lower() if len(found) == 1 and found[0].lower() in SPDX else "other"
+    known = (spdx(found[0]) if len(found) == 1 else None) or "other"
     title = (summary.recipe.get("card") or {}).get("title") or summary.name
     head: dict[str, Any] = {"pretty_name": title, "license": known}
     if known == "other":
-        head["license_name"] = "; ".join(found) or "not stated"
+        head["license_name"] = found[0] if len(found) == 1 else "several, see below" if found else "not stated"
     return {
         **head,
         "language": ["en"],
@@ -60,6 +60,12 @@ def front_matter(summary: Summary) -> dict[str, Any]:
         # One list of all pictures: the column `split` says where each belongs.
         "configs": [{"config_name": "samples", "data_files": [{"split": "all", "path": "meta/*.jsonl"}]}],
     }
+
+
+def spdx(licence: str) -> str | None:
+    """The name by which hubs know a licence, or None."""
+    name = licence.lower().replace(" ", "-")
+    return name if name in SPDX else None
 
 
 def tags(summary: Summary) -> list[str]:

@@ -13,10 +13,12 @@ import numpy as np
 from cxrsynth import sheet
 from cxrsynth.report import thumbs
 from cxrsynth.store import Row
-from cxrsynth.summary import Summary, evenly, measure_areas
+from cxrsynth.summary import Summary, choose, evenly, measure_areas
 
 LONGEST = 320  # pixels of an embedded picture's longer side
 MEASURED = 1000  # masks whose areas are measured; more would not move a mean that anyone reads
+
+FACTS = ("split", "seed", "attempt", "control", "source", "licence", "patient", "view", "sex", "age", "findings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ def gallery(summary: Summary, limit: int) -> Gallery:
     tiles: list[Tile] = []
     masked = any(row.get("mask") for row in summary.rows)
     averaged = []
-    for row in evenly(summary.rows, limit):
+    for row in choose(summary.rows, limit):
         image, regions = summary.store.load_image(row), summary.regions(row)
         gray += np.bincount(image.ravel(), minlength=256)
         tiles.append(_tile(summary, row, image, regions, names))
@@ -116,8 +118,8 @@ def describe(summary: Summary, row: Row) -> dict[str, Any]:
     told = {key: row[key] for key in ("prompt", "negative_prompt", "reason", "image", "mask") if row.get(key)}
     facts: dict[str, str] = {}
     # Seeds have 63 bits, JavaScript's numbers 53: they travel as text.
-    for key in ("split", "seed", "attempt", "control", "source", "licence", "patient", "view"):
-        if row.get(key) is not None:
+    for key in FACTS:
+        if row.get(key) not in (None, ""):
             facts[key] = str(row[key])
     facts.update({key: str(value) for key, value in (row.get("fields") or {}).items() if key not in facts})
     absent = [name for name, there in (row.get("present") or {}).items() if not there]
