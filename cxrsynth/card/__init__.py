@@ -36,7 +36,8 @@ def write_preview(store_root: Path, n: int = 16) -> Path:
     for row in chosen:
         image, regions = summary.store.load_image(row), summary.regions(row)
         title = f"{row['key']} · {row['split']}" if row.get("split") else str(row["key"])
-        items.append(Item(image, layers=regions if row.get("mask") else None, title=title, text=str(row.get("prompt") or "")))
+        layers = regions if row.get("mask") else None
+        items.append(Item(image, layers=layers, title=title, text=str(row.get("prompt") or "")))
     legend = {label.name: label.id for label in summary.labels}
     title = f"{summary.name}: {len(chosen)} of {len(summary.rows):,} pictures"
     return summary.store.write("preview.png", encode(contact_sheet(items, cell=192, legend=legend, title=title)))
