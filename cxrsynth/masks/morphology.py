@@ -47,10 +47,11 @@ class Morphology(Named):
         """(H, W) bool -> the part of it in the ``count`` largest components (0: all) that are not islands."""
         pieces, found = ndimage.label(own)
         sizes = np.bincount(pieces.ravel(), minlength=found + 1)
-        sizes[0] = 0
+        sizes[0] = 0  # the background is no component
         order = np.argsort(sizes, kind="stable")[::-1][: count or found]
-        chosen = order[(sizes[order] >= self.min_area * own.size) & (sizes[order] > 0)]
-        return np.isin(pieces, chosen)
+        chosen = np.zeros(found + 1, bool)
+        chosen[order] = (sizes[order] >= self.min_area * own.size) & (sizes[order] > 0)
+        return chosen[pieces]
 
     def _fill(self, prob: np.ndarray, competing: np.ndarray) -> None:
         """Fill holes in place; the background is taken anew for every class, for each fill changes it."""
