@@ -26,8 +26,8 @@ class Crf(Named):
 
     The bilateral kernel sees the one gray channel of a radiograph; repeating it three times would triple the weight of
     contrast. Competing classes and the background share one field; an overlapping class gets a two-label field.
-    The reach is short: what is common for photographs (60 pixels) leaks over the heart's border, follows ribs, and makes
-    masks of radiographs worse. Distances are pixels of a picture of 256 rows and grow with the picture, so that a
+    The reach is short: what is common for photographs (60 pixels) leaks over the heart's border, follows ribs, and
+    makes masks of radiographs worse. Distances are pixels of a picture of 256 rows and grow with the picture, so that a
     recipe may change its size.
 
     Attributes:

@@ -1,16 +1,17 @@
 """DenseCRF follows the edges of the picture."""
 
 import numpy as np
+from scipy import ndimage
 
 from cxrsynth.masks.crf import Crf
 
 
 def lung_under_a_shifted_map() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A dark box in a bright picture, and a map that is off by three pixels."""
+    """A dark box in a bright picture, and a soft map that is off by three pixels."""
     truth = np.zeros((128, 128), bool)
     truth[32:96, 32:96] = True
     image = np.where(truth, 50, 180) + np.random.default_rng(0).normal(0, 4, truth.shape)
-    prob = np.roll(truth, 3, axis=1).astype(np.float32)[None] * 0.75 + 0.1
+    prob = ndimage.gaussian_filter(np.roll(truth, 3, axis=1).astype(np.float32), 4)[None]
     return image.clip(0, 255).astype(np.uint8), prob, truth
 
 
