@@ -36,10 +36,12 @@ class Joint(BaseModel):
     """How raw maps become probabilities: all classes and the background on one scale.
 
     Attributes:
-        background: constant that a class has to beat, as a fraction of the class's own peak (DiffuMask: 0.45).
+        background: constant that a class has to beat, as a fraction of the class's own peak; DiffuMask has 0.45 for
+            photographs, blurred masks of radiographs are found again best at 0.4.
         gamma: exponent on both sides of that contest; moves no boundary, but says how decided the probabilities are.
         presence: classes whose presence score is lower are absent and get probability 0 everywhere.
-        peak: percentile of a map that counts as its maximum; a single hot pixel shall not set the scale.
+        peak: percentile of a map that counts as its maximum: no single hot pixel sets the scale, a small finding is
+            not overlooked.
         floor: percentile of a map that counts as zero; plain diffusion models attend a little to everything.
         step: how far the background is moved to either side to measure stability.
     """
@@ -49,7 +51,7 @@ class Joint(BaseModel):
     background: float = Field(0.4, gt=0, lt=1)
     gamma: float = Field(3.0, gt=0, le=20)
     presence: float = Field(0.15, ge=0, le=1)
-    peak: float = Field(99.0, gt=50, le=100)
+    peak: float = Field(99.5, gt=50, le=100)
     floor: float = Field(30.0, ge=0, lt=50)
     step: float = Field(0.1, gt=0, lt=0.5)
 
