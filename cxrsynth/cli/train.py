@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -74,37 +74,15 @@ def overrides(pairs: list[str] | None) -> dict[str, Any]:
 
 @contextmanager
 def progress(title: str) -> Iterator[Callable[[int, int, dict[str, float]], None]]:
-    """A bar with the time left on a terminal, a line now and then elsewhere; always on stderr."""
-    import time
+    """A bar with the time left on stderr, and the figures of the last step."""
+    from cxrsynth.console import Meter, meter
 
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn(title),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(title, total=None, note="")
-        first = last = 0.0
-        begun = 0
+    with ExitStack() as stack:
+        bars: list[Meter] = []
 
         def on_step(done: int, total: int, values: dict[str, float]) -> None:
-            nonlocal first, last, begun
-            now = time.monotonic()
-            if not first:
-                first, begun = now, done
-            note = " ".join(f"{name} {value:.3f}" for name, value in values.items())
-            bar.update(task, completed=done, total=total, note=note)
-            if not console.is_terminal and (now - last > 30 or done == total):
-                left = (now - first) / max(1, done - begun) * (total - done)
-                console.print(
-                    f"{title} {done}/{total} {note} {left / 60:.0f} min left", highlight=False, soft_wrap=True
-                )
-                last = now
+            if not bars:  # only now is known how much an earlier run has done, which must not count for the time left
+                bars.append(stack.enter_context(meter(total, title, done - 1)))
+            bars[0].set(done, " ".join(f"{name} {value:.3f}" for name, value in values.items()))
 
         yield on_step

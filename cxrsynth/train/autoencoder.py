@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from cxrsynth.dataset import images, rows, trainable
 from cxrsynth.store import sha256
-from cxrsynth.train.bundle import publish
+from cxrsynth.train.bundle import Vae, publish
 from cxrsynth.train.checkpoint import Checkpoint, finish_the_step, step_rng
 from cxrsynth.train.config import VaeConfig
 from cxrsynth.train.curves import Curves, Progress
@@ -27,7 +27,7 @@ from cxrsynth.train.device import accelerate
 SAMPLE_FOR_STATISTICS = 200
 
 
-def build(config: VaeConfig, size: int) -> AutoencoderKL:
+def build(config: VaeConfig, size: int) -> Vae:
     """An untrained autoencoder for ``size`` pixel films."""
     blocks = len(config.block_out_channels)
     return AutoencoderKL(
@@ -78,7 +78,7 @@ def learning_rate(step: int, steps: int, warmup: int, final: float) -> float:
 class Reconstruct(nn.Module):
     """One pass through the autoencoder as a single call, so that it can be spread over several GPUs."""
 
-    def __init__(self, vae: AutoencoderKL) -> None:
+    def __init__(self, vae: Vae) -> None:
         super().__init__()
         self.vae = vae
 
@@ -142,7 +142,7 @@ def train_vae(
 
 
 @torch.no_grad()
-def encode(vae: AutoencoderKL, films: np.ndarray, batch: int = 8) -> Tensor:
+def encode(vae: Vae, films: np.ndarray, batch: int = 8) -> Tensor:
     """(N, H, W) uint8 -> (N, C, H/8, W/8) float32 latents on the CPU: the posterior's mean, scaled for the denoiser."""
     device = next(vae.parameters()).device
     parts = []
@@ -155,7 +155,7 @@ def encode(vae: AutoencoderKL, films: np.ndarray, batch: int = 8) -> Tensor:
 
 
 @torch.no_grad()
-def decode(vae: AutoencoderKL, latents: Tensor, batch: int = 8) -> np.ndarray:
+def decode(vae: Vae, latents: Tensor, batch: int = 8) -> np.ndarray:
     """(N, C, h, w) latents -> (N, 8h, 8w) uint8."""
     device = next(vae.parameters()).device
     parts = []
@@ -168,7 +168,7 @@ def decode(vae: AutoencoderKL, latents: Tensor, batch: int = 8) -> np.ndarray:
 
 
 @torch.no_grad()
-def whiten(vae: AutoencoderKL, films: np.ndarray) -> None:
+def whiten(vae: Vae, films: np.ndarray) -> None:
     """Give every latent channel mean 0 and deviation 1 over these films, by changing the 1x1 convolutions only.
 
     z' = (z - m) / s goes into ``quant_conv``, z = s z' + m into ``post_quant_conv``: reconstructions stay the same.

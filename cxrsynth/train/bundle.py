@@ -9,11 +9,17 @@ from typing import Any
 from uuid import uuid4
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from transformers import CLIPTextModel, CLIPTokenizer
+from diffusers import DDIMScheduler, StableDiffusionPipeline
+from transformers import CLIPTokenizer
 
 SHARD_BYTES = 15 * 1024 * 1024
 Write = Callable[[Path], Any]
+# diffusers loads its classes lazily, which type checkers cannot follow: these names say what is meant.
+Vae = Any  # AutoencoderKL
+Unet = Any  # UNet2DConditionModel
+TextEncoder = Any  # CLIPTextModel
+Scheduler = Any  # DDIMScheduler
+Pipeline = Any  # StableDiffusionPipeline
 
 
 def publish(folder: Path, write: Write) -> None:
@@ -31,7 +37,7 @@ def publish(folder: Path, write: Write) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def scheduler() -> DDIMScheduler:
+def scheduler() -> Scheduler:
     """The noise schedule of training and drawing: zero SNR at the last step, so that a drawn film may have any tone
     (Lin et al., WACV 2024), and steps counted from there."""
     return DDIMScheduler(
@@ -48,9 +54,7 @@ def scheduler() -> DDIMScheduler:
     )
 
 
-def pipeline(
-    vae: AutoencoderKL, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer
-) -> StableDiffusionPipeline:
+def pipeline(vae: Vae, unet: Unet, text_encoder: TextEncoder, tokenizer: CLIPTokenizer) -> Pipeline:
     """The parts as one pipeline. No safety checker: it takes radiographs for something else and blacks them out."""
     return StableDiffusionPipeline(
         vae=vae,
@@ -64,7 +68,7 @@ def pipeline(
     )
 
 
-def save(folder: Path, whole: StableDiffusionPipeline) -> None:
+def save(folder: Path, whole: Pipeline) -> None:
     """Write the pipeline in float16, no weight file above 15 MiB. The pipeline itself is converted: pass a copy."""
     whole.to(torch.float16)
     publish(folder, lambda path: whole.save_pretrained(path, max_shard_size=SHARD_BYTES))

@@ -5,16 +5,16 @@ from __future__ import annotations
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
-from transformers import CLIPTextModel
 
 from cxrsynth.generate.taps import Layer, attention_probs, observe, project_keys
+from cxrsynth.train.bundle import TextEncoder, Unet
 from cxrsynth.train.config import UnetConfig
 
 # layer name -> (level, maps (n, heads, K, h, w))
 LayerMaps = dict[str, tuple[int, Tensor]]
 
 
-def build_unet(config: UnetConfig, side: int, channels: int, text_width: int) -> UNet2DConditionModel:
+def build_unet(config: UnetConfig, side: int, channels: int, text_width: int) -> Unet:
     """An untrained UNet with cross-attention on the grids of ``side``, ``side / 2`` and ``side / 4``."""
     return UNet2DConditionModel(
         sample_size=side,
@@ -46,8 +46,8 @@ class Denoiser(nn.Module):
 
     def __init__(
         self,
-        unet: UNet2DConditionModel,
-        text_encoder: CLIPTextModel,
+        unet: Unet,
+        text_encoder: TextEncoder,
         class_ids: Tensor,
         class_weights: Tensor,
         levels: tuple[int, ...],

@@ -45,7 +45,7 @@ class Parts:
     recipe: TrainRecipe
     tokenizer: CLIPTokenizer
     denoiser: Denoiser
-    vae: AutoencoderKL
+    vae: bundle.Vae
     height: float
 
 
@@ -163,7 +163,7 @@ def build(run: Path, recipe: TrainRecipe, chosen: list[Row], accelerator: Accele
 
 
 def encode_all(
-    data: Path, run: Path, recipe: TrainRecipe, chosen: list[Row], vae: AutoencoderKL, accelerator: Accelerator
+    data: Path, run: Path, recipe: TrainRecipe, chosen: list[Row], vae: bundle.Vae, accelerator: Accelerator
 ) -> tuple[Latents, Latents]:
     """Latents of the training films, and of a few validation films without variants."""
     store, names, seed = Store(data), list(recipe.grounding.phrases), recipe.diffusion.seed

@@ -35,7 +35,7 @@ def grounding_loss(maps: LayerMaps, masks: Tensor, height: float) -> tuple[Tenso
     ratios: list[Tensor] = []
     levels: dict[int, list[Tensor]] = {}
     for level, found in maps.values():
-        target = F.adaptive_avg_pool2d(masks, found.shape[-2:])[:, None]  # (n, 1, K, h, w)
+        target = F.adaptive_avg_pool2d(masks, (found.shape[-2], found.shape[-1]))[:, None]  # (n, 1, K, h, w)
         inside = (found * target).sum(dim=(-1, -2)) / found.sum(dim=(-1, -2)).clamp_min(1e-8)
         there = (
             (target.sum(dim=(-1, -2)) > 0).float().expand_as(inside)
@@ -45,7 +45,7 @@ def grounding_loss(maps: LayerMaps, masks: Tensor, height: float) -> tuple[Tenso
     pixels: list[Tensor] = []
     for found_here in levels.values():
         mean = torch.stack(found_here).mean(dim=0).clamp(1e-6, 1 - 1e-6)
-        target = F.adaptive_avg_pool2d(masks, mean.shape[-2:]) * height
+        target = F.adaptive_avg_pool2d(masks, (mean.shape[-2], mean.shape[-1])) * height
         least = F.binary_cross_entropy(target.clamp(1e-6, 1 - 1e-6), target)
         pixels.append(F.binary_cross_entropy(mean, target) - least)
     return torch.stack(ratios).mean(), torch.stack(pixels).mean()

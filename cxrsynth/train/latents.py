@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL
 from scipy import ndimage
 from torch import Tensor
 
@@ -17,6 +16,7 @@ from cxrsynth.dataset import groundable
 from cxrsynth.errors import RecipeError
 from cxrsynth.store import Row, Store, dumps, npz, sha256, write_atomic
 from cxrsynth.train.autoencoder import encode
+from cxrsynth.train.bundle import Vae
 from cxrsynth.train.config import AugmentConfig
 
 CHUNK = 64
@@ -76,7 +76,7 @@ class Draws:
 def prepare(
     store: Store,
     rows: list[Row],
-    vae: AutoencoderKL,
+    vae: Vae,
     config: AugmentConfig,
     names: Sequence[str],
     seed: int,
@@ -114,7 +114,7 @@ def limit(rows: list[Row], most: dict[str, int], seed: int) -> list[Row]:
 
 
 def compute(
-    store: Store, rows: list[Row], vae: AutoencoderKL, config: AugmentConfig, names: Sequence[str], seed: int
+    store: Store, rows: list[Row], vae: Vae, config: AugmentConfig, names: Sequence[str], seed: int
 ) -> dict[str, np.ndarray]:
     """Arrays of the file: ``values`` float16, ``film`` int32, ``masked`` int32, ``masks`` uint8 (255 = all covered)."""
     ids = store.classes()

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import StableDiffusionPipeline
 
 from cxrsynth.generate.taps import KeySource, Taps, class_text, column_weights, merge_levels, observe, token_columns
 from cxrsynth.sheet import Item, contact_sheet
+from cxrsynth.train.bundle import Pipeline
 from cxrsynth.train.text import ids
 
 
 @torch.no_grad()
 def draw(
-    whole: StableDiffusionPipeline,
+    whole: Pipeline,
     prompts: Sequence[str],
     phrases: Sequence[str],
     levels: Sequence[int],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, trainers
@@ -32,7 +34,7 @@ def build_tokenizer(captions: Sequence[str], config: TextConfig) -> CLIPTokenize
     names = [*letters, *(f"{letter}</w>" for letter in letters)]
     names += [name for name, _ in sorted(learned["vocab"].items(), key=lambda item: item[1]) if name not in set(names)]
     vocabulary = {name: i for i, name in enumerate([*names, BOS, EOS])}
-    merges = [tuple(pair.split(" ")) if isinstance(pair, str) else tuple(pair) for pair in learned["merges"]]
+    merges: Any = [tuple(pair.split(" ")) if isinstance(pair, str) else tuple(pair) for pair in learned["merges"]]
     return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=config.tokens)
 
 
@@ -68,8 +70,7 @@ def _bytes() -> list[str]:
     return list(ByteLevel.alphabet())
 
 
-def _model(tokenizer: Tokenizer) -> dict:
-    import json
+def _model(tokenizer: Tokenizer) -> dict[str, Any]:
 
-    body: dict = json.loads(tokenizer.to_str())["model"]
+    body: dict[str, Any] = json.loads(tokenizer.to_str())["model"]
     return body

@@ -1,0 +1,168 @@
+"""Training from films to a pipeline folder, in small."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+
+from cxrsynth.errors import MismatchError, MissingError, RecipeError
+from cxrsynth.store import Store
+from cxrsynth.train.autoencoder import decode, encode, train_vae, whiten
+from cxrsynth.train.config import TrainRecipe, load
+from cxrsynth.train.diffusion import train_diffusion, weigh
+from tests.train.films import make
+
+SMALL: dict[str, Any] = {
+    "name": "small",
+    "vae": {"block_out_channels": (8, 8, 8, 8), "norm_groups": 4, "steps": 3, "batch": 2, "crop": 32},
+    "text": {"vocabulary": 560, "width": 16, "layers": 1, "heads": 2},
+    "unet": {"block_out_channels": (8, 16, 16), "head_dim": 8, "norm_groups": 4},
+    "diffusion": {
+        "steps": 4, "batch": 4, "validation_films": 2, "sheet_every": 100, "sheet_steps": 1, "sheet_prompts": ["heart"],
+        "shares": {"a": 0.5, "b": 0.5}, "warmup": 1,
+    },
+    "grounding": {"films_per_batch": 2},
+}  # fmt: skip
+
+
+def recipe(**diffusion: Any) -> TrainRecipe:
+    return TrainRecipe.model_validate({**SMALL, "diffusion": {**SMALL["diffusion"], **diffusion}})
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("films"))
+
+
+@pytest.fixture(scope="module")
+def trained(films: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with autoencoder and model."""
+    run = tmp_path_factory.mktemp("run")
+    train_vae(films, run, recipe().vae, "cpu")
+    train_diffusion(films, run, recipe(), "cpu")
+    return run
+
+
+def stop_after(steps: int) -> Callable[[int, int, dict[str, float]], None]:
+    def on_step(done: int, total: int, values: dict[str, float]) -> None:
+        if done == steps:
+            import os
+            import signal
+
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return on_step
+
+
+def test_the_result_is_a_stable_diffusion_folder_that_draws(trained: Path) -> None:
+    whole = StableDiffusionPipeline.from_pretrained(trained / "model", torch_dtype=torch.float32)
+    whole.set_progress_bar_config(disable=True)
+    picture = whole("right lung", num_inference_steps=1, output_type="np").images
+    assert picture.shape == (1, 64, 64, 1)
+    assert np.isfinite(picture).all()
+
+
+def test_weights_are_half_precision(trained: Path) -> None:
+    from safetensors import safe_open
+
+    with safe_open(next((trained / "model/unet").glob("*.safetensors")), "pt") as file:
+        assert {file.get_tensor(name).dtype for name in file.keys()} == {torch.float16}  # noqa: SIM118
+
+
+@pytest.mark.parametrize("part", ["vae", "diffusion"])
+def test_a_killed_training_resumes_to_the_same_weights(part: str, films: Path, trained: Path, tmp_path: Path) -> None:
+    run: Path = tmp_path / "run"
+
+    def train(on_step: Any = None) -> None:
+        if part == "vae":
+            train_vae(films, run, recipe().vae, "cpu", on_step=on_step)
+        else:
+            train_diffusion(films, run, recipe(), "cpu", on_step)
+
+    if part == "diffusion":
+        run.mkdir()
+        (run / "vae").symlink_to(trained / "vae")
+    with pytest.raises(KeyboardInterrupt):
+        train(stop_after(2))
+    train()
+    ours, theirs = (torch.load(folder / f"{part}.ckpt", weights_only=True) for folder in (run, trained))
+    assert ours["step"] == theirs["step"]
+    name = "model" if part == "vae" else "denoiser"
+    for key, value in theirs["parts"][name].items():
+        assert torch.equal(ours["parts"][name][key], value), key
+    logs = [(folder / f"{part}_log.jsonl").read_text().splitlines() for folder in (run, trained)]
+    assert [json.loads(line) for line in logs[0]] == [json.loads(line) for line in logs[1]]
+
+
+def test_resuming_with_another_recipe_is_refused(films: Path, trained: Path) -> None:
+    with pytest.raises(MismatchError):
+        train_diffusion(films, trained, recipe(lr=1e-5), "cpu")
+
+
+def test_more_steps_may_be_asked_for_later(films: Path, tmp_path: Path) -> None:
+    config = recipe().vae
+    train_vae(films, tmp_path, config, "cpu")
+    train_vae(films, tmp_path, config.model_copy(update={"steps": 4}), "cpu")
+    assert len((tmp_path / "vae_log.jsonl").read_text().splitlines()) == 4
+
+
+def test_training_without_an_autoencoder_says_what_to_type(films: Path, tmp_path: Path) -> None:
+    with pytest.raises(MissingError) as error:
+        train_diffusion(films, tmp_path, recipe(), "cpu")
+    assert "train-vae" in error.value.hint
+
+
+def test_grounding_without_masks_is_refused(films: Path, trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "vae").symlink_to(trained / "vae")
+    with pytest.raises(RecipeError, match="masks"):
+        train_diffusion(films, tmp_path, recipe(shares={"b": 1.0}), "cpu")
+
+
+def test_a_film_of_an_external_test_set_is_never_trained_on(films: Path) -> None:
+    from cxrsynth.dataset import groundable, trainable
+
+    row = next(Store(films).rows())
+    assert trainable(row)
+    assert groundable(row)
+    assert not trainable({**row, "use": "test"})
+    assert not groundable({**row, "mask_use": "benchmark"})
+
+
+def test_whitening_changes_latents_but_no_picture(trained: Path, films: Path) -> None:
+    from diffusers import AutoencoderKL
+
+    vae = AutoencoderKL.from_pretrained(trained / "vae").eval()
+    pictures = np.stack([Store(films).load_image(row) for row in Store(films).rows()])
+    before = decode(vae, encode(vae, pictures)).astype(int)
+    with torch.no_grad():
+        vae.quant_conv.weight *= 3
+        vae.quant_conv.bias *= 3
+        vae.post_quant_conv.weight /= 3
+    whiten(vae, pictures)
+    latents = encode(vae, pictures)
+    assert torch.allclose(latents.mean(dim=(0, 2, 3)), torch.zeros(4), atol=0.05)
+    assert torch.allclose(latents.std(dim=(0, 2, 3)), torch.ones(4), atol=0.05)
+    assert np.abs(decode(vae, latents).astype(int) - before).mean() < 1.5
+
+
+def test_the_last_timestep_counts() -> None:
+    weights = weigh(torch.tensor([0, 500, 999]), 5.0)
+    assert weights[2] == pytest.approx(1.0)
+    assert weights[0] < 0.1
+
+
+def test_a_typo_in_the_recipe_is_an_error_that_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("diffusion: {stepps: 10}")
+    with pytest.raises(RecipeError, match=r"diffusion\.stepps"):
+        load(path)
+
+
+def test_the_shipped_recipe_can_be_loaded() -> None:
+    path = Path(__file__).parents[2] / "recipes/train/mini.yaml"
+    assert load(path, {"diffusion.steps": 7}).diffusion.steps == 7
