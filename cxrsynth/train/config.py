@@ -104,7 +104,7 @@ class DiffusionConfig(Part):
 
     steps: int = Field(2000, ge=1)
     batch: int = Field(16, ge=1)
-    lr: float = Field(6e-4, gt=0)
+    lr: float = Field(5e-4, gt=0)
     final_lr: float = Field(0.05, ge=0, le=1, description="of lr, reached by a cosine at the last step")
     warmup: int = Field(100, ge=0)
     weight_decay: float = Field(0.01, ge=0)

@@ -1,0 +1,93 @@
+"""Figures that can be wrong, on data whose answer is known."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+
+from cxrsynth.evaluate import results
+from cxrsynth.evaluate.images import auroc, cardiothoracic_ratio, correlation, kid, manifold, pairs_alike
+from cxrsynth.evaluate.localisation import dice, label, read_maps
+
+RNG = np.random.default_rng(0)
+
+
+def test_the_kernel_distance_is_zero_for_the_same_source_and_grows_with_the_shift() -> None:
+    first, second = RNG.normal(size=(2, 300, 16))
+    near, far = kid(first, second), kid(first, second + 0.5)
+    assert abs(near) < 0.05
+    assert far > 5 * abs(near)
+
+
+def test_collapse_shows_in_recall_and_coverage_not_in_precision() -> None:
+    real = RNG.normal(size=(200, 4))
+    collapsed = real[:1] + 0.01 * RNG.normal(size=(200, 4))
+    figures = {name: values.mean() for name, values in manifold(real, collapsed).items()}
+    assert figures["precision"] > 0.95
+    assert figures["recall"] < 0.1
+    assert figures["coverage"] < 0.2
+
+
+def test_a_copy_is_found_also_when_its_tone_differs() -> None:
+    films = RNG.integers(256, size=(5, 64, 64)).astype(np.uint8)
+    copy = (films[3:4] * 0.5 + 40).astype(np.uint8)
+    assert correlation(copy, films).argmax() == 3
+    assert correlation(copy, films).max() > 0.95
+
+
+def test_pairs_of_the_same_film_are_alike() -> None:
+    film = RNG.integers(256, size=(1, 128, 128)).astype(np.uint8)
+    assert pairs_alike(np.repeat(film, 3, axis=0), pairs=3) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_the_heart_is_measured_against_the_outer_edges_of_the_lungs() -> None:
+    mask = np.zeros((50, 100), np.uint8)
+    mask[10:40, 10:40], mask[10:40, 60:90], mask[20:40, 35:75] = 1, 2, 3
+    ids = {"right_lung": 1, "left_lung": 2, "heart": 3}
+    assert cardiothoracic_ratio(mask, ids) == pytest.approx(0.5)
+    assert np.isnan(cardiothoracic_ratio(np.where(mask == 3, 0, mask), ids))
+
+
+def test_auroc_counts_ties_as_halves() -> None:
+    assert auroc(np.array([[1, 0], [2, 1], [3, 1]])) == 1.0
+    assert auroc(np.array([[1, 0], [1, 1]])) == 0.5
+
+
+def test_the_interval_draws_patients_not_films() -> None:
+    values = np.repeat(RNG.normal(size=10), 30)
+    patients = np.repeat([f"p{i}" for i in range(10)], 30)
+    _, low, high = results.bootstrap(values)
+    _, wide_low, wide_high = results.bootstrap(values, list(patients))
+    assert wide_high - wide_low > 3 * (high - low)
+
+
+def test_measuring_again_replaces_a_figure_and_keeps_the_others(tmp_path: Path) -> None:
+    def one(metric: str, value: float) -> results.Record:
+        return results.record("taps", "raw", "films", metric, (value, 0, 1), 3, "heart")
+
+    path = tmp_path / "taps.json"
+    results.write(path, [one("dice", 0.5), one("iou", 0.4)])
+    results.write(path, [one("dice", 0.6)])
+    assert {item["metric"]: item["value"] for item in json.loads(path.read_text())} == {"dice": 0.6, "iou": 0.4}
+
+
+def test_maps_of_real_films_have_the_grid_of_the_latents(tiny: Path) -> None:
+    whole = StableDiffusionPipeline.from_pretrained(tiny, torch_dtype=torch.float32)
+    films = RNG.integers(256, size=(3, 64, 64)).astype(np.uint8)
+    maps = read_maps(whole, films, ["right lung", "heart"], timesteps=(100,))
+    assert maps.shape == (3, 2, 16, 16)
+    assert (maps > 0).all()
+    assert np.array_equal(maps, read_maps(whole, films, ["right lung", "heart"], timesteps=(100,)))
+
+
+def test_labels_of_clear_maps_are_the_maps() -> None:
+    maps = np.zeros((1, 2, 32, 32), np.float32)
+    maps[0, 0, 8:24, 2:12], maps[0, 1, 8:24, 20:30] = 0.5, 0.5
+    labels = label(maps, 64)[0]
+    wanted = np.zeros((64, 64), np.uint8)
+    wanted[16:48, 4:24], wanted[16:48, 40:60] = 1, 2
+    assert dice(labels == 1, wanted == 1) > 0.9
+    assert dice(labels == 2, wanted == 2) > 0.9
