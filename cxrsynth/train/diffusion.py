@@ -173,7 +173,6 @@ def encode_all(
     with accelerator.main_process_first():
         train = prepare(store, chosen, vae, recipe.augment, names, seed, run)
         validation = prepare(store, [held_out[i] for i in sorted(few)], vae, plain, names, seed, run)
-    vae.to(accelerator.device)
     return train, validation
 
 

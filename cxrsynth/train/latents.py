@@ -88,7 +88,7 @@ def prepare(
         names: classes to keep masks of.
     """
     rows = limit(rows, config.films, seed)
-    weights = sha256(b"".join(v.numpy().tobytes() for v in vae.cpu().state_dict().values()))
+    weights = sha256(b"".join(v.cpu().numpy().tobytes() for v in vae.state_dict().values()))
     what = [weights, config.model_dump(mode="json"), list(names), seed, [[row["key"], row["image"]] for row in rows]]
     path = folder / f"latents-{sha256(dumps(what))[:16]}.npz"
     if not path.exists():

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from safetensors.torch import load_file
 
 from cxrsynth.errors import MismatchError, MissingError, RecipeError
 from cxrsynth.store import Store
+from cxrsynth.train import bundle
 from cxrsynth.train.autoencoder import decode, encode, train_vae, whiten
 from cxrsynth.train.config import TrainRecipe, load
 from cxrsynth.train.diffusion import train_diffusion, weigh
@@ -72,6 +74,23 @@ def test_weights_are_half_precision(trained: Path) -> None:
 
     with safe_open(next((trained / "model/unet").glob("*.safetensors")), "pt") as file:
         assert {file.get_tensor(name).dtype for name in file.keys()} == {torch.float16}  # noqa: SIM118
+
+
+def test_no_weight_file_is_above_the_limit_and_all_parts_load_back(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundle, "SHARD_BYTES", 20_000)
+    whole = StableDiffusionPipeline.from_pretrained(trained / "model", torch_dtype=torch.float16)
+    bundle.save(tmp_path / "model", whole)
+    for part in ("unet", "text_encoder"):
+        files = list((tmp_path / "model" / part).glob("*.safetensors"))
+        assert len(files) > 1
+        tensors = len(load_file(max(files, key=lambda file: file.stat().st_size)))
+        assert tensors == 1 or max(file.stat().st_size for file in files) < 30_000
+    again = StableDiffusionPipeline.from_pretrained(tmp_path / "model", torch_dtype=torch.float16)
+    for part in ("unet", "text_encoder"):
+        for name, value in getattr(whole, part).state_dict().items():
+            assert torch.equal(value, getattr(again, part).state_dict()[name])
 
 
 @pytest.mark.parametrize("part", ["vae", "diffusion"])
