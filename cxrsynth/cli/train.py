@@ -18,13 +18,23 @@ Set = Annotated[list[str] | None, typer.Option("--set", help="Change a value of 
 DEFAULT_RECIPE = Path("recipes/train/mini.yaml")
 
 
-def train_vae(data: Data, out: Run, recipe: Recipe = DEFAULT_RECIPE, device: Device = "auto", set_: Set = None) -> None:
+def train_vae(
+    data: Data,
+    out: Run,
+    recipe: Recipe = DEFAULT_RECIPE,
+    device: Device = "auto",
+    set_: Set = None,
+    decoder: Annotated[
+        bool, typer.Option("--decoder", help="Train only the decoder of a finished autoencoder further.")
+    ] = False,
+) -> None:
     """Train the autoencoder; typing the command again goes on where it stopped."""
     from cxrsynth.train.config import load
 
     config = load(recipe, overrides(set_))
-    from cxrsynth.train.autoencoder import train_vae as run
+    from cxrsynth.train import autoencoder
 
+    run = autoencoder.train_decoder if decoder else autoencoder.train_vae
     with progress("train-vae") as on_step:
         folder = run(data, out, config.vae, device, config.diffusion.seed, on_step)
     typer.echo(json.dumps({"vae": str(folder)}))

@@ -103,7 +103,7 @@ def train_vae(
     model = Reconstruct(build(config, films.shape[1])).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, betas=(0.9, 0.99), weight_decay=0.0)
     curves = Curves(run / "vae_log.jsonl")
-    digest = sha256(f"{config.digest('steps')} {len(films)} {seed}".encode())
+    digest = sha256(f"{config.digest('steps', 'decoder_steps', 'decoder_lr')} {len(films)} {seed}".encode())
     checkpoint = Checkpoint(run / "vae.ckpt", digest, {"model": model, "optimizer": optimizer})
     start = checkpoint.resume()
     trained, optimizer = accelerator.prepare(model, optimizer)
@@ -137,6 +137,44 @@ def train_vae(
         whiten(vae, films[:: max(1, len(films) // SAMPLE_FOR_STATISTICS)])
         publish(run / "vae", vae.save_pretrained)
         curves.plot(run / "vae_loss.png", ("l1", "gradient", "kl"))
+    accelerator.wait_for_everyone()
+    return run / "vae"
+
+
+def train_decoder(
+    data: Path, run: Path, config: VaeConfig, device: str = "auto", seed: int = 0, on_step: Progress | None = None
+) -> Path:
+    """Train the decoder of ``run/vae`` further and leave the latents as they are, so that a denoiser still fits.
+
+    For the time after `train_vae` has been cut short: drawn films become sharper and the denoiser need not know. Not
+    resumable: the result appears at the end, and typing the command again starts from it.
+    """
+    accelerator = accelerate(device)
+    films = images(data, rows(data, ("train",), trainable))
+    vae = AutoencoderKL.from_pretrained(run / "vae").train().to(memory_format=torch.channels_last)
+    vae.requires_grad_(False)
+    parameters = [*vae.decoder.parameters(), *vae.post_quant_conv.parameters()]
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    model = Reconstruct(vae)
+    optimizer = torch.optim.AdamW(parameters, lr=config.decoder_lr, betas=(0.9, 0.99), weight_decay=0.0)
+    trained, optimizer = accelerator.prepare(model, optimizer)
+    for step in range(config.decoder_steps):
+        x = crops(films, config, step_rng(seed + 1, step, accelerator.process_index))
+        x = x.to(accelerator.device, memory_format=torch.channels_last)
+        side = x.shape[-1] // 2 ** (len(config.block_out_channels) - 1)
+        for group in optimizer.param_groups:
+            group["lr"] = config.decoder_lr * learning_rate(step, config.decoder_steps, config.warmup, 0.02)
+        y, _ = trained(x, torch.zeros(len(x), config.latent_channels, side, side, device=x.device))
+        pixel, gradient = F.l1_loss(y, x), gradient_difference(y, x)
+        optimizer.zero_grad(set_to_none=True)
+        accelerator.backward(pixel + config.gradient_weight * gradient)
+        accelerator.clip_grad_norm_(parameters, config.clip)
+        optimizer.step()
+        if on_step:
+            on_step(step + 1, config.decoder_steps, {"l1": pixel.item(), "gradient": gradient.item()})
+    if accelerator.is_main_process:
+        publish(run / "vae", vae.cpu().eval().save_pretrained)
     accelerator.wait_for_everyone()
     return run / "vae"
 

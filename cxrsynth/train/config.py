@@ -41,6 +41,8 @@ class VaeConfig(Part):
     kl_weight: float = Field(1e-4, ge=0)
     gradient_weight: float = Field(1.0, ge=0, description="weight of the multi-scale gradient difference")
     clip: float = Field(1.0, gt=0)
+    decoder_steps: int = Field(600, ge=1, description="of `train-vae --decoder`")
+    decoder_lr: float = Field(6e-4, gt=0)
 
 
 class TextConfig(Part):

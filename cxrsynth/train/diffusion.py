@@ -22,17 +22,17 @@ from cxrsynth.dataset import rows as read_rows
 from cxrsynth.dataset import trainable
 from cxrsynth.errors import MissingError, RecipeError
 from cxrsynth.generate.taps import class_text, column_weights, token_columns
-from cxrsynth.store import Row, Store, sha256
+from cxrsynth.store import Row, Store, dumps, sha256
 from cxrsynth.train import bundle, preview
 from cxrsynth.train.autoencoder import learning_rate
 from cxrsynth.train.captions import caption, corpus
 from cxrsynth.train.checkpoint import Checkpoint, finish_the_step, step_rng
-from cxrsynth.train.config import DiffusionConfig, TrainRecipe
+from cxrsynth.train.config import TrainRecipe
 from cxrsynth.train.curves import Curves, Progress
 from cxrsynth.train.denoiser import Denoiser, build_unet
 from cxrsynth.train.device import accelerate
 from cxrsynth.train.grounding import grounding_loss, plateau
-from cxrsynth.train.latents import Draws, Latents, prepare
+from cxrsynth.train.latents import Draws, Latents, encoder_digest, prepare
 from cxrsynth.train.text import build_encoder, build_tokenizer, ids
 
 FIGURES = ("loss", "validation", "ratio", "pixel")
@@ -94,9 +94,7 @@ def train_diffusion(
         parts.denoiser.parameters(), lr=config.lr, betas=(0.9, 0.99), weight_decay=config.weight_decay
     )
     ema = EMAModel(parts.denoiser.parameters(), decay=config.ema, use_ema_warmup=True, power=config.ema_power)
-    digest = sha256(
-        (recipe.digest("name", "diffusion") + trained_by(config) + "".join(r["key"] for r in chosen)).encode()
-    )
+    digest = sha256(dumps([trained_by(recipe), encoder_digest(parts.vae), [row["key"] for row in chosen]]))
     state = {"denoiser": parts.denoiser, "optimizer": optimizer, "ema": ema}
     checkpoint = Checkpoint(run / "diffusion.ckpt", digest, state, config.checkpoint_minutes)
     start = checkpoint.resume()
@@ -132,11 +130,10 @@ def train_diffusion(
     return run / "model"
 
 
-def trained_by(config: DiffusionConfig) -> str:
+def trained_by(recipe: TrainRecipe) -> str:
     """Digest of the settings that a running training cannot change; how long it runs and what it shows may change."""
-    return config.digest(
-        "steps", "log_every", "checkpoint_minutes", "sheet_every", "sheet_steps", "sheet_guidance", "sheet_prompts"
-    )
+    free = ("steps", "log_every", "checkpoint_minutes", "sheet_every", "sheet_steps", "sheet_guidance", "sheet_prompts")
+    return recipe.digest("name", "vae", "diffusion") + recipe.diffusion.digest(*free)
 
 
 def build(run: Path, recipe: TrainRecipe, chosen: list[Row], accelerator: Accelerator) -> Parts:

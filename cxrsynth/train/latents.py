@@ -88,8 +88,13 @@ def prepare(
         names: classes to keep masks of.
     """
     rows = limit(rows, config.films, seed)
-    weights = sha256(b"".join(v.cpu().numpy().tobytes() for v in vae.state_dict().values()))
-    what = [weights, config.model_dump(mode="json"), list(names), seed, [[row["key"], row["image"]] for row in rows]]
+    what = [
+        encoder_digest(vae),
+        config.model_dump(mode="json"),
+        list(names),
+        seed,
+        [[row["key"], row["image"]] for row in rows],
+    ]
     path = folder / f"latents-{sha256(dumps(what))[:16]}.npz"
     if not path.exists():
         write_atomic(path, npz(compute(store, rows, vae, config, names, seed)))
@@ -101,6 +106,12 @@ def prepare(
             file["masked"],
             torch.from_numpy(file["masks"].astype(np.float32) / 255),
         )
+
+
+def encoder_digest(vae: Vae) -> str:
+    """sha256 of the weights that make latents; a decoder that was trained further fits the same latents."""
+    encoder = {**vae.encoder.state_dict(), **vae.quant_conv.state_dict()}
+    return sha256(b"".join(value.cpu().numpy().tobytes() for value in encoder.values()))
 
 
 def limit(rows: list[Row], most: dict[str, int], seed: int) -> list[Row]:

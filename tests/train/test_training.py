@@ -1,6 +1,7 @@
 """Training from films to a pipeline folder, in small."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 from cxrsynth.errors import MismatchError, MissingError, RecipeError
 from cxrsynth.store import Store
 from cxrsynth.train import bundle
-from cxrsynth.train.autoencoder import decode, encode, train_vae, whiten
+from cxrsynth.train.autoencoder import decode, encode, train_decoder, train_vae, whiten
 from cxrsynth.train.config import TrainRecipe, load
 from cxrsynth.train.diffusion import train_diffusion, weigh
 from tests.train.films import make
@@ -167,6 +168,18 @@ def test_whitening_changes_latents_but_no_picture(trained: Path, films: Path) ->
     assert torch.allclose(latents.mean(dim=(0, 2, 3)), torch.zeros(4), atol=0.05)
     assert torch.allclose(latents.std(dim=(0, 2, 3)), torch.ones(4), atol=0.05)
     assert np.abs(decode(vae, latents).astype(int) - before).mean() < 1.5
+
+
+def test_training_the_decoder_further_leaves_the_latents_alone(trained: Path, films: Path, tmp_path: Path) -> None:
+    from diffusers import AutoencoderKL
+
+    shutil.copytree(trained / "vae", tmp_path / "vae")
+    train_decoder(films, tmp_path, recipe().vae.model_copy(update={"decoder_steps": 2}), "cpu")
+    pictures = np.stack([Store(films).load_image(row) for row in Store(films).rows()])
+    before, after = (AutoencoderKL.from_pretrained(folder / "vae").eval() for folder in (trained, tmp_path))
+    latents = encode(before, pictures)
+    assert torch.equal(encode(after, pictures), latents)
+    assert not np.array_equal(decode(after, latents), decode(before, latents))
 
 
 def test_the_last_timestep_counts() -> None:
