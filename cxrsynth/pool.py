@@ -8,11 +8,24 @@ import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.connection import wait
+from multiprocessing.util import Finalize
+from weakref import ReferenceType, ref
 
 
 def spawn_pool(workers: int) -> ProcessPoolExecutor:
     """A pool of freshly started processes (a forked one would inherit torch's threads and locks)."""
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=follow_parent)
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=follow_parent)
+    # A process that ends joins its children before the executor tells them to go: a pool inside a worker of a pool
+    # would wait for ever. Finalizers with a priority run before that.
+    Finalize(pool, _close, args=(ref(pool),), exitpriority=100)
+    return pool
+
+
+def _close(pool: ReferenceType[ProcessPoolExecutor]) -> None:
+    alive = pool()
+    if alive is not None:
+        # Waiting matters: the queue that carries the good-bye is closed by a later finalizer.
+        alive.shutdown(wait=True, cancel_futures=True)
 
 
 def follow_parent() -> None:

@@ -82,3 +82,19 @@ def cli(*arguments: Any, cwd: Path | None = None, env: dict[str, str] | None = N
         text=True,
         timeout=timeout,
     )
+
+
+@pytest.fixture(scope="session")
+def phantom_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished dataset of six phantoms in two shards. Tests only read it."""
+    from cxrsynth.run import make_plan, run
+
+    out = tmp_path_factory.mktemp("data") / "small"
+    run(make_plan(parse(phantom_body()), out))
+    return out
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    """Every file of a dataset but the logs of its runs and locks: relative path -> bytes."""
+    files = (path for path in root.rglob("*") if path.is_file() and "runs" not in path.parts and not path.name.startswith(".lock"))
+    return {str(path.relative_to(root)): path.read_bytes() for path in files}
