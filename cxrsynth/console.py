@@ -8,7 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 # stdout is kept clean for pipes; NO_COLOR is honoured by rich itself.
@@ -69,7 +78,16 @@ def meter(total: float, what: str, done: float = 0.0) -> Iterator[Meter]:
     if not console.is_terminal or console.quiet:
         yield Meter(total, what, done, _from=done)
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), _Rate(), TextColumn("[dim]{task.fields[note]}"))
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        _Rate(),
+        TextColumn("[dim]{task.fields[note]}"),
+    )
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task(what, total=total, completed=done, note="")
+        task = progress.add_task(what, total=total, note="")
+        progress.update(task, completed=done)
         yield Meter(total, what, done, _progress=progress, _task=task, _from=done)

@@ -22,7 +22,10 @@ def resolve(name: str = "auto") -> torch.device:
     except RuntimeError as error:
         raise UsageError(f"'{name}' is not a device", "auto, cpu, cuda, cuda:1 or mps") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"device '{name}' was asked for, {torch.cuda.device_count()} CUDA devices are there", "--device auto or --device cpu")
+        raise UsageError(
+            f"device '{name}' was asked for, {torch.cuda.device_count()} CUDA devices are there",
+            "--device auto or --device cpu",
+        )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UsageError("device 'mps' was asked for and is not there", "--device auto or --device cpu")
     return device

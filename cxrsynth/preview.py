@@ -29,13 +29,19 @@ class Inline(Executor):
 
 
 def preview(
-    recipe: Recipe, number: int, *, device: str = "auto", offline: bool = False, advance: Callable[[float], None] | None = None
+    recipe: Recipe,
+    number: int,
+    *,
+    device: str = "auto",
+    offline: bool = False,
+    advance: Callable[[float], None] | None = None,
 ) -> Image.Image:
     """The first ``number`` slots of a recipe at their first attempt, the same pictures ``generate`` starts from.
 
     Args:
         advance: told of progress in fractions of a sample.
     """
+
     def stepped(step: int, steps: int) -> None:
         if advance is not None:
             advance(recipe.sampler.batch / steps)
@@ -47,12 +53,28 @@ def preview(
     specs = [spec(recipe, index) for index in range(number)]
     kept: list[Sample] = []
     items = []
-    for one, _, sample in label(draws(specs, generator, recipe.sampler.batch), recipe, Labelling.from_recipe(recipe), Inline()):
+    for one, _, sample in label(
+        draws(specs, generator, recipe.sampler.batch), recipe, Labelling.from_recipe(recipe), Inline()
+    ):
         verdict = curate.judge(sample, kept, checks)
         if verdict.keep:
             kept.append(sample)
-        items.append(Item(image=sample.image, mask=sample.mask, layers=overlapping(recipe, sample), title=one.key, text=one.prompt, reason=verdict.reason))
-    return contact_sheet(items, columns=min(4, number), legend=recipe.class_ids(), title=f"{recipe.name}, seed {recipe.seed}: {len(kept)} of {number} would be kept")
+        items.append(
+            Item(
+                image=sample.image,
+                mask=sample.mask,
+                layers=overlapping(recipe, sample),
+                title=one.key,
+                text=one.prompt,
+                reason=verdict.reason,
+            )
+        )
+    return contact_sheet(
+        items,
+        columns=min(4, number),
+        legend=recipe.class_ids(),
+        title=f"{recipe.name}, seed {recipe.seed}: {len(kept)} of {number} would be kept",
+    )
 
 
 def overlapping(recipe: Recipe, sample: Sample) -> dict[int, Any] | None:

@@ -84,7 +84,9 @@ def _csv_rows(path: Path) -> tuple[dict[str, str], ...]:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             if reader.fieldnames is None or "prompt" not in reader.fieldnames:
-                raise RecipeError(f"{path} has no column 'prompt'", f"its columns: {', '.join(reader.fieldnames or [])}")
+                raise RecipeError(
+                    f"{path} has no column 'prompt'", f"its columns: {', '.join(reader.fieldnames or [])}"
+                )
             rows = tuple({name: (value or "") for name, value in row.items() if name} for row in reader)
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"cannot read the prompts in {path}: {error}", "mend prompts.csv in the recipe") from error

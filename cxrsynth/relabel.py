@@ -53,7 +53,9 @@ def plan_relabel(dataset: Path, out: Path, masks: Path | None, assignments: list
     if masks is not None:
         block = yaml.safe_load(masks.read_text(encoding="utf-8"))
         if not isinstance(block, dict) or "masks" not in block:
-            raise UsageError(f"{masks} has no 'masks:' block", "for example: masks: {refine: [{use: crf, iterations: 10}]}")
+            raise UsageError(
+                f"{masks} has no 'masks:' block", "for example: masks: {refine: [{use: crf, iterations: 10}]}"
+            )
         raw["masks"] = block["masks"]
     for assignment in assignments or []:
         assign(raw, assignment)
@@ -61,7 +63,11 @@ def plan_relabel(dataset: Path, out: Path, masks: Path | None, assignments: list
     if not any(source.load_maps(row) is not None for row in source.rows()):
         raise UsageError(f"{dataset} has no stored maps", "generate it with masks.keep_maps: true")
     original = json.loads((dataset / "identity.json").read_text())["fingerprint"]
-    body: dict[str, object] = {"relabelled_from": original, "masks": recipe.resolved()["masks"], "curate": recipe.resolved()["curate"]}
+    body: dict[str, object] = {
+        "relabelled_from": original,
+        "masks": recipe.resolved()["masks"],
+        "curate": recipe.resolved()["curate"],
+    }
     print_ = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
     target = Store(out)
     held = out / "identity.json"
@@ -86,9 +92,13 @@ def relabel(plan: RelabelPlan, advance: Callable[[float], None]) -> Summary:
             for row in rows.get(receipt.shard, []):
                 stored = plan.source.load_maps(row)
                 if stored is None:
-                    raise UsageError(f"{row['key']} has no stored maps", "generate the dataset with masks.keep_maps: true")
+                    raise UsageError(
+                        f"{row['key']} has no stored maps", "generate the dataset with masks.keep_maps: true"
+                    )
                 draw = Draw(plan.source.load_image(row), stored["maps"].astype(np.float32))
-                pairs.append((row, draw, pool.submit(make_sample, draw, labelling, plan.recipe.required(row["present"]))))
+                pairs.append(
+                    (row, draw, pool.submit(make_sample, draw, labelling, plan.recipe.required(row["present"])))
+                )
             entries: list[Entry] = []
             rejected: list[tuple[Row, np.ndarray]] = []
             kept: list[Sample] = []
@@ -105,7 +115,12 @@ def relabel(plan: RelabelPlan, advance: Callable[[float], None]) -> Summary:
                     rejected.append(({**body, "reason": verdict.reason}, sample.image))
                 advance(1)
             made = plan.out.write_shard(
-                receipt.shard, entries, fingerprint=plan.fingerprint, planned=receipt.keys, rejected=rejected, versions=receipt.versions
+                receipt.shard,
+                entries,
+                fingerprint=plan.fingerprint,
+                planned=receipt.keys,
+                rejected=rejected,
+                versions=receipt.versions,
             )
             summary.shards_made += 1
             summary.samples_made += len(made.keys)

@@ -155,6 +155,7 @@ def run(
         CxrError: an error the user has to mend; finished shards stay.
     """
     job, store = plan.job, Store(plan.job.out)
+    drive = registry.load("engines", engine)(**(engine_options or {}))
     started = time.monotonic()
     summary = Summary(str(job.out), job.fingerprint, shards_skipped=len(plan.done))
     for shard in plan.done:
@@ -163,7 +164,6 @@ def run(
             summary.add(receipt)
     with locked(job.out, part), _shown_to_workers(job):
         claim(store, job.recipe, job.fingerprint, plan.identity)
-        drive = registry.load("engines", engine)(**(engine_options or {}))
         for result in drive(plan.todo, job, advance) if plan.todo else ():
             if isinstance(result, Failure):
                 store.write_failure(result)
@@ -200,7 +200,9 @@ def locked(out: Path, part: tuple[int, int]) -> Iterator[None]:
     except Timeout as error:
         raise UsageError(f"another run is writing to {out}", "wait for it, or choose another folder with -o") from error
     except OSError as error:
-        raise UsageError(f"cannot write to {out}: {error.strerror or error}", "choose another folder with -o") from error
+        raise UsageError(
+            f"cannot write to {out}: {error.strerror or error}", "choose another folder with -o"
+        ) from error
     try:
         yield
     finally:
@@ -226,7 +228,9 @@ def claim(store: Store, recipe: Recipe, fingerprint: str, identity: dict[str, An
     # A smaller count asks for less than there is; the folder keeps the larger claim.
     resolved["count"] = max(recipe.count, int(known.get("count", 0)) if known else 0)
     head = f"# Written by cxrsynth: every default filled in. Fingerprint {fingerprint[:12]}.\n"
-    store.write("recipe.yaml", (head + yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True, width=120)).encode())
+    store.write(
+        "recipe.yaml", (head + yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True, width=120)).encode()
+    )
     classes = [item.model_dump(mode="json") for item in recipe.classes]
     store.write("classes.json", dumps({"background": 0, "ignore": 255, "classes": classes}))
 
@@ -242,25 +246,36 @@ def _check_owner(store: Store, recipe: Recipe, digest: str, resume: Resume) -> N
         if resume == "always":
             raise UsageError(f"nothing to resume in {store.root}", "leave --resume away, or point -o to the dataset")
         if store.root.is_dir() and any(entry.name[0] != "." for entry in store.root.iterdir()):
-            raise MismatchError(f"{store.root} is not empty and holds no cxrsynth dataset", "choose another folder with -o")
+            raise MismatchError(
+                f"{store.root} is not empty and holds no cxrsynth dataset", "choose another folder with -o"
+            )
         return
     if resume == "never":
-        raise UsageError(f"{store.root} holds a dataset already", "choose another folder with -o, or leave --resume never away")
+        raise UsageError(
+            f"{store.root} holds a dataset already", "choose another folder with -o, or leave --resume never away"
+        )
     stored = json.loads(path.read_text())["identity"]
     wanted = json.loads(json.dumps(recipes.identity(recipe, digest)))
     if stored != wanted:
         changes = "\n  ".join(difference(stored, wanted))
         raise MismatchError(
-            f"{store.root} was made by another recipe:\n  {changes}", "choose another folder with -o, or undo the change; nothing was touched"
+            f"{store.root} was made by another recipe:\n  {changes}",
+            "choose another folder with -o, or undo the change; nothing was touched",
         )
 
 
 def difference(old: Any, new: Any, place: str = "") -> list[str]:
     """``a.b: 4 -> 8`` for every value that differs between two nested mappings."""
     if isinstance(old, dict) and isinstance(new, dict):
-        return [line for key in sorted({*old, *new}) for line in difference(old.get(key), new.get(key), f"{place}.{key}".lstrip("."))]
+        return [
+            line
+            for key in sorted({*old, *new})
+            for line in difference(old.get(key), new.get(key), f"{place}.{key}".lstrip("."))
+        ]
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        return [line for i, (a, b) in enumerate(zip(old, new, strict=True)) for line in difference(a, b, f"{place}.{i}")]
+        return [
+            line for i, (a, b) in enumerate(zip(old, new, strict=True)) for line in difference(a, b, f"{place}.{i}")
+        ]
     return [] if old == new else [f"{place}: {json.dumps(old)} -> {json.dumps(new)}"]
 
 

@@ -72,13 +72,25 @@ class ShardMaker:
             MismatchError: OUT is another folder here.
         """
         if not self.job.proof.exists():
-            raise MismatchError(f"{self.job.out} on {socket.gethostname()} is not the folder of this run", "put OUT on a shared file system")
+            raise MismatchError(
+                f"{self.job.out} on {socket.gethostname()} is not the folder of this run",
+                "put OUT on a shared file system",
+            )
         return {"host": socket.gethostname(), "pid": os.getpid(), "versions": versions()}
 
     def make(self, shard: int, advance: Advance | None = None) -> Receipt:
         """Make, commit and return one shard. ``advance(samples)`` is told of progress in fractions of a sample."""
         self.advance = advance
-        return make_shard(shard, self.job.recipe, self.job.fingerprint, self.generator, self.labelling, self.checks, self.store, self.pool)
+        return make_shard(
+            shard,
+            self.job.recipe,
+            self.job.fingerprint,
+            self.generator,
+            self.labelling,
+            self.checks,
+            self.store,
+            self.pool,
+        )
 
     def close(self) -> None:
         """End the pool."""
@@ -172,7 +184,10 @@ def label(
 
     for batch in batches:
         waiting.append(
-            [(one, draw, pool.submit(make_sample, draw, labelling, recipe.required(one.present))) for one, draw in batch]
+            [
+                (one, draw, pool.submit(make_sample, draw, labelling, recipe.required(one.present)))
+                for one, draw in batch
+            ]
         )
         if len(waiting) > 1:
             yield from finished()

@@ -58,7 +58,9 @@ def write_atomic(path: Path, data: bytes) -> None:
         if not isinstance(error, OSError):
             raise
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(f"no space left on the disk of {path.parent}", "free some space, then type the same command") from error
+            raise DiskFull(
+                f"no space left on the disk of {path.parent}", "free some space, then type the same command"
+            ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             raise UsageError(f"cannot write {path}: {error.strerror}", "choose another folder with -o") from error
         raise
@@ -208,7 +210,7 @@ class Store:
         """The receipt of a shard, or None where there is none that can be read."""
         try:
             return Receipt(**json.loads(self.receipt_path(shard).read_text()))
-        except (FileNotFoundError, json.JSONDecodeError, TypeError):
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError, TypeError):
             return None
 
     def receipts(self) -> Iterator[Receipt]:
@@ -248,7 +250,10 @@ class Store:
         """Class name -> id."""
         path = self.root / "classes.json"
         if not path.exists():
-            raise UsageError(f"{self.root} is not a cxrsynth dataset (no classes.json)", "point to a folder that 'cxrsynth generate' or 'cxrsynth ingest' wrote")
+            raise UsageError(
+                f"{self.root} is not a cxrsynth dataset (no classes.json)",
+                "point to a folder that 'cxrsynth generate' or 'cxrsynth ingest' wrote",
+            )
         return {item["name"]: int(item["id"]) for item in json.loads(path.read_text())["classes"]}
 
     def load_image(self, row: Row) -> np.ndarray:

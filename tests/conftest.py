@@ -35,7 +35,10 @@ def phantom_body(**changes: Any) -> dict[str, Any]:
         "shard": 3,
         "generator": "phantom",
         "classes": CLASSES,
-        "prompts": {"templates": ["frontal chest x-ray, {heart}"], "vocabulary": {"heart": ["normal heart size", "cardiomegaly"]}},
+        "prompts": {
+            "templates": ["frontal chest x-ray, {heart}"],
+            "vocabulary": {"heart": ["normal heart size", "cardiomegaly"]},
+        },
         "sampler": {"height": 128, "width": 128, "batch": 2},
     }
     return {**body, **changes}
@@ -72,7 +75,9 @@ def write_recipe(tmp_path: Path) -> Any:
     return write
 
 
-def cli(*arguments: Any, cwd: Path | None = None, env: dict[str, str] | None = None, timeout: float = 180) -> subprocess.CompletedProcess[str]:
+def cli(
+    *arguments: Any, cwd: Path | None = None, env: dict[str, str] | None = None, timeout: float = 180
+) -> subprocess.CompletedProcess[str]:
     """Run ``cxrsynth`` in a process of its own."""
     return subprocess.run(
         [sys.executable, "-c", "from cxrsynth.cli import main; main()", *map(str, arguments)],
@@ -96,5 +101,9 @@ def phantom_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def tree(root: Path) -> dict[str, bytes]:
     """Every file of a dataset but the logs of its runs and locks: relative path -> bytes."""
-    files = (path for path in root.rglob("*") if path.is_file() and "runs" not in path.parts and not path.name.startswith(".lock"))
+    files = (
+        path
+        for path in root.rglob("*")
+        if path.is_file() and "runs" not in path.parts and not path.name.startswith(".lock")
+    )
     return {str(path.relative_to(root)): path.read_bytes() for path in files}

@@ -11,7 +11,7 @@ import yaml
 from cxrsynth.store import Entry, Store, dumps
 
 CLASSES = {"right_lung": 1, "left_lung": 2, "heart": 3}
-HOSTILE = "chest <script>window.hacked=1</script> & \"quoted\" '</script>"
+HOSTILE = 'chest <script>window.hacked=1</script> & "quoted" \'</script>'
 FINGERPRINT = "ab12" * 16
 
 

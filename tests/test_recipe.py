@@ -54,7 +54,7 @@ def test_an_unknown_generator_lists_the_known_ones() -> None:
 @pytest.mark.parametrize("what", ["name", "id", "phrase"])
 def test_two_classes_with_the_same_identity_are_refused(what: str) -> None:
     one = {"name": "a", "id": 1, "phrase": "x"}
-    other = {**{"name": "b", "id": 2, "phrase": "y"}, what: one[what]}
+    other = {"name": "b", "id": 2, "phrase": "y", what: one[what]}
     with pytest.raises(RecipeError, match=f"share the {what}"):
         parse(phantom_body(classes=[one, other]))
 
@@ -87,7 +87,14 @@ def test_what_changes_no_byte_changes_no_fingerprint(change: dict[str, Any]) -> 
 
 @pytest.mark.parametrize(
     "change",
-    [{"seed": 1}, {"shard": 4}, {"sampler": {"height": 128, "width": 128, "batch": 3}}, {"masks": {"refine": []}}, {"curate": {"attempts": 9}}, {"negative_prompt": "x"}],
+    [
+        {"seed": 1},
+        {"shard": 4},
+        {"sampler": {"height": 128, "width": 128, "batch": 3}},
+        {"masks": {"refine": []}},
+        {"curate": {"attempts": 9}},
+        {"negative_prompt": "x"},
+    ],
     ids=str,
 )
 def test_what_may_change_a_byte_changes_the_fingerprint(change: dict[str, Any]) -> None:
@@ -109,7 +116,9 @@ def test_an_edited_prompt_file_changes_the_fingerprint(tmp_path: Path) -> None:
 
 def test_set_reaches_into_lists_and_reads_yaml(write_recipe: Any) -> None:
     path = write_recipe(phantom_body())
-    recipe = load(path, {}, ["classes.0.phrase=the right lung", "sampler.batch=7", "masks.refine=[{use: crf, iterations: 2}]"])
+    recipe = load(
+        path, {}, ["classes.0.phrase=the right lung", "sampler.batch=7", "masks.refine=[{use: crf, iterations: 2}]"]
+    )
     assert recipe.classes[0].phrase == "the right lung"
     assert recipe.sampler.batch == 7
     assert recipe.masks.refine[0]["iterations"] == 2

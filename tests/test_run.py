@@ -75,7 +75,9 @@ def test_two_workers_give_the_bytes_of_one(tmp_path: Path, phantom_dataset: Path
     assert same(tmp_path / "d", phantom_dataset)
 
 
-def test_another_recipe_in_the_same_folder_is_refused_with_the_difference(tmp_path: Path, phantom_dataset: Path) -> None:
+def test_another_recipe_in_the_same_folder_is_refused_with_the_difference(
+    tmp_path: Path, phantom_dataset: Path
+) -> None:
     shutil.copytree(phantom_dataset, tmp_path / "d")
     with pytest.raises(MismatchError, match=r"negative_prompt: \"\" -> \"noise\""):
         make(tmp_path / "d", negative_prompt="noise")
@@ -104,7 +106,9 @@ def test_a_second_run_on_the_same_folder_is_refused(tmp_path: Path) -> None:
         run(plan)
 
 
-def test_a_disk_that_is_too_small_is_said_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_is_too_small_is_said_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Usage(NamedTuple):
         total: int
         used: int
@@ -122,11 +126,13 @@ def test_rejected_slots_are_drawn_again_and_can_be_looked_at(tmp_path: Path) -> 
     summary = make(tmp_path / "d", curate=strict, count=2, shard=2)
     rejects = list(Store(tmp_path / "d").rejects())
     assert (summary.kept, summary.missing) == (0, 2)
-    assert sorted((row["key"], row["attempt"]) for row in rejects) == [(f"{i:09d}", a) for i in range(2) for a in range(2)]
+    assert sorted((row["key"], row["attempt"]) for row in rejects) == [
+        (f"{i:09d}", a) for i in range(2) for a in range(2)
+    ]
     assert all(row["reason"].startswith("area.heart") and (tmp_path / "d" / row["image"]).exists() for row in rejects)
 
 
-@pytest.fixture()
+@pytest.fixture
 def flaw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setitem(registry.BUILTIN["generators"], "phantom", "tests.flaky:Flaky")
     registry.table.cache_clear()
@@ -141,7 +147,9 @@ def test_a_shard_that_fails_once_is_tried_again(tmp_path: Path, flaw: Path, phan
     assert same(tmp_path / "d", phantom_dataset)
 
 
-def test_a_shard_that_keeps_failing_is_recorded_and_tried_by_the_next_run(tmp_path: Path, flaw: Path, phantom_dataset: Path) -> None:
+def test_a_shard_that_keeps_failing_is_recorded_and_tried_by_the_next_run(
+    tmp_path: Path, flaw: Path, phantom_dataset: Path
+) -> None:
     flaw.write_text("always")
     summary = make(tmp_path / "d")
     assert summary.failed == [1]

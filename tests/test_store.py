@@ -35,7 +35,9 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
 
 def test_pictures_and_masks_have_the_same_relative_paths(tmp_path: Path) -> None:
     commit(tmp_path)
-    files = [{path.relative_to(tmp_path / tree) for path in (tmp_path / tree).rglob("*.png")} for tree in ("images", "masks")]
+    files = [
+        {path.relative_to(tmp_path / tree) for path in (tmp_path / tree).rglob("*.png")} for tree in ("images", "masks")
+    ]
     assert files[0] == files[1]
     assert len(files[0]) == 2
 

@@ -47,7 +47,9 @@ def build(folder: Path, *, gray: bool = True, prediction: str = "epsilon", seed:
         attention_head_dim=8,
         norm_num_groups=8,
     )
-    scheduler = DDIMScheduler(beta_schedule="scaled_linear", prediction_type=prediction, clip_sample=False, steps_offset=1)
+    scheduler = DDIMScheduler(
+        beta_schedule="scaled_linear", prediction_type=prediction, clip_sample=False, steps_offset=1
+    )
     pipeline = StableDiffusionPipeline(
         vae=vae,
         text_encoder=text_encoder,

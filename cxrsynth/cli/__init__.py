@@ -15,8 +15,10 @@ from cxrsynth.errors import CxrError
 
 app = typer.Typer(
     name="cxrsynth",
-    help="A factory for labelled chest X-rays.\n\nA text-conditioned diffusion model draws them, its cross-attention labels them.\n\n"
-    "Start with:  [bold]cxrsynth preview recipes/lung.yaml[/bold]  then  [bold]cxrsynth generate --prompts recipes/lung.yaml[/bold]",
+    help="A factory for labelled chest X-rays.\n\n"
+    "A text-conditioned diffusion model draws them, its cross-attention labels them.\n\n"
+    "Start with:  [bold]cxrsynth preview recipes/lung.yaml[/bold]\n\n"
+    "then:  [bold]cxrsynth generate --prompts recipes/lung.yaml[/bold]",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -26,6 +28,9 @@ app = typer.Typer(
 
 # Typer brings its own copy of click from 0.20 on and the real one before: take the base class from what it raises.
 CLICK_ERROR: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+
+
+INTERRUPTED = 130
 
 
 def _version(asked: bool) -> None:
@@ -40,7 +45,9 @@ def _version(asked: bool) -> None:
 def options(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", envvar="CXRSYNTH_QUIET", help="Errors only.")] = False,
     debug: Annotated[bool, typer.Option("--debug", envvar="CXRSYNTH_DEBUG", help="Show tracebacks.")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """Options of every command."""
     console.quiet = quiet
@@ -70,6 +77,8 @@ def main() -> None:
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     try:
         code = app(standalone_mode=False)
+        if code == INTERRUPTED:  # Typer turns Ctrl-C into a return value
+            raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
     except CxrError as error:
         if _state["debug"]:
@@ -82,7 +91,7 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         # Finished shards stay; the running one was dropped without a receipt.
         print("stopped; type the same command again to continue", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:
         sys.exit(0)
     except Exception:
@@ -96,5 +105,3 @@ def say(error: CxrError) -> None:
     print(f"error: {error.message}", file=sys.stderr)
     if error.hint:
         print(f"  try: {error.hint}", file=sys.stderr)
-
-

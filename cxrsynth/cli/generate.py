@@ -16,15 +16,41 @@ if TYPE_CHECKING:
     from cxrsynth.recipe import Recipe
     from cxrsynth.run import Plan
 
-RecipeOption = Annotated[Path, typer.Option("--prompts", "--recipe", "-p", envvar="CXRSYNTH_PROMPTS", help="Recipe: a YAML file or the name of a bundled one.")]
-RecipeArgument = Annotated[Path, typer.Argument(help="Recipe: a YAML file or the name of a bundled one ('cxrsynth recipes').")]
-Out = Annotated[Path | None, typer.Option("--out", "-o", envvar="CXRSYNTH_OUT", help="Dataset folder; default out/NAME.")]
-Count = Annotated[int | None, typer.Option("--count", "-n", envvar="CXRSYNTH_COUNT", help="Slots to fill; raising it extends a dataset.")]
+RecipeOption = Annotated[
+    Path,
+    typer.Option(
+        "--prompts",
+        "--recipe",
+        "-p",
+        envvar="CXRSYNTH_PROMPTS",
+        help="Recipe: a YAML file or the name of a bundled one.",
+    ),
+]
+RecipeArgument = Annotated[
+    Path, typer.Argument(help="Recipe: a YAML file or the name of a bundled one ('cxrsynth recipes').")
+]
+Out = Annotated[
+    Path | None, typer.Option("--out", "-o", envvar="CXRSYNTH_OUT", help="Dataset folder; default out/NAME.")
+]
+Count = Annotated[
+    int | None,
+    typer.Option("--count", "-n", envvar="CXRSYNTH_COUNT", help="Slots to fill; raising it extends a dataset."),
+]
 Seed = Annotated[int | None, typer.Option("--seed", envvar="CXRSYNTH_SEED", help="Recipe seed.")]
-Model = Annotated[str | None, typer.Option("--model", envvar="CXRSYNTH_MODEL", help="mini (bundled), a diffusers folder, or a hub id.")]
+Model = Annotated[
+    str | None,
+    typer.Option("--model", envvar="CXRSYNTH_MODEL", help="mini (bundled), a diffusers folder, or a hub id."),
+]
 Device = Annotated[str, typer.Option("--device", envvar="CXRSYNTH_DEVICE", help="auto, cpu, cuda, cuda:1.")]
-Set = Annotated[list[str] | None, typer.Option("--set", envvar="CXRSYNTH_SET", help="Change one value of the recipe: --set sampler.batch=8. Repeatable.")]
-Offline = Annotated[bool, typer.Option("--offline", envvar="CXRSYNTH_OFFLINE", help="Open no connection, whatever is missing.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", envvar="CXRSYNTH_SET", help="Change one value of the recipe: --set sampler.batch=8. Repeatable."
+    ),
+]
+Offline = Annotated[
+    bool, typer.Option("--offline", envvar="CXRSYNTH_OFFLINE", help="Open no connection, whatever is missing.")
+]
 Json = Annotated[bool, typer.Option("--json", envvar="CXRSYNTH_JSON", help="Write the result to stdout as JSON.")]
 
 
@@ -35,10 +61,30 @@ def generate(
     seed: Seed = None,
     model: Model = None,
     device: Device = "auto",
-    engine: Annotated[str, typer.Option("--engine", envvar="CXRSYNTH_ENGINE", help="Where the work runs: local.")] = "local",
-    workers: Annotated[int, typer.Option("--workers", min=1, envvar="CXRSYNTH_WORKERS", help="Worker processes, one per GPU; 1 works in this process.")] = 1,
-    shard: Annotated[str, typer.Option("--shard", envvar="CXRSYNTH_SHARD", help="Make only part i of n (0/4 ... 3/4), for job arrays.")] = "0/1",
-    resume: Annotated[Literal["auto", "always", "never"], typer.Option("--resume", envvar="CXRSYNTH_RESUME", help="auto: continue what is there; always: there has to be something; never: there must not.")] = "auto",
+    engine: Annotated[
+        str, typer.Option("--engine", envvar="CXRSYNTH_ENGINE", help="Where the work runs: local.")
+    ] = "local",
+    workers: Annotated[
+        int,
+        typer.Option(
+            "--workers",
+            min=1,
+            envvar="CXRSYNTH_WORKERS",
+            help="Worker processes, one per GPU; 1 works in this process.",
+        ),
+    ] = 1,
+    shard: Annotated[
+        str,
+        typer.Option("--shard", envvar="CXRSYNTH_SHARD", help="Make only part i of n (0/4 ... 3/4), for job arrays."),
+    ] = "0/1",
+    resume: Annotated[
+        Literal["auto", "always", "never"],
+        typer.Option(
+            "--resume",
+            envvar="CXRSYNTH_RESUME",
+            help="auto: continue what is there; always: there has to be something; never: there must not.",
+        ),
+    ] = "auto",
     assignments: Set = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and plan, make nothing.")] = False,
     offline: Offline = False,
@@ -78,7 +124,9 @@ def generate(
             nonlocal settled
             settled += len(recipe.shard_indices(result.shard))
             rejected = sum(getattr(result, "rejects", {}).values())
-            bar.set(settled, f"shard {result.shard}: " + (f"{rejected} redrawn" if hasattr(result, "keys") else "FAILED"))
+            bar.set(
+                settled, f"shard {result.shard}: " + (f"{rejected} redrawn" if hasattr(result, "keys") else "FAILED")
+            )
 
         summary = runs.run(plan, engine=engine, engine_options=options, part=part, advance=advance, on_shard=finished)
     if summary.shards_made:
@@ -87,7 +135,10 @@ def generate(
     if as_json:
         emit(asdict(summary))
     if summary.failed:
-        raise ShardsFailed(f"{len(summary.failed)} shards failed: {summary.failed}", f"see {folder}/failures/, then type the same command again")
+        raise ShardsFailed(
+            f"{len(summary.failed)} shards failed: {summary.failed}",
+            f"see {folder}/failures/, then type the same command again",
+        )
 
 
 def preview(
@@ -144,7 +195,9 @@ def check(
 def refine(
     dataset: Annotated[Path, typer.Argument(help="Dataset with stored maps.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the relabelled dataset.")],
-    masks: Annotated[Path | None, typer.Option("--masks", help="YAML file with a 'masks:' block (a recipe will do).")] = None,
+    masks: Annotated[
+        Path | None, typer.Option("--masks", help="YAML file with a 'masks:' block (a recipe will do).")
+    ] = None,
     assignments: Set = None,
     as_json: Json = False,
 ) -> None:
@@ -182,9 +235,14 @@ def finish(folder: Path) -> None:
 def tell(summary: Any, folder: Path) -> None:
     """The end of a run in a few lines."""
     rejected = sum(summary.rejected.values())
-    console.print(f"[bold]{summary.kept}[/bold] of {summary.planned} slots filled in {folder}" + (f", {summary.missing} missing" if summary.missing else ""))
+    console.print(
+        f"[bold]{summary.kept}[/bold] of {summary.planned} slots filled in {folder}"
+        + (f", {summary.missing} missing" if summary.missing else "")
+    )
     if rejected:
-        reasons = ", ".join(f"{reason} {times}" for reason, times in sorted(summary.rejected.items(), key=lambda item: -item[1])[:6])
+        reasons = ", ".join(
+            f"{reason} {times}" for reason, times in sorted(summary.rejected.items(), key=lambda item: -item[1])[:6]
+        )
         console.print(f"{rejected} draws rejected: {reasons}")
     if summary.kept:
         console.print(f"open {folder / 'preview.png'} or {folder / 'report.html'}")
@@ -194,8 +252,10 @@ def show_plan(plan: Plan) -> None:
     """What is going to happen, in two lines."""
     recipe = plan.job.recipe
     source = "no weights" if plan.job.model is None else recipe.model
-    console.print(f"[bold]{recipe.name}[/bold]: {recipe.count} slots in {recipe.shards} shards, {recipe.generator} ({source}), {plan.job.fingerprint[:12]}")
-    console.print(f"  {len(plan.done)} shards done, {len(plan.todo)} to make into {plan.job.out}, about {plan.needed / 2**20:.0f} MiB")
+    size = f"{recipe.count} slots in {recipe.shards} shards"
+    console.print(f"[bold]{recipe.name}[/bold]: {size}, {recipe.generator} ({source}), {plan.job.fingerprint[:12]}")
+    work = f"{len(plan.done)} shards done, {len(plan.todo)} to make, about {plan.needed / 2**20:.0f} MiB"
+    console.print(f"  {work}, into {plan.job.out}", soft_wrap=True)
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:

@@ -58,7 +58,9 @@ def status(dataset: Dataset, as_json: Json = False) -> None:
     found = state(dataset)
     if as_json:
         return emit(found)
-    console.print(f"[bold]{found['name']}[/bold] {found['shards_done']}/{found['shards']} shards, {found['kept']} kept, {found['missing']} slots missing, {found['unmade']} not made yet")
+    shards = f"{found['shards_done']}/{found['shards']} shards"
+    slots = f"{found['kept']} kept, {found['missing']} slots missing, {found['unmade']} not made yet"
+    console.print(f"[bold]{found['name']}[/bold] {shards}, {slots}")
     for reason, times in sorted(found["rejected"].items(), key=lambda item: -item[1]):
         console.print(f"  {times:5d}  {reason}")
     for failure in found["failures"]:
@@ -110,7 +112,10 @@ def verify(dataset: Dataset, as_json: Json = False) -> None:
     for problem in problems[:20]:
         console.print(f"  {problem.path}: {problem.what}")
     if problems:
-        raise MismatchError(f"{len(problems)} files of {dataset} are not what their receipts say", "remove the receipts (shards/NNNNN.json) of those shards and type the generate command again")
+        raise MismatchError(
+            f"{len(problems)} files of {dataset} are not what their receipts say",
+            "remove the receipts (shards/NNNNN.json) of those shards and type the generate command again",
+        )
     console.print(f"{dataset}: every file is what its receipt says")
 
 

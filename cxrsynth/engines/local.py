@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -84,8 +85,11 @@ class Local(BaseModel):
         if self.workers == 1:
             return drive(tasks, lambda: InProcess(job, advance), 1, TRIES)
         devices = spread(job.device)
-        opened = iter(range(1_000_000))
-        open_slot: Callable[[], OwnProcess] = lambda: OwnProcess(replace(job, device=devices[next(opened) % len(devices)]))  # noqa: E731
+        opened = count()
+
+        def open_slot() -> OwnProcess:
+            return OwnProcess(replace(job, device=devices[next(opened) % len(devices)]))
+
         return drive(tasks, open_slot, self.workers, TRIES)
 
 

@@ -59,10 +59,16 @@ class Latent:
         try:
             self.text_encoder = load_text_encoder(folder).to(device).eval()
             dtype = getattr(torch, sampler.dtype)
-            self.unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=dtype, local_files_only=True)
-            self.vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=torch.float32, local_files_only=True)
+            self.unet = UNet2DConditionModel.from_pretrained(
+                folder, subfolder="unet", torch_dtype=dtype, local_files_only=True
+            )
+            self.vae = AutoencoderKL.from_pretrained(
+                folder, subfolder="vae", torch_dtype=torch.float32, local_files_only=True
+            )
         except (OSError, ValueError, RuntimeError) as error:
-            raise MissingError(f"the model in {folder} cannot be read: {error}", "download or train it again") from error
+            raise MissingError(
+                f"the model in {folder} cannot be read: {error}", "download or train it again"
+            ) from error
         self.unet = self.unet.to(device).eval()
         # Gray levels need more than the 8 bits of a bfloat16 mantissa, and Stable Diffusion's overflows in float16.
         self.vae = self.vae.to(device).eval()
@@ -87,7 +93,9 @@ class Latent:
         width = self.sampler.width or native_w * self.factor
         multiple = self.factor * 2 ** (len(self.unet.config.block_out_channels) - 1)
         if height % multiple or width % multiple:
-            raise RecipeError(f"this model cannot draw {height} x {width}", f"height and width must be multiples of {multiple}")
+            raise RecipeError(
+                f"this model cannot draw {height} x {width}", f"height and width must be multiples of {multiple}"
+            )
         return height // self.factor, width // self.factor
 
     @torch.inference_mode()
@@ -113,7 +121,9 @@ class Latent:
         # 2. Noise: each sample has its own, whatever the batch and the device.
         noise_generators = [torch.Generator().manual_seed(spec.seed) for spec in specs]
         shape = (self.unet.config.in_channels, *self.latent_size)
-        latents = torch.stack([torch.randn(shape, generator=g) for g in noise_generators]).to(self.device)  # (B, C, h, w)
+        latents = torch.stack([torch.randn(shape, generator=g) for g in noise_generators]).to(
+            self.device
+        )  # (B, C, h, w)
 
         # 3. Time steps.
         scheduler = schedulers.build(self.sampler.scheduler, self.scheduler_config)
@@ -152,20 +162,24 @@ class Latent:
             maps = np.zeros((len(specs), 0, 1, 1), dtype=np.float32)
         else:
             maps = merge_levels(taps.maps(), self.attention.normalise_levels).cpu().numpy()
-        return [
-            Draw(image=image, maps=maps[i], finite=finite) for i, (image, finite) in enumerate(pictures)
-        ]
+        return [Draw(image=image, maps=maps[i], finite=finite) for i, (image, finite) in enumerate(pictures)]
 
     def encode(self, texts: list[str]) -> Tensor:
         """Texts -> (B, T, D) float32 states, padded to the tokenizer's length."""
         ids = self.tokenizer(
-            texts, padding="max_length", truncation=True, max_length=self.tokenizer.model_max_length, return_tensors="pt"
+            texts,
+            padding="max_length",
+            truncation=True,
+            max_length=self.tokenizer.model_max_length,
+            return_tensors="pt",
         ).input_ids.to(self.device)
         return self.text_encoder(ids)[0].float()
 
     def decode(self, latent: Tensor) -> tuple[np.ndarray, bool]:
         """(C, h, w) latents -> ((H, W) uint8, whether every pixel was a number)."""
-        z = latent[None].float() / self.vae.config.scaling_factor + (getattr(self.vae.config, "shift_factor", None) or 0.0)
+        z = latent[None].float() / self.vae.config.scaling_factor + (
+            getattr(self.vae.config, "shift_factor", None) or 0.0
+        )
         picture = self.vae.decode(z).sample[0].mean(dim=0)  # (H, W), -1..1; three equal channels in Stable Diffusion
         finite = bool(torch.isfinite(picture).all())
         gray = (picture.nan_to_num() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
@@ -225,11 +239,18 @@ def load_tokenizer(folder: Path) -> Any:
         MissingError: there is none, or it has no offsets.
     """
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder / "tokenizer", use_fast=True, local_files_only=True)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            folder / "tokenizer", use_fast=True, local_files_only=True
+        )
     except (OSError, ValueError) as error:
-        raise MissingError(f"no usable tokenizer in {folder / 'tokenizer'}", "download or train the model again") from error
+        raise MissingError(
+            f"no usable tokenizer in {folder / 'tokenizer'}", "download or train the model again"
+        ) from error
     if not tokenizer.is_fast:
-        raise MissingError(f"the tokenizer in {folder} cannot tell where its tokens lie", "convert it to a fast tokenizer (tokenizer.json)")
+        raise MissingError(
+            f"the tokenizer in {folder} cannot tell where its tokens lie",
+            "convert it to a fast tokenizer (tokenizer.json)",
+        )
     return tokenizer
 
 
@@ -237,8 +258,13 @@ def load_text_encoder(folder: Path) -> Any:
     """The folder's text encoder, of the class its ``model_index.json`` names."""
     library, class_name = json.loads((folder / "model_index.json").read_text())["text_encoder"]
     if library != "transformers" or not hasattr(transformers, class_name):
-        raise MissingError(f"the text encoder {library}.{class_name} of {folder} is not supported", "use one from transformers, such as CLIPTextModel")
-    return getattr(transformers, class_name).from_pretrained(folder, subfolder="text_encoder", torch_dtype=torch.float32, local_files_only=True)
+        raise MissingError(
+            f"the text encoder {library}.{class_name} of {folder} is not supported",
+            "use one from transformers, such as CLIPTextModel",
+        )
+    return getattr(transformers, class_name).from_pretrained(
+        folder, subfolder="text_encoder", torch_dtype=torch.float32, local_files_only=True
+    )
 
 
 def check_tokens(tokenizer: Any, texts: Sequence[str], what: str = "prompt") -> None:
@@ -250,4 +276,7 @@ def check_tokens(tokenizer: Any, texts: Sequence[str], what: str = "prompt") -> 
     limit = tokenizer.model_max_length
     for text, ids in zip(texts, tokenizer(list(texts), truncation=False).input_ids, strict=True):
         if len(ids) > limit:
-            raise RecipeError(f"{what} of {len(ids)} tokens, the model reads {limit}: '{text[:60]}...'", "shorten it; nothing is cut silently")
+            raise RecipeError(
+                f"{what} of {len(ids)} tokens, the model reads {limit}: '{text[:60]}...'",
+                "shorten it; nothing is cut silently",
+            )

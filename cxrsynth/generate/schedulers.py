@@ -32,5 +32,10 @@ def build(name: str, config: dict[str, Any]) -> Any:
     class_name, extra = SHORT.get(name, (name, {}))
     found = getattr(diffusers, class_name, None)
     if not (isinstance(found, type) and issubclass(found, SchedulerMixin)):
-        raise RecipeError(f"unknown scheduler '{name}'", f"known: {', '.join(SHORT)}, or a diffusers class name such as HeunDiscreteScheduler")
-    return found.from_config({**config, **extra})
+        raise RecipeError(
+            f"unknown scheduler '{name}'",
+            f"known: {', '.join(SHORT)}, or a diffusers class name such as HeunDiscreteScheduler",
+        )
+    return found.from_config(  # type: ignore[attr-defined]
+        {**config, **extra}
+    )

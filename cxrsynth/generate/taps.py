@@ -75,7 +75,9 @@ def observe(unet: nn.Module, callback: Callable[[Layer, Tensor], None]) -> Itera
             handles.extend(layer.attn.to_q.register_forward_hook(report(layer)) for layer in mine)
             layers.extend(mine)
         if not layers:
-            raise MissingError("the UNet has no cross-attention layer (attn2)", "use a text-conditioned UNet2DConditionModel")
+            raise MissingError(
+                "the UNet has no cross-attention layer (attn2)", "use a text-conditioned UNet2DConditionModel"
+            )
         yield layers
     finally:
         for handle in handles:
@@ -157,7 +159,9 @@ def column_weights(columns: Sequence[Sequence[int]], tokens: int) -> Tensor:
     for k, positions in enumerate(columns):
         for position in positions:
             if position >= tokens:
-                raise RecipeError(f"a class phrase lies beyond token {tokens} of its text", "shorten the phrases or the prompt")
+                raise RecipeError(
+                    f"a class phrase lies beyond token {tokens} of its text", "shorten the phrases or the prompt"
+                )
             weights[position, k] = 1.0 / len(positions)
     return weights
 

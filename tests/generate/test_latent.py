@@ -24,13 +24,17 @@ def draw(model: Path, count: int = 2, **sampler: object) -> list[Draw]:
 
 def test_the_picture_is_the_one_that_diffusers_draws(tiny: Path) -> None:
     """Same model, prompt, noise and scheduler: the plain pipeline of the library gives the same picture."""
-    recipe = parse(latent_body(tiny, sampler={"num_inference_steps": 4, "scheduler": "ddim", "guidance_scale": 3.0, "batch": 1}))
+    recipe = parse(
+        latent_body(tiny, sampler={"num_inference_steps": 4, "scheduler": "ddim", "guidance_scale": 3.0, "batch": 1})
+    )
     one = spec(recipe, 0)
     ours = Latent.from_recipe(recipe, tiny, "cpu").draw([one])[0].image
     pipeline = StableDiffusionPipeline.from_pretrained(tiny, safety_checker=None)
     pipeline.set_progress_bar_config(disable=True)
     generator = torch.Generator().manual_seed(one.seed)
-    latents = pipeline(one.prompt, num_inference_steps=4, guidance_scale=3.0, generator=generator, output_type="latent").images
+    latents = pipeline(
+        one.prompt, num_inference_steps=4, guidance_scale=3.0, generator=generator, output_type="latent"
+    ).images
     # The library's own post-processing expects three channels, so only the decoder is taken from it.
     with torch.inference_mode():
         picture = pipeline.vae.decode(latents / pipeline.vae.config.scaling_factor).sample[0].mean(0)
@@ -47,7 +51,9 @@ def test_two_samples_differ(tiny: Path) -> None:
     assert not np.array_equal(one.image, other.image)
 
 
-@pytest.mark.parametrize("scheduler", ["dpmsolver++", "ddim", "ddpm", "pndm", "euler", "unipc", "HeunDiscreteScheduler"])
+@pytest.mark.parametrize(
+    "scheduler", ["dpmsolver++", "ddim", "ddpm", "pndm", "euler", "unipc", "HeunDiscreteScheduler"]
+)
 def test_every_scheduler_draws(tiny: Path, scheduler: str) -> None:
     one = draw(tiny, 1, scheduler=scheduler)[0]
     assert one.finite
@@ -55,7 +61,9 @@ def test_every_scheduler_draws(tiny: Path, scheduler: str) -> None:
 
 
 def test_a_stochastic_scheduler_takes_its_noise_from_the_sample(tiny: Path) -> None:
-    assert np.array_equal(draw(tiny, scheduler="ddim", eta=1.0)[0].image, draw(tiny, scheduler="ddim", eta=1.0)[0].image)
+    assert np.array_equal(
+        draw(tiny, scheduler="ddim", eta=1.0)[0].image, draw(tiny, scheduler="ddim", eta=1.0)[0].image
+    )
 
 
 def test_a_three_channel_autoencoder_gives_a_gray_picture(tmp_path: Path) -> None:

@@ -67,7 +67,8 @@ def test_attention_is_what_the_layer_itself_computes(tiny: Path) -> None:
 
     with torch.inference_mode(), observe(unet, read) as layers:
         handles = [
-            layer.attn.register_forward_hook(lambda m, a, out, name=layer.name: outputs.__setitem__(name, out)) for layer in layers
+            layer.attn.register_forward_hook(lambda m, a, out, name=layer.name: outputs.__setitem__(name, out))
+            for layer in layers
         ]
         unet(torch.randn(1, 4, 16, 16), 10, encoder_hidden_states=text)
         for handle in handles:
@@ -125,8 +126,14 @@ def test_a_class_the_prompt_does_not_name_gets_a_map_all_the_same(tiny: Path) ->
 
 def test_prompt_keys_read_the_words_of_the_prompt(tiny: Path) -> None:
     """With the phrase in the prompt the map comes from there, so it changes when other words are added."""
-    short = draw(tiny, prompts={"templates": ["heart"]}, attention={"keys": "prompt", "levels": [1], "steps": [0, 0.4]})[0]
-    long = draw(tiny, prompts={"templates": ["adult heart x-ray heart"]}, attention={"keys": "prompt", "levels": [1], "steps": [0, 0.4]})[0]
+    short = draw(
+        tiny, prompts={"templates": ["heart"]}, attention={"keys": "prompt", "levels": [1], "steps": [0, 0.4]}
+    )[0]
+    long = draw(
+        tiny,
+        prompts={"templates": ["adult heart x-ray heart"]},
+        attention={"keys": "prompt", "levels": [1], "steps": [0, 0.4]},
+    )[0]
     assert not np.allclose(short.maps[2], long.maps[2], rtol=1e-3)
 
 

@@ -1,0 +1,34 @@
+# Everything sets itself up: a virtual environment in .venv, the package and its tools.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench-speed
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "cxrsynth needs Python 3.11 or newer: make PYTHON=python3.11 ..."; exit 1; }
+	@command -v cc >/dev/null || { echo "a C compiler is needed to build the DenseCRF: apt-get install gcc python3-dev"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	@touch $@
+
+demo: $(READY)  ## draw and label a small dataset with the bundled model, offline
+	$(BIN)/cxrsynth generate --prompts recipes/lung.yaml --offline
+	@echo "open out/lung/preview.png, then out/lung/report.html"
+
+test: $(READY)  ## run the tests
+	$(BIN)/python -m pytest
+
+lint: $(READY)  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench-speed: $(READY)  ## taps, memory, start-up and DenseCRF against the time of a run; writes results/speed.json
+	$(BIN)/python -m tests.bench.speed

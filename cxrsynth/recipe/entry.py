@@ -1,0 +1,60 @@
+"""An entry of a recipe: a name and its parameters; and how a wrong one is explained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from cxrsynth import registry
+from cxrsynth.errors import CxrError
+
+Entry = dict[str, Any]
+
+
+def resolve_entry(kind: str, entry: Any) -> Entry:
+    """``crf`` or ``{use: crf, iterations: 5}`` -> the entry with every default filled in.
+
+    Raises:
+        ValueError: unknown name or parameter; the message lists the right ones.
+    """
+    if isinstance(entry, str):
+        entry = {"use": entry}
+    if not isinstance(entry, Mapping) or "use" not in entry:
+        raise ValueError(f"write 'name' or '{{use: name, ...}}'; known: {', '.join(registry.names(kind))}")
+    params = {key: value for key, value in entry.items() if key != "use"}
+    try:
+        model = registry.load(kind, entry["use"])
+    except CxrError as error:
+        raise ValueError(f"{error.message}; {error.hint}") from error
+    try:
+        built = model(**params)
+    except ValidationError as error:
+        raise ValueError(explain(error, model)) from error
+    return {"use": entry["use"], **built.model_dump(mode="json")}
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """All problems of a validation in one line each, naming the keys that would be right."""
+    told = []
+    for problem in error.errors():
+        place = ".".join(str(part) for part in problem["loc"])
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            owner = _owner(model, problem["loc"][:-1])
+            known = sorted(owner.model_fields) if owner else []
+            message = f"unknown key; known here: {', '.join(known)}"
+        told.append(f"{place}: {message}" if place else message)
+    return "; ".join(told)
+
+
+def _owner(model: type[BaseModel], loc: tuple[int | str, ...]) -> type[BaseModel] | None:
+    current: type[BaseModel] | None = model
+    for part in loc:
+        if isinstance(part, int) or current is None:
+            continue
+        annotation = current.model_fields[part].annotation if part in current.model_fields else None
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        current = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+    return current

@@ -1,0 +1,108 @@
+"""Recipe files: find, read, override, validate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from cxrsynth.errors import RecipeError
+from cxrsynth.recipe.entry import explain
+from cxrsynth.recipe.model import Recipe
+
+
+def bundled_recipes() -> Path:
+    """The folder of the recipes that come with the package: beside it in a checkout, inside it in an install."""
+    package = Path(__file__).parent.parent
+    inside = package / "recipes"
+    return inside if inside.is_dir() else package.parent / "recipes"
+
+
+def find(path: Path) -> Path:
+    """A recipe file: the path itself, or the bundled recipe of that name (``recipes/lung.yaml``, ``lung``).
+
+    Raises:
+        RecipeError: there is none; the message lists the bundled ones.
+    """
+    if path.is_file():
+        return path
+    parts = path.parts[1:] if path.parts[:1] == ("recipes",) else path.parts
+    candidate = bundled_recipes().joinpath(*parts)
+    for guess in (candidate, candidate.with_suffix(".yaml")):
+        if guess.is_file():
+            return guess
+    known = ", ".join(sorted(p.stem for p in bundled_recipes().glob("*.yaml")))
+    raise RecipeError(f"no recipe at {path}", f"bundled recipes: {known}; 'cxrsynth new NAME' copies one to edit")
+
+
+def load(path: Path, overrides: Mapping[str, Any] | None = None, assignments: list[str] | None = None) -> Recipe:
+    """Read, override and validate a recipe.
+
+    Args:
+        path: YAML file or the name of a bundled recipe.
+        overrides: top-level values that win over the file (``count``, ``seed``, ``model``); None values are ignored.
+        assignments: ``a.b=c`` strings; values are read as YAML, list items by number.
+
+    Raises:
+        RecipeError: what is wrong and where, with the names that would be right.
+    """
+    file = find(path)
+    try:
+        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{file} is not YAML: {' '.join(str(error).split())}", "mend the line it names") from error
+    if not isinstance(raw, dict):
+        raise RecipeError(f"{file} holds no mapping", "a recipe starts with 'name: ...'; see 'cxrsynth recipes'")
+    raw.update({name: value for name, value in (overrides or {}).items() if value is not None})
+    for assignment in assignments or []:
+        assign(raw, assignment)
+    prompts = raw.get("prompts")
+    if isinstance(prompts, dict):
+        for source in ("csv", "text"):
+            if isinstance(prompts.get(source), str):
+                prompts[source] = str((file.parent / prompts[source]).resolve())
+    return parse(raw, str(file))
+
+
+def parse(raw: Mapping[str, Any], where: str = "recipe") -> Recipe:
+    """Validate a mapping.
+
+    Raises:
+        RecipeError: as `load`.
+    """
+    try:
+        return Recipe(**raw)
+    except ValidationError as error:
+        raise RecipeError(f"{where}: {explain(error, Recipe)}", "'cxrsynth info --schema' lists every key") from error
+
+
+def assign(raw: dict[str, Any], assignment: str) -> None:
+    """Carry out one ``a.b=c`` on a raw recipe, in place.
+
+    Raises:
+        RecipeError: not of that form, or no such place.
+    """
+    dotted, equals, text = assignment.partition("=")
+    if not equals or not dotted:
+        raise RecipeError(f"--set {assignment!r} is not of the form a.b=c", "for example: --set sampler.batch=8")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {assignment!r}: the value is not YAML", "quote it") from error
+    *parents, last = dotted.split(".")
+    node: Any = raw
+    try:
+        for part in parents:
+            node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
+        if isinstance(node, list):
+            node[int(last)] = value
+        else:
+            node[last] = value
+    except (ValueError, IndexError, AttributeError, TypeError) as error:
+        raise RecipeError(
+            f"--set {dotted}: no such place in the recipe",
+            "list items are counted from 0, for example classes.0.phrase",
+        ) from error

@@ -1,0 +1,34 @@
+"""What a dataset is made of, as one hash: everything that can change a byte of a sample."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from cxrsynth.recipe.model import Recipe
+
+# Raised when the same recipe would give other bytes because the code changed.
+FORMAT = 1
+NOT_IN_FINGERPRINT = ("name", "count", "card")
+
+
+def identity(recipe: Recipe, weights: str) -> dict[str, Any]:
+    """Everything that can change a byte of a sample: the resolved recipe, weights and prompt files by their sha256."""
+    body = {name: value for name, value in recipe.resolved().items() if name not in NOT_IN_FINGERPRINT}
+    body["model"] = weights
+    for source in ("csv", "text"):
+        path = getattr(recipe.prompts, source)
+        if path is not None:
+            body["prompts"][source] = hashlib.sha256(path.read_bytes()).hexdigest()
+    body["format"] = FORMAT
+    return body
+
+
+def fingerprint(recipe: Recipe, weights: str) -> str:
+    """sha256 (hex) of the identity.
+
+    Args:
+        weights: digest of the model's files; empty for a generator without weights.
+    """
+    return hashlib.sha256(json.dumps(identity(recipe, weights), sort_keys=True).encode()).hexdigest()

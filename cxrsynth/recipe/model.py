@@ -1,0 +1,247 @@
+"""The blocks of a recipe; every default of the factory is a field here or of the class an entry names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from string import Formatter
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from cxrsynth import registry
+from cxrsynth.recipe.entry import Entry, resolve_entry
+
+
+def _entries(kind: str) -> Any:
+    def resolve(value: Any) -> Any:
+        if not isinstance(value, list):
+            raise ValueError("write a list of entries")
+        return [resolve_entry(kind, entry) for entry in value]
+
+    return BeforeValidator(resolve)
+
+
+class Config(BaseModel):
+    """Base of all recipe blocks: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ClassSpec(Config):
+    """One class of the label map."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="snake_case name, used in scores and file headers")
+    id: int = Field(ge=1, le=254, description="pixel value in the masks; 0 is background, 255 is ignore")
+    phrase: str = Field(min_length=1, description="the words whose attention locates the class")
+    optional: bool = Field(False, description="present only in samples whose prompt contains one of `when`")
+    when: tuple[str, ...] = Field((), description="words that ask for an optional class; default: the phrase")
+    overlap: bool = Field(
+        False, description="lies inside other classes (an opacity in a lung) and does not compete with them"
+    )
+
+
+def _weighted(value: Any) -> Any:
+    """A list, or a mapping word -> weight."""
+    if isinstance(value, list):
+        return {str(word): 1.0 for word in value}
+    return value
+
+
+Weighted = Annotated[dict[str, Annotated[float, Field(ge=0)]], BeforeValidator(_weighted)]
+
+
+class Prompts(Config):
+    """Where the prompts come from: templates filled from a vocabulary, rows of a CSV file, or lines of a text file."""
+
+    templates: Weighted = Field(default_factory=dict, description="template -> weight, or a list; {word} is filled in")
+    vocabulary: dict[str, Weighted] = Field(
+        default_factory=dict, description="word -> {choice: weight} or a list of choices"
+    )
+    csv: Path | None = Field(None, description="CSV with a column 'prompt'; other columns become fields; used in order")
+    text: Path | None = Field(None, description="one prompt per line, used in order")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Prompts:
+        given = [name for name in ("templates", "csv", "text") if getattr(self, name)]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of templates, csv, text (given: {', '.join(given) or 'none'})")
+        for template in self.templates:
+            for _, word, _, _ in Formatter().parse(template):
+                if word is not None and word not in self.vocabulary:
+                    raise ValueError(
+                        f"template uses {{{word}}}, which is not in vocabulary: {', '.join(self.vocabulary) or 'empty'}"
+                    )
+        for word, choices in {**self.vocabulary, "templates": self.templates or {"": 1.0}}.items():
+            if not choices or sum(choices.values()) <= 0:
+                raise ValueError(f"'{word}' needs at least one choice with a weight above 0")
+        return self
+
+
+class Sampler(Config):
+    """How the latent diffusion model is sampled."""
+
+    scheduler: str = Field("dpmsolver++", description="dpmsolver++, ddim, pndm, euler, unipc or a diffusers class name")
+    num_inference_steps: int = Field(20, ge=1, le=1000)
+    guidance_scale: float = Field(3.0, ge=0, description="1 or less: no classifier-free guidance, half the cost")
+    guidance_rescale: float = Field(
+        0.0, ge=0, le=1, description="Lin et al., WACV 2024, section 3.4: tames guidance with zero-terminal SNR"
+    )
+    eta: float = Field(0.0, ge=0, le=1, description="DDIM noise; other schedulers ignore it")
+    height: int | None = Field(None, ge=32, le=2048, description="pixels; default: the size the model was trained at")
+    width: int | None = Field(None, ge=32, le=2048, description="pixels; default: the size the model was trained at")
+    batch: int = Field(
+        4, ge=1, le=256, description="samples per UNet call; part of what decides the bytes of a picture"
+    )
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="of the UNet; the autoencoder stays float32"
+    )
+
+
+class AttentionSpec(Config):
+    """Which attention is read."""
+
+    keys: Literal["map", "prompt"] = Field(
+        "map",
+        description="map: all classes from a text of their own, whatever the prompt says; "
+        "prompt: from the prompt where it names the class",
+    )
+    levels: tuple[int, ...] = Field(
+        (1, 2), min_length=1, description="grids to read: 1 is the latent grid, 2 half of it, 4 a quarter"
+    )
+    steps: tuple[float, float] = Field(
+        (0.0, 1.0), description="part of the steps to read, 0 the first (pure noise), 1 the last"
+    )
+    normalise_levels: bool = Field(False, description="divide each level by its maximum before averaging")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> AttentionSpec:
+        if not 0 <= self.steps[0] < self.steps[1] <= 1:
+            raise ValueError("attention.steps needs 0 <= from < to <= 1")
+        return self
+
+
+class Masks(Config):
+    """From attention to labels."""
+
+    use: Literal["attention", "control"] = Field("attention", description="control: the imposed masks are the labels")
+    normalise: Annotated[Entry, BeforeValidator(lambda value: resolve_entry("normalisers", value))] = Field(
+        default_factory=lambda: resolve_entry("normalisers", "joint")
+    )
+    refine: Annotated[list[Entry], _entries("refiners")] = Field(
+        default_factory=lambda: [resolve_entry("refiners", name) for name in ("crf", "laterality", "morphology")],
+        description="refiner chain, in order",
+    )
+    keep_maps: bool = Field(
+        True, description="store the low-resolution maps, so that 'refine' can relabel without sampling"
+    )
+
+
+# The most telling reason first: a picture that is no picture also lacks its classes.
+CHECKS = ("finite", "present", "area", "laterality", "border", "stability", "duplicate")
+
+
+class Curate(Config):
+    """What is kept."""
+
+    checks: Annotated[list[Entry], _entries("checks")] = Field(
+        default_factory=lambda: [resolve_entry("checks", name) for name in CHECKS]
+    )
+    attempts: int = Field(3, ge=1, le=50, description="draws per slot before it is given up")
+
+
+class Split(Config):
+    """Shares of the splits; each sample is assigned on its own, so raising count moves none."""
+
+    train: float = Field(0.8, ge=0)
+    val: float = Field(0.1, ge=0)
+    test: float = Field(0.1, ge=0)
+
+    @model_validator(mode="after")
+    def _some(self) -> Split:
+        if self.train + self.val + self.test <= 0:
+            raise ValueError("at least one split needs a share above 0")
+        return self
+
+
+class Card(Config):
+    """Texts of the dataset card; not part of the fingerprint."""
+
+    title: str = ""
+    description: str = ""
+    licence: str = "CC-BY-4.0"
+    citation: str = ""
+
+
+def _unique(classes: list[ClassSpec]) -> list[ClassSpec]:
+    for what in ("name", "id", "phrase"):
+        values = [getattr(item, what) for item in classes]
+        twice = {value for value in values if values.count(value) > 1}
+        if twice:
+            raise ValueError(f"two classes share the {what} {twice.pop()!r}")
+    return classes
+
+
+class Recipe(Config):
+    """What to make."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="name of the dataset; default output folder out/NAME"
+    )
+    seed: int = Field(0, ge=0)
+    count: int = Field(64, ge=1, description="slots; raising it extends the dataset")
+    shard: int = Field(16, ge=1, le=10000, description="slots per shard: the unit of work, retry and commit")
+    generator: Annotated[str, AfterValidator(lambda name: _known("generators", name))] = Field("latent")
+    model: str = Field("mini", description="bundled name, folder, or hub id; generator 'phantom' needs none")
+    classes: Annotated[list[ClassSpec], AfterValidator(_unique)] = Field(min_length=1, max_length=64)
+    prompts: Prompts
+    negative_prompt: str = ""
+    sampler: Sampler = Field(default_factory=Sampler)
+    attention: AttentionSpec = Field(default_factory=AttentionSpec)
+    masks: Masks = Field(default_factory=Masks)
+    curate: Curate = Field(default_factory=Curate)
+    split: Split = Field(default_factory=Split)
+    card: Card = Field(default_factory=Card)
+
+    @model_validator(mode="after")
+    def _whole_batches(self) -> Recipe:
+        if any(item.overlap for item in self.classes) and len(self.classes) > 8:
+            raise ValueError("overlapping classes are stored one bit each: at most 8 classes")
+        return self
+
+    def resolved(self) -> dict[str, Any]:
+        """The recipe as plain types with every default."""
+        return self.model_dump(mode="json")
+
+    def shard_keys(self, shard: int) -> list[str]:
+        """Keys of the slots of a shard."""
+        return [key(index) for index in self.shard_indices(shard)]
+
+    def shard_indices(self, shard: int) -> range:
+        """Sample indices of the slots of a shard."""
+        return range(shard * self.shard, min((shard + 1) * self.shard, self.count))
+
+    @property
+    def shards(self) -> int:
+        """Number of shards."""
+        return -(-self.count // self.shard)
+
+    def class_ids(self) -> dict[str, int]:
+        """Class name -> id, in recipe order."""
+        return {item.name: item.id for item in self.classes}
+
+    def required(self, present: Mapping[str, bool]) -> tuple[str, ...]:
+        """Names of the classes that a sample has to show."""
+        return tuple(item.name for item in self.classes if present[item.name])
+
+
+def key(index: int) -> str:
+    """File stem of a sample."""
+    return f"{index:09d}"
+
+
+def _known(kind: str, name: str) -> str:
+    if name not in registry.names(kind):
+        error = registry.unknown(kind, name, registry.names(kind))
+        raise ValueError(f"{error.message}; {error.hint}")
+    return name
