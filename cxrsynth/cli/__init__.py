@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cxrsynth.cli import generate, look
+from cxrsynth.cli import generate, ingest, look, train
 from cxrsynth.console import console
 from cxrsynth.errors import CxrError
 
@@ -56,7 +56,7 @@ def options(
 
 _state: dict[str, Any] = {"debug": False}
 
-MAKE, LOOK = "Make", "Look"
+MAKE, LOOK, REAL, TRAIN = "Make", "Look", "Real films", "Train"
 app.command("generate", rich_help_panel=MAKE)(generate.generate)
 app.command("preview", rich_help_panel=MAKE)(generate.preview)
 app.command("check", rich_help_panel=MAKE)(generate.check)
@@ -67,6 +67,9 @@ app.command("status", rich_help_panel=LOOK)(look.status)
 app.command("verify", rich_help_panel=LOOK)(look.verify)
 app.command("report", rich_help_panel=LOOK)(look.report)
 app.command("info", rich_help_panel=LOOK)(look.info)
+app.command("ingest", rich_help_panel=REAL)(ingest.ingest)
+app.command("train-vae", rich_help_panel=TRAIN)(train.train_vae)
+app.command("train-diffusion", rich_help_panel=TRAIN)(train.train_diffusion)
 
 
 def main() -> None:
