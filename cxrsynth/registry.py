@@ -26,6 +26,10 @@ BUILTIN: dict[str, dict[str, str]] = {
         "crf": "cxrsynth.masks.crf:Crf",
         "morphology": "cxrsynth.masks.morphology:Morphology",
         "laterality": "cxrsynth.masks.laterality:Laterality",
+        "affinity": "cxrsynth.masks.affinity:Affinity",
+        "adaptive": "cxrsynth.masks.threshold:Adaptive",
+        "sequential": "cxrsynth.masks.fusion:Sequential",
+        "cross": "cxrsynth.masks.fusion:Cross",
     },
     "checks": {
         "finite": "cxrsynth.curate:Finite",

@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from cxrsynth.errors import MissingError, UsageError
 from cxrsynth.registry import unknown
@@ -173,3 +174,55 @@ def licence(folder: Path) -> str:
     card = folder / "README.md"
     found = re.search(r"^license:\s*(\S.*)$", card.read_text(encoding="utf-8"), re.M) if card.exists() else None
     return found.group(1).strip().strip("\"'") if found else ""
+
+
+def companion(name: str) -> Path:
+    """The file of a small network that a recipe names beside the model: a path, or the bundled one of a model.
+
+    Args:
+        name: ``mini`` for ``models/mini.affinity.safetensors`` of the package, or a path.
+
+    Raises:
+        MissingError: there is no such file.
+    """
+    bundled_file = MODELS / f"{name}.affinity.safetensors"
+    path = bundled_file if bundled_file.is_file() else Path(name).expanduser()
+    if not path.is_file():
+        known = ", ".join(sorted(file.name.split(".")[0] for file in MODELS.glob("*.affinity.safetensors"))) or "none"
+        raise MissingError(
+            f"there are no affinity weights at {name}",
+            f"make them with 'cxrsynth train-affinity PILOT -o FILE'; bundled: {known}",
+        )
+    return path
+
+
+def hashed(body: Any) -> Any:
+    """A resolved recipe or part of it with every ``weights: FILE`` replaced by the sha256 of that file.
+
+    Raises:
+        MissingError: such a file is not there.
+    """
+    if isinstance(body, dict):
+        return {
+            key: hash_of(companion(value)) if key == "weights" and isinstance(value, str) else hashed(value)
+            for key, value in body.items()
+        }
+    return [hashed(item) for item in body] if isinstance(body, list) else body
+
+
+def absolute(body: Any, folder: Path) -> Any:
+    """The same with every ``weights: FILE`` as an absolute path, looked for beside the recipe and where we are.
+
+    A dataset keeps its recipe; a path in it has to mean the same file from anywhere. Names of bundled files stay.
+    """
+    if isinstance(body, dict):
+        return {
+            key: _absolute(value, folder) if key == "weights" and isinstance(value, str) else absolute(value, folder)
+            for key, value in body.items()
+        }
+    return [absolute(item, folder) for item in body] if isinstance(body, list) else body
+
+
+def _absolute(name: str, folder: Path) -> str:
+    found = (place / Path(name).expanduser() for place in (folder, Path()))
+    return next((str(path.resolve()) for path in found if path.is_file()), name)

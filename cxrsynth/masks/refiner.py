@@ -31,6 +31,11 @@ class Named(BaseModel, ABC):
         copy._classes, copy._overlap = tuple(classes), frozenset(overlap)
         return copy
 
+    @property
+    def names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """What `named` was given: classes in the order of K, and which of them overlap others."""
+        return self._classes, tuple(name for name in self._classes if name in self._overlap)
+
     def competing(self, count: int) -> np.ndarray:
         """(count,) bool: which classes compete with each other; all of them where no names are known."""
         if not self._classes:

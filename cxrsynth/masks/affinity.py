@@ -1,0 +1,55 @@
+"""The random walk as a refiner."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from cxrsynth.masks.refiner import Named
+from cxrsynth.masks.walk import affinities, resize, spread, transition
+from cxrsynth.weights import companion
+
+
+class Affinity(Named):
+    """Random walk over affinities that a network has learned, or over gray levels (psa, CVPR 2018, section 3.3).
+
+    Attributes:
+        weights: file that ``cxrsynth train-affinity`` wrote, or ``mini`` for the bundled one; its sha256 is part of the
+            fingerprint. Without weights neighbours are alike as far as their gray levels are.
+        beta: power of the affinities; higher keeps the walk within sharper edges.
+        steps: how often the walk takes a step; psa takes 2**8 on photographs.
+        radius: neighbours nearer than this are joined, in places of the grid.
+        stride: pixels between places without weights; a weights file brings its own.
+        contrast: gray levels (of 255) after which the affinity of two places has fallen to 1/e, without weights.
+    """
+
+    weights: str | None = None
+    beta: float = Field(8.0, gt=0, le=64)
+    steps: int = Field(64, ge=1, le=4096)
+    radius: int = Field(5, ge=2, le=16)
+    stride: Literal[4, 8] = 4
+    contrast: float = Field(60.0, gt=0)
+
+    def __call__(self, image: np.ndarray, prob: np.ndarray) -> np.ndarray:
+        """(H, W) uint8, (K, H, W) float32 -> (K, H, W) float32 in 0..1.
+
+        Raises:
+            MissingError: the weights are not there or are none.
+        """
+        if not prob.any():
+            return prob.copy()
+        features = self._features(image)  # (C, h, w)
+        height, width = features.shape[1:]
+        matrix = transition(affinities(features, self.radius), height, width, self.radius, self.beta)
+        return spread(prob, matrix, height, width, self.steps)
+
+    def _features(self, image: np.ndarray) -> np.ndarray:
+        """What the places of the grid are compared by: (C, h, w) float32."""
+        if self.weights is not None:
+            from cxrsynth.masks.affinitynet import features
+
+            return features(companion(self.weights), image)
+        height, width = (-(-side // self.stride) for side in image.shape)
+        return resize(image, height, width)[None] / np.float32(self.contrast)
