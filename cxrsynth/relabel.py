@@ -19,6 +19,7 @@ from cxrsynth.recipe import Recipe, assign, parse
 from cxrsynth.records import Draw, Receipt, Sample
 from cxrsynth.run import Summary, claim, locked
 from cxrsynth.store import Entry, Row, Store
+from cxrsynth.weights import absolute, hashed
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +60,15 @@ def plan_relabel(dataset: Path, out: Path, masks: Path | None, assignments: list
         raw["masks"] = block["masks"]
     for assignment in assignments or []:
         assign(raw, assignment)
+    if isinstance(raw.get("masks"), dict):
+        raw["masks"] = absolute(raw["masks"], dataset if masks is None else masks.parent)
     recipe = parse(raw, str(dataset / "recipe.yaml"))
     if not any(source.load_maps(row) is not None for row in source.rows()):
         raise UsageError(f"{dataset} has no stored maps", "generate it with masks.keep_maps: true")
     original = json.loads((dataset / "identity.json").read_text())["fingerprint"]
     body: dict[str, object] = {
         "relabelled_from": original,
-        "masks": recipe.resolved()["masks"],
+        "masks": hashed(recipe.resolved()["masks"]),
         "curate": recipe.resolved()["curate"],
     }
     print_ = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

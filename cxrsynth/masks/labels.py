@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from cxrsynth.errors import UsageError
 from cxrsynth.masks import chain
 from cxrsynth.masks.attention import Evidence, Joint
-from cxrsynth.masks.layers import layers, paint
+from cxrsynth.masks.layers import IGNORE, certainty, layers, paint
 from cxrsynth.recipe import Recipe
 from cxrsynth.records import Draw, Refiner, Sample
 
@@ -23,6 +23,7 @@ class Labelling(BaseModel):
         overlap: classes that lie over others (an opacity in a lung) and do not compete with them.
         use: ``attention`` labels from the maps; ``control`` from the masks that were imposed on the picture, exactly.
         normalise: entry of the normaliser that makes probabilities of maps.
+        ignore: pixels whose likeliest label is less likely than this become 255; not in control masks.
         refine: entries of the refiner chain, ``{"use": name, field: value, ...}`` each; not applied to control masks.
     """
 
@@ -32,6 +33,7 @@ class Labelling(BaseModel):
     overlap: tuple[str, ...] = ()
     use: Literal["attention", "control"]
     normalise: dict[str, Any]
+    ignore: float = 0.0
     refine: tuple[dict[str, Any], ...]
 
     @classmethod
@@ -46,6 +48,7 @@ class Labelling(BaseModel):
             overlap=tuple(item.name for item in recipe.classes if item.overlap),
             use=recipe.masks.use,
             normalise=recipe.masks.normalise,
+            ignore=recipe.masks.ignore,
             refine=tuple(recipe.masks.refine),
         )
 
@@ -94,6 +97,9 @@ def make_sample(draw: Draw, labelling: Labelling, required: tuple[str, ...] = ()
         evidence = labelling.normaliser()(draw.maps, height, width, competing)
         prob = chain.refine(draw.image, evidence.prob, labelling.refiners())
         own = layers(prob, competing)
+    mask = paint(prob, competing, list(labelling.classes.values()))
+    if labelling.ignore and labelling.use == "attention":
+        mask[certainty(prob, competing) < labelling.ignore] = IGNORE
     scores: dict[str, float] = {}
     for k, name in enumerate(labelling.classes):
         scores[f"presence.{name}"] = round(float(evidence.presence[k]), 4)
@@ -101,7 +107,7 @@ def make_sample(draw: Draw, labelling: Labelling, required: tuple[str, ...] = ()
         scores[f"area.{name}"] = round(float(own[k].mean()), 5)
     return Sample(
         image=draw.image,
-        mask=paint(prob, competing, list(labelling.classes.values())),
+        mask=mask,
         prob=prob,
         layers=own,
         classes=dict(labelling.classes),

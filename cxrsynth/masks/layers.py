@@ -11,6 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+# The label of pixels that nobody decided.
+IGNORE = 255
+
 
 def background(prob: np.ndarray, competing: np.ndarray) -> np.ndarray:
     """What the competing classes leave over: (K, H, W) float32, (K,) bool -> (H, W) float32 in 0..1."""
@@ -25,6 +28,18 @@ def layers(prob: np.ndarray, competing: np.ndarray) -> np.ndarray:
     """
     absence = np.where(competing[:, None, None], background(prob, competing)[None], 1.0 - prob)
     return prob > absence
+
+
+def certainty(prob: np.ndarray, competing: np.ndarray) -> np.ndarray:
+    """How likely the label of each pixel is: (K, H, W) float32, (K,) bool -> (H, W) float32.
+
+    An overlapping class that is neither there nor absent for sure makes its pixel as uncertain.
+    """
+    rest = background(prob, competing)
+    likeliest = np.max(prob[competing], axis=0, initial=0.0)
+    alone = prob[~competing]
+    surest = np.min(np.maximum(alone, 1.0 - alone), axis=0, initial=1.0)
+    return np.minimum(np.maximum(rest, likeliest), surest)
 
 
 def paint(prob: np.ndarray, competing: np.ndarray, ids: Sequence[int]) -> np.ndarray:

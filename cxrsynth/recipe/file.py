@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from cxrsynth.errors import RecipeError
 from cxrsynth.recipe.entry import explain
 from cxrsynth.recipe.model import Recipe
+from cxrsynth.weights import absolute
 
 
 def bundled_recipes() -> Path:
@@ -64,6 +65,8 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None, assignments: li
         for source in ("csv", "text"):
             if isinstance(prompts.get(source), str):
                 prompts[source] = str((file.parent / prompts[source]).resolve())
+    if isinstance(raw.get("masks"), dict):
+        raw["masks"] = absolute(raw["masks"], file.parent)
     return parse(raw, str(file))
 
 

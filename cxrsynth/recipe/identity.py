@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from cxrsynth.recipe.model import Recipe
+from cxrsynth.weights import hashed
 
 # Raised when the same recipe would give other bytes because the code changed.
 FORMAT = 1
@@ -14,9 +15,14 @@ NOT_IN_FINGERPRINT = ("name", "count", "card")
 
 
 def identity(recipe: Recipe, weights: str) -> dict[str, Any]:
-    """Everything that can change a byte of a sample: the resolved recipe, weights and prompt files by their sha256."""
+    """Everything that can change a byte of a sample: the resolved recipe, weights and prompt files by their sha256.
+
+    Raises:
+        MissingError: a weights file that a refiner names is not there.
+    """
     body = {name: value for name, value in recipe.resolved().items() if name not in NOT_IN_FINGERPRINT}
     body["model"] = weights
+    body["masks"] = hashed(body["masks"])
     for source in ("csv", "text"):
         path = getattr(recipe.prompts, source)
         if path is not None:

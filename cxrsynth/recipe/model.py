@@ -132,6 +132,12 @@ class Masks(Config):
         default_factory=lambda: [resolve_entry("refiners", name) for name in ("crf", "laterality", "morphology")],
         description="refiner chain, in order",
     )
+    ignore: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="pixels whose likeliest label is less likely than this become 255 (ignored) in the mask",
+    )
     keep_maps: bool = Field(
         True, description="store the low-resolution maps, so that 'refine' can relabel without sampling"
     )
