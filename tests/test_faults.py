@@ -112,7 +112,8 @@ def test_ctrl_c_stops_with_130_and_keeps_whole_shards(
     assert drawn(tree(out)) == undisturbed
 
 
-def test_a_killed_worker_costs_one_try_and_nothing_else(tmp_path: Path, write_recipe: Any) -> None:
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_a_killed_worker_costs_one_try_and_nothing_else(tmp_path: Path, write_recipe: Any, engine: str) -> None:
     flaw = tmp_path / "flaw"
     flaw.write_text("kill once")
     code = "from cxrsynth import registry; registry.BUILTIN['generators']['phantom'] = 'tests.flaky:Flaky'; "
@@ -121,7 +122,8 @@ def test_a_killed_worker_costs_one_try_and_nothing_else(tmp_path: Path, write_re
     plugin.write_text(code)
     root = str(Path(__file__).parent.parent)
     env = {"CXRSYNTH_TEST_FLAW": str(flaw), "PYTHONPATH": os.pathsep.join([str(tmp_path), root])}
-    result = cli("generate", "-p", write_recipe(phantom_body()), "-o", tmp_path / "d", "--workers", "2", env=env)
+    recipe = write_recipe(phantom_body())
+    result = cli("generate", "-p", recipe, "-o", tmp_path / "d", "--workers", "2", "--engine", engine, env=env)
     assert result.returncode == 0, result.stderr
     assert not flaw.exists()
     assert len(list(Store(tmp_path / "d").rows())) == 6

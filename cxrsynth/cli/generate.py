@@ -62,8 +62,11 @@ def generate(
     model: Model = None,
     device: Device = "auto",
     engine: Annotated[
-        str, typer.Option("--engine", envvar="CXRSYNTH_ENGINE", help="Where the work runs: local.")
+        str, typer.Option("--engine", envvar="CXRSYNTH_ENGINE", help="Where the work runs: local, ray.")
     ] = "local",
+    ray_address: Annotated[
+        str | None, typer.Option("--ray-address", envvar="RAY_ADDRESS", help="Ray cluster; default: this machine.")
+    ] = None,
     workers: Annotated[
         int,
         typer.Option(
@@ -102,7 +105,9 @@ def generate(
     recipe = load(prompts, {"count": count, "seed": seed, "model": model}, assignments)
     folder = out or Path("out") / recipe.name
     part = parse_part(shard)
-    options = {"workers": workers} if workers > 1 else {}
+    options: dict[str, Any] = {"workers": workers}
+    if engine == "ray" and ray_address is not None:
+        options["address"] = ray_address
     plan = runs.make_plan(recipe, folder, device=device, resume=resume, offline=offline, part=part)
     show_plan(plan)
     if dry_run:

@@ -10,12 +10,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cxrsynth.engines.loop import drive
+from cxrsynth.engines.loop import TRIES, drive
 from cxrsynth.pool import spawn_pool
 from cxrsynth.records import Failure, Receipt
 from cxrsynth.shard import Advance, Job, ShardMaker
-
-TRIES = 2
 
 
 class InProcess:

@@ -11,6 +11,9 @@ from typing import Any, Protocol
 from cxrsynth.errors import CxrError
 from cxrsynth.records import Failure, Receipt
 
+# How often a shard is tried in one run; the next run tries again.
+TRIES = 2
+
 
 class Slot(Protocol):
     """Holds one loaded worker, wherever it runs."""
