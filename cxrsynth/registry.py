@@ -42,6 +42,7 @@ BUILTIN: dict[str, dict[str, str]] = {
     },
     "engines": {
         "local": "cxrsynth.engines.local:Local",
+        "ray": "cxrsynth.engines.ray:Ray",
     },
     "layouts": {
         "collection": "cxrsynth.ingest.collection:Collection",
