@@ -8,8 +8,8 @@ from accelerate import Accelerator
 from cxrsynth.errors import MissingError, UsageError
 
 
-def accelerate(device: str = "auto") -> Accelerator:
-    """An Accelerator in bfloat16 on ``auto``, ``cpu`` or ``cuda``.
+def accelerate(device: str = "auto", precision: str = "bf16") -> Accelerator:
+    """An Accelerator on ``auto``, ``cpu`` or ``cuda``, in bfloat16 unless ``precision`` is ``no``.
 
     Raises:
         MissingError: CUDA was asked for and is not there.
@@ -20,4 +20,4 @@ def accelerate(device: str = "auto") -> Accelerator:
         raise MissingError(
             "CUDA was asked for, but torch finds no CUDA device", "leave out --device, or type --device cpu"
         )
-    return Accelerator(mixed_precision="bf16", cpu=device == "cpu")
+    return Accelerator(mixed_precision=precision, cpu=device == "cpu")

@@ -1,0 +1,71 @@
+"""The batches of a training. A batch is a function of (seed, update), so a resumed training sees the same ones."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from cxrsynth.train.augment import augmenter
+from cxrsynth.train.checkpoint import step_rng
+from cxrsynth.train.labelled import LabelledFilm
+from cxrsynth.train.network import squash
+from cxrsynth.train.segment_config import SegmentConfig
+
+
+class Feed(Dataset[tuple[Tensor, Tensor, list[str]]]):
+    """Item ``i`` is the whole batch of update ``i``, whichever process reads it.
+
+    Args:
+        films: one list per dataset.
+        weights: share of the draws of each dataset.
+        process: number of the process in a training on several GPUs; each has its own batches.
+    """
+
+    def __init__(
+        self, films: Sequence[Sequence[LabelledFilm]], weights: Sequence[float], config: SegmentConfig, process: int = 0
+    ) -> None:
+        self.films = [list(part) for part in films]
+        self.shares = np.asarray(weights, float) / sum(weights)
+        self.config = config
+        self.process = process
+        self.augment = augmenter(config.augment)
+
+    def __len__(self) -> int:
+        return self.config.updates
+
+    def draw(self, rng: np.random.Generator) -> list[LabelledFilm]:
+        """The films of a batch, drawn with replacement: a dataset by its share, then any of its films."""
+        which = rng.choice(len(self.films), size=self.config.batch, p=self.shares)
+        return [self.films[i][rng.integers(len(self.films[i]))] for i in which]
+
+    def __getitem__(self, update: int) -> tuple[Tensor, Tensor, list[str]]:
+        """(B, 1, S, S) float32 in 0..1, (B, S, S) int64 labels with 255 for unlabelled, and the masks' paths."""
+        rng = step_rng(self.config.seed, update, self.process)
+        chosen = self.draw(rng)
+        images, masks = [], []
+        for film in chosen:
+            image, mask = self.augment(*read(film, self.config.size), rng)
+            images.append(image)
+            masks.append(mask)
+        x = torch.from_numpy(np.stack(images)[:, None].astype(np.float32) / 255)
+        return x, torch.from_numpy(np.stack(masks).astype(np.int64)), [str(film.mask_path) for film in chosen]
+
+
+def obey_parent(worker: int) -> None:
+    """Start of a reading process: Ctrl-C is the training's to answer, and the training may end this process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def read(film: LabelledFilm, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """A film and its mask at the size of the network: (size, size) uint8 both."""
+    mask = film.mask()
+    if mask.shape != (size, size):
+        mask = np.asarray(Image.fromarray(mask, mode="L").resize((size, size), Image.Resampling.NEAREST))
+    return squash(film.image(), size), mask

@@ -1,0 +1,239 @@
+"""A segmentation network in a folder: any architecture and encoder of segmentation-models-pytorch, one gray channel.
+
+DIR/model.safetensors   weights, float32
+DIR/config.json         architecture, classes in the order of the channels, size, and how it was trained
+DIR/metrics.json        what validation said
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import segmentation_models_pytorch as smp
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from cxrsynth.errors import MismatchError, MissingError, UsageError
+from cxrsynth.registry import unknown
+from cxrsynth.store import dumps, file_sha256
+
+MEAN, DEVIATION = 0.449, 0.226  # of gray natural pictures, so that encoder weights learned on them find their range
+SHAPE = ("arch", "encoder", "options", "size")
+
+
+class Network(nn.Module):
+    """A network of smp that takes gray films.
+
+    Args:
+        arch: ``unet``, ``fpn``, ``segformer``, ... as smp names them.
+        encoder: an encoder of smp, or ``tu-NAME`` for one of timm.
+        classes: K, background not counted.
+        options: further arguments of the architecture, for example ``{"decoder_channels": [64, 32, 16, 16, 8]}``.
+
+    Raises:
+        UsageError: no such architecture or encoder, or options it does not take.
+    """
+
+    def __init__(self, arch: str, encoder: str, classes: int, options: Mapping[str, Any] | None = None) -> None:
+        super().__init__()
+        known = sorted(smp.MODEL_ARCHITECTURES_MAPPING)
+        if arch.lower() not in known:
+            raise unknown("architectures", arch, known)
+        if not encoder.startswith("tu-") and encoder not in smp.encoders.get_encoder_names():
+            raise unknown("encoders", encoder, [*smp.encoders.get_encoder_names(), "tu-NAME for any encoder of timm"])
+        try:
+            # No weights by name: smp would fetch them from the network. A local file is read by `load_encoder`.
+            self.body = smp.create_model(
+                arch, encoder, encoder_weights=None, in_channels=1, classes=classes + 1, **dict(options or {})
+            )
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise UsageError(
+                f"cannot build {arch} with {encoder}: {error}", "try --arch unet --encoder resnet34"
+            ) from None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 1, S, S) float32 in 0..1 -> (B, K + 1, S, S) logits, background first."""
+        logits: Tensor = self.body((x - MEAN) / DEVIATION)
+        return logits
+
+
+def load_encoder(network: Network, path: Path) -> None:
+    """Start the encoder from a file of weights, ``.safetensors`` or what torch wrote; three input channels become one.
+
+    Raises:
+        MissingError: no such file.
+        MismatchError: the weights belong to another encoder.
+    """
+    if not path.is_file():
+        raise MissingError(f"{path} does not exist", "download the encoder's weights yourself, or leave the option out")
+    state: Any
+    if path.suffix == ".safetensors":
+        state = load_file(path)
+    else:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    state = state.get("state_dict", state)
+    encoder: nn.Module = network.body.encoder
+    ours = encoder.state_dict()
+    # timm encoders live one level deeper inside smp than in a file of timm itself.
+    nested = all(name.startswith("model.") for name in ours) and not any(name in ours for name in state)
+    prefix = "model." if nested else ""
+    found: dict[str, Tensor] = {}
+    for name, value in state.items():
+        target = ours.get(prefix + name)
+        if target is None:
+            continue  # the classifier's head
+        if value.shape != target.shape and value.ndim == 4 and value.shape[1] == 3 and target.shape[1] == 1:
+            value = value.sum(dim=1, keepdim=True)
+        if value.shape == target.shape:
+            found[prefix + name] = value
+    missing = [name for name in ours if name not in found and not name.endswith("num_batches_tracked")]
+    if missing:
+        raise MismatchError(
+            f"{path} lacks {len(missing)} of {len(ours)} tensors of the encoder, for example {missing[0]}",
+            "the file belongs to another --encoder",
+        )
+    encoder.load_state_dict({**ours, **found})
+
+
+@dataclass(slots=True)
+class Segmenter:
+    """A trained network and what its channels mean.
+
+    Attributes:
+        network: in eval mode, on ``device``.
+        classes: names; channel and label 1 is the first, 0 is background.
+        size: side of the square it was trained on.
+        device: where it works.
+        config: all of ``config.json``.
+    """
+
+    network: Network
+    classes: tuple[str, ...]
+    size: int
+    device: torch.device
+    config: dict[str, Any]
+
+    def __call__(self, films: Sequence[np.ndarray], batch: int = 8) -> list[np.ndarray]:
+        """Films, each (H, W) uint8 of any size, -> masks, each (H, W) uint8: 0 background, i the i-th class."""
+        return predict(self.network, films, self.size, self.device, self.config.get("precision", "bf16"), batch)
+
+
+@torch.inference_mode()
+def predict(
+    network: nn.Module, films: Sequence[np.ndarray], size: int, device: torch.device, precision: str, batch: int = 8
+) -> list[np.ndarray]:
+    """Label films at their own size; logits are enlarged, not labels, so that edges stay smooth.
+
+    Args:
+        films: (H, W) uint8 each, any size.
+        size: side of the square the network sees.
+        precision: ``bf16`` or ``no``.
+
+    Returns:
+        (H, W) uint8 each, channel numbers.
+    """
+    masks: list[np.ndarray] = []
+    for start in range(0, len(films), batch):
+        part = films[start : start + batch]
+        x = torch.from_numpy(np.stack([squash(film, size) for film in part])[:, None].astype(np.float32) / 255)
+        with torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext():
+            logits = network(x.to(device))
+        for film, one in zip(part, logits.float(), strict=True):
+            large = F.interpolate(one[None], size=film.shape, mode="bilinear", align_corners=False)
+            masks.append(large[0].argmax(dim=0).byte().cpu().numpy())
+    return masks
+
+
+def squash(image: np.ndarray, size: int) -> np.ndarray:
+    """(H, W) uint8 -> (size, size) uint8; the same for training and use."""
+    if image.shape == (size, size):
+        return image
+    return np.asarray(Image.fromarray(image, mode="L").resize((size, size), Image.Resampling.BILINEAR))
+
+
+def save(folder: Path, network: nn.Module, config: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
+    """Write weights, config and metrics into a new folder."""
+    folder.mkdir(parents=True)
+    weights = folder / "model.safetensors"
+    save_file({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}, weights)
+    (folder / "metrics.json").write_bytes(dumps(metrics))
+    (folder / "config.json").write_bytes(dumps({**config, "sha256": file_sha256(weights)}))
+
+
+def locate(folder: Path) -> Path:
+    """The folder that holds the network: the one given, or ``model`` in a run folder.
+
+    Raises:
+        MissingError: neither does.
+    """
+    for place in (folder, folder / "model"):
+        if (place / "config.json").is_file() and (place / "model.safetensors").is_file():
+            return place
+    raise MissingError(
+        f"{folder} holds no trained segmentation network (config.json, model.safetensors)",
+        f"train one: cxrsynth train-seg --data DATASET -o {folder}",
+    )
+
+
+def load(folder: Path, device: torch.device) -> Segmenter:
+    """A trained network from its folder or run folder.
+
+    Raises:
+        MissingError: there is none.
+        MismatchError: the weights are not those the config was written with.
+    """
+    place = locate(folder)
+    config = json.loads((place / "config.json").read_text(encoding="utf-8"))
+    if not {*SHAPE, "classes", "sha256"} <= set(config):
+        path = place / "config.json"
+        raise MismatchError(f"{path} is not of a segmentation network", "name a folder of train-seg")
+    if file_sha256(place / "model.safetensors") != config["sha256"]:
+        path = place / "model.safetensors"
+        raise MismatchError(f"{path} was changed since it was trained", "copy the folder again, or train again")
+    network = Network(config["arch"], config["encoder"], len(config["classes"]), config["options"])
+    network.load_state_dict(load_file(place / "model.safetensors"))
+    return Segmenter(network.eval().to(device), tuple(config["classes"]), config["size"], device, config)
+
+
+def start_from(
+    network: Network, classes: Sequence[str], folder: Path, arch: str, encoder: str, options: Mapping[str, Any]
+) -> str:
+    """Fine-tune: take over the weights of a trained network; output channels are matched by class name.
+
+    Returns:
+        sha256 of the weights taken over.
+
+    Raises:
+        MismatchError: another architecture, or no class in common.
+    """
+    other = load(folder, torch.device("cpu"))
+    theirs = (other.config["arch"], other.config["encoder"], other.config["options"])
+    if theirs != (arch, encoder, dict(options)):
+        raise MismatchError(
+            f"{folder} is {theirs[0]} with {theirs[1]} (options {theirs[2]}), "
+            f"not {arch} with {encoder} (options {dict(options)})",
+            "use the architecture, encoder and options it was trained with, or leave out --init",
+        )
+    if not set(classes) & set(other.classes):
+        what = f"{folder} knows {', '.join(other.classes)}, none of {', '.join(classes)}"
+        raise MismatchError(what, "leave out --init")
+    state, ours = other.network.state_dict(), network.state_dict()
+    shared = [name for name in classes if name in other.classes]
+    pairs = [(0, 0)] + [(classes.index(name) + 1, other.classes.index(name) + 1) for name in shared]
+    for name, value in ours.items():
+        if name.startswith("body.segmentation_head"):
+            # A class that is new keeps its fresh channel.
+            for mine, its in pairs:
+                value[mine] = state[name][its]
+            state[name] = value
+    network.load_state_dict(state)
+    return str(other.config["sha256"])

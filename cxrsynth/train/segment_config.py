@@ -1,0 +1,81 @@
+"""What decides how a segmentation network is trained; folders are given on the command line."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from cxrsynth.errors import UsageError
+from cxrsynth.train.config import Part
+
+
+class SegmentAugment(Part):
+    """Geometry and tone of the training films. ``flip`` is 0: a mirrored chest has its heart on the wrong side."""
+
+    p: float = Field(0.8, ge=0, le=1, description="share of films whose geometry is changed")
+    tone_p: float = Field(0.5, ge=0, le=1, description="share that each change of tone meets")
+    shift: float = Field(0.06, ge=0, lt=0.5, description="of the side")
+    scale: float = Field(0.12, ge=0, lt=0.9)
+    rotate: float = Field(8.0, ge=0, le=180, description="degrees")
+    gamma: float = Field(0.25, ge=0, lt=1)
+    contrast: float = Field(0.15, ge=0, lt=1, description="brightness changes by half of it")
+    noise: float = Field(0.03, ge=0, lt=1, description="largest deviation, of full scale")
+    flip: float = Field(0.0, ge=0, le=1, description="chance of a left-right flip; wrong wherever sides have names")
+
+
+class SegmentConfig(Part):
+    """A training. The unit is the update, so that arms with few and many films can be compared."""
+
+    arch: str = "unet"
+    encoder: str = "resnet34"
+    options: dict[str, Any] = Field(default_factory=dict, description="further arguments of the architecture")
+    classes: tuple[str, ...] = Field((), description="all classes by default, where all datasets have the same")
+    size: int = Field(256, ge=32, multiple_of=32, description="side of the square the network sees")
+    batch: int = Field(8, ge=1)
+    updates: int = Field(2000, ge=1)
+    lr: float = Field(1e-3, gt=0)
+    warmup: int = Field(50, ge=0)
+    final_lr: float = Field(0.01, ge=0, le=1, description="of lr, reached by a cosine at the last update")
+    weight_decay: float = Field(0.01, ge=0)
+    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    dice_weight: float = Field(1.0, ge=0)
+    cross_entropy_weight: float = Field(1.0, ge=0)
+    ema: float = Field(0.995, ge=0, lt=1, description="of weights per update; smaller at the start")
+    validate_every: int = Field(100, ge=1)
+    validation_films: int = Field(100, ge=1, description="at most so many decide which weights are best")
+    patience: int = Field(10, ge=0, description="stop after so many validations without gain; 0 never stops early")
+    benchmark: bool = Field(
+        False, description="also masks that may only be used to measure; keep the weights to yourself"
+    )
+    precision: Literal["bf16", "no"] = "bf16"
+    workers: int = Field(0, ge=0, description="processes that read films beside the training")
+    checkpoint_minutes: float = Field(4.0, gt=0)
+    seed: int = Field(0, ge=0)
+    augment: SegmentAugment = SegmentAugment()
+
+
+def configure(values: dict[str, Any], overrides: dict[str, Any] | None = None) -> SegmentConfig:
+    """A configuration from named values; None leaves the default.
+
+    Args:
+        values: field -> value.
+        overrides: dotted name (``augment.rotate``) -> value; they come last.
+
+    Raises:
+        UsageError: a name or value is wrong; the message names it.
+    """
+    body = {name: value for name, value in values.items() if value is not None}
+    for name, value in (overrides or {}).items():
+        place = body
+        *parents, last = name.split(".")
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    try:
+        return SegmentConfig.model_validate(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        known = ", ".join(SegmentConfig.model_fields)
+        raise UsageError(f"{where}: {first['msg']}", f"change '{where}'; known names: {known}") from None
