@@ -10,10 +10,10 @@ from PIL import Image
 
 from cxrsynth import curate, registry
 from cxrsynth.masks.labels import Labelling
+from cxrsynth.plan import weights_of
 from cxrsynth.prompts import spec
 from cxrsynth.recipe import Recipe
 from cxrsynth.records import Sample
-from cxrsynth.run import weights_of
 from cxrsynth.shard import draws, label
 from cxrsynth.sheet import Item, contact_sheet
 

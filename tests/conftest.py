@@ -92,7 +92,8 @@ def cli(
 @pytest.fixture(scope="session")
 def phantom_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished dataset of six phantoms in two shards. Tests only read it."""
-    from cxrsynth.run import make_plan, run
+    from cxrsynth.plan import make_plan
+    from cxrsynth.run import run
 
     out = tmp_path_factory.mktemp("data") / "small"
     run(make_plan(parse(phantom_body()), out))

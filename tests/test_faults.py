@@ -36,8 +36,9 @@ def wait_for(out: Path, receipts: int, process: subprocess.Popen[bytes]) -> None
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    from cxrsynth.plan import make_plan
     from cxrsynth.recipe import parse
-    from cxrsynth.run import make_plan, run
+    from cxrsynth.run import run
 
     out = tmp_path_factory.mktemp("undisturbed") / "d"
     run(make_plan(parse(phantom_body(**SLOTS)), out))

@@ -20,7 +20,7 @@ ORDER = [
     {"prompts"},
     {"generate", "masks", "curate"},
     {"shard"},
-    {"engines"},
+    {"engines", "plan"},
     {"run"},
     {"sheet"},
     {"ingest", "dataset", "relabel"},

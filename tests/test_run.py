@@ -1,5 +1,6 @@
 """Runs plan, skip what is done, resume, extend, divide and never mix recipes."""
 
+import errno
 import json
 import os
 import shutil
@@ -11,8 +12,9 @@ from filelock import FileLock
 
 from cxrsynth import registry
 from cxrsynth.errors import DiskFull, MismatchError, UsageError
+from cxrsynth.plan import make_plan
 from cxrsynth.recipe import parse
-from cxrsynth.run import Summary, make_plan, run
+from cxrsynth.run import Summary, run
 from cxrsynth.store import Store
 from tests.conftest import phantom_body, tree
 
@@ -179,3 +181,22 @@ def test_a_run_leaves_a_log_and_no_working_file(tmp_path: Path) -> None:
     (log,) = (tmp_path / "d/runs").glob("*.json")
     assert json.loads(log.read_text())["kept"] == 6
     assert not [path for path in os.listdir(tmp_path / "d") if path.startswith((".run", ".tmp"))]
+
+
+def test_a_disk_that_fills_up_names_what_is_still_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = os.fsync, 0
+
+    def full_later(descriptor: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 20:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full_later)
+    with pytest.raises(DiskFull, match=r"the 3 samples still to make need about \d+ MiB"):
+        make(tmp_path / "d")
+    monkeypatch.undo()
+    assert [receipt.shard for receipt in Store(tmp_path / "d").receipts()] == [0]
+    assert not list(Store(tmp_path / "d").verify())
+    assert make(tmp_path / "d").kept == 6

@@ -13,8 +13,8 @@ from cxrsynth.console import console, meter
 from cxrsynth.errors import ShardsFailed, UsageError
 
 if TYPE_CHECKING:
+    from cxrsynth.plan import Plan
     from cxrsynth.recipe import Recipe
-    from cxrsynth.run import Plan
 
 RecipeOption = Annotated[
     Path,
@@ -99,8 +99,9 @@ def generate(
 
         cxrsynth generate --prompts recipes/lung.yaml --count 200 -o out/lung200
     """
-    from cxrsynth import run as runs
+    from cxrsynth import plan as plans
     from cxrsynth.recipe import load
+    from cxrsynth.run import run
 
     recipe = load(prompts, {"count": count, "seed": seed, "model": model}, assignments)
     folder = out or Path("out") / recipe.name
@@ -108,7 +109,7 @@ def generate(
     options: dict[str, Any] = {"workers": workers}
     if engine == "ray" and ray_address is not None:
         options["address"] = ray_address
-    plan = runs.make_plan(recipe, folder, device=device, resume=resume, offline=offline, part=part)
+    plan = plans.make_plan(recipe, folder, device=device, resume=resume, offline=offline, part=part)
     show_plan(plan)
     if dry_run:
         if as_json:
@@ -116,7 +117,7 @@ def generate(
         return
     if plan.todo:
         check_device(recipe, device)
-        runs.check_prompts(plan)
+        plans.check_prompts(plan)
     slots = plan.slots + sum(len(recipe.shard_indices(s)) for s in plan.done)
     with meter(slots, recipe.name, done=slots - plan.slots) as bar:
         settled = float(slots - plan.slots)
@@ -133,7 +134,7 @@ def generate(
                 settled, f"shard {result.shard}: " + (f"{rejected} redrawn" if hasattr(result, "keys") else "FAILED")
             )
 
-        summary = runs.run(plan, engine=engine, engine_options=options, part=part, advance=advance, on_shard=finished)
+        summary = run(plan, engine=engine, engine_options=options, part=part, advance=advance, on_shard=finished)
     if summary.shards_made:
         finish(folder)
     tell(summary, folder)
@@ -183,13 +184,13 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Validate a recipe and say what it would make, with sample prompts; loads no model and writes nothing."""
-    from cxrsynth import run as runs
+    from cxrsynth import plan as plans
     from cxrsynth.prompts import spec
     from cxrsynth.recipe import load
 
     loaded = load(recipe, {"count": count, "model": model}, assignments)
-    plan = runs.make_plan(loaded, out or Path("out") / loaded.name, offline=offline)
-    runs.check_prompts(plan)
+    plan = plans.make_plan(loaded, out or Path("out") / loaded.name, offline=offline)
+    plans.check_prompts(plan)
     show_plan(plan)
     for index in range(min(3, loaded.count)):
         console.print(f"  [dim]{index}:[/dim] {spec(loaded, index).prompt}")

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from cxrsynth import registry
+from cxrsynth.plan import make_plan
 from cxrsynth.recipe import parse
-from cxrsynth.run import make_plan, run
+from cxrsynth.run import run
 from cxrsynth.store import Store
 from tests.conftest import phantom_body, tree
 
