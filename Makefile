@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench-speed
+.PHONY: help demo test lint bench-speed tables
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -32,3 +32,6 @@ lint: $(READY)  ## ruff and mypy
 
 bench-speed: $(READY)  ## taps, memory, start-up and DenseCRF against the time of a run; writes results/speed.json
 	$(BIN)/python -m tests.bench.speed
+
+tables: $(READY)  ## write the tables of README and model card from results/*.json
+	$(BIN)/python -m cxrsynth.evaluate.tables README.md cxrsynth/models/mini/README.md

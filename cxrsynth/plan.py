@@ -72,7 +72,8 @@ def make_plan(
     done = [shard for shard in shards if store.is_done(shard, print_, recipe.shard_keys(shard))]
     todo = [shard for shard in shards if shard not in set(done)]
     slots = sum(len(recipe.shard_indices(shard)) for shard in todo)
-    needed = slots * bytes_per_sample(recipe)
+    job = Job(recipe, print_, out.absolute(), None if found is None else found.path, device, uuid4().hex)
+    needed = slots * bytes_per_sample(job)
     free = _free(out)
     if needed > free:
         raise DiskFull(
@@ -81,7 +82,6 @@ def make_plan(
         )
     if todo:
         spec(recipe, 0)  # an unreadable prompt file is said before a model is loaded
-    job = Job(recipe, print_, out.absolute(), None if found is None else found.path, device, uuid4().hex)
     return Plan(job, recipes.identity(recipe, digest), todo, done, slots, needed, free)
 
 
@@ -144,11 +144,22 @@ def difference(old: Any, new: Any, place: str = "") -> list[str]:
     return [] if old == new else [f"{place}: {json.dumps(old)} -> {json.dumps(new)}"]
 
 
-def bytes_per_sample(recipe: Recipe) -> int:
-    """About how much a sample takes on disk: picture, mask, maps, its share of meta and receipt."""
-    pixels = (recipe.sampler.height or 512) * (recipe.sampler.width or 512)
-    maps = len(recipe.classes) * pixels // 64 * 2 if recipe.masks.keep_maps else 0
+def bytes_per_sample(job: Job) -> int:
+    """About how much a sample takes on disk: picture, mask, maps, its share of meta, receipt and report."""
+    side = 256 if job.model is None else _native_side(job.model)
+    sampler = job.recipe.sampler
+    pixels = (sampler.height or side) * (sampler.width or side)
+    maps = len(job.recipe.classes) * pixels // 64 * 2 if job.recipe.masks.keep_maps else 0
     return pixels + pixels // 8 + maps + 4096
+
+
+def _native_side(model: Path) -> int:
+    """Side of the pictures a model was trained on, from its configs."""
+    unet = json.loads((model / "unet" / "config.json").read_text())
+    vae = json.loads((model / "vae" / "config.json").read_text())
+    side = unet.get("sample_size") or 64
+    longest = side if isinstance(side, int) else max(side)
+    return int(longest) * 2 ** (len(vae.get("block_out_channels", ())) - 1)
 
 
 def _free(out: Path) -> int:

@@ -83,7 +83,7 @@ def run(
                     on_shard(result)
         except DiskFull as error:
             left = plan.slots - summary.slots_done
-            size = mib(left * bytes_per_sample(job.recipe))
+            size = mib(left * bytes_per_sample(job))
             raise DiskFull(
                 f"{error.message}; the {left} samples still to make need about {size}", error.hint
             ) from error
