@@ -4,8 +4,8 @@ An entry such as ``{use: crf, iterations: 5}`` becomes ``Crf(iterations=5)``: th
 is an error when the recipe is loaded and the resolved recipe shows every value.
 """
 
-from cxrsynth.recipe.entry import Entry, resolve_entry
-from cxrsynth.recipe.file import assign, bundled_recipes, find, load, parse
+from cxrsynth.recipe.entry import Entry, explain, resolve_entry
+from cxrsynth.recipe.file import assign, bundled_recipes, find, load, parse, put, read
 from cxrsynth.recipe.identity import fingerprint, identity
 from cxrsynth.recipe.model import AttentionSpec, ClassSpec, Recipe, Sampler, key
 
@@ -17,11 +17,14 @@ __all__ = [
     "Sampler",
     "assign",
     "bundled_recipes",
+    "explain",
     "find",
     "fingerprint",
     "identity",
     "key",
     "load",
     "parse",
+    "put",
+    "read",
     "resolve_entry",
 ]

@@ -35,8 +35,25 @@ def find(path: Path) -> Path:
     for guess in (candidate, candidate.with_suffix(".yaml")):
         if guess.is_file():
             return guess
-    known = ", ".join(sorted(p.stem for p in bundled_recipes().glob("*.yaml")))
+    files = bundled_recipes().rglob("*.yaml")
+    known = ", ".join(sorted(str(file.relative_to(bundled_recipes()).with_suffix("")) for file in files))
     raise RecipeError(f"no recipe at {path}", f"bundled recipes: {known}; 'cxrsynth new NAME' copies one to edit")
+
+
+def read(path: Path) -> tuple[Path, dict[str, Any]]:
+    """The file of a recipe and its content, not validated.
+
+    Raises:
+        RecipeError: there is none, or it is no YAML mapping.
+    """
+    file = find(path)
+    try:
+        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{file} is not YAML: {' '.join(str(error).split())}", "mend the line it names") from error
+    if not isinstance(raw, dict):
+        raise RecipeError(f"{file} holds no mapping", "a recipe starts with 'name: ...'; see 'cxrsynth recipes'")
+    return file, raw
 
 
 def load(path: Path, overrides: Mapping[str, Any] | None = None, assignments: list[str] | None = None) -> Recipe:
@@ -50,13 +67,7 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None, assignments: li
     Raises:
         RecipeError: what is wrong and where, with the names that would be right.
     """
-    file = find(path)
-    try:
-        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{file} is not YAML: {' '.join(str(error).split())}", "mend the line it names") from error
-    if not isinstance(raw, dict):
-        raise RecipeError(f"{file} holds no mapping", "a recipe starts with 'name: ...'; see 'cxrsynth recipes'")
+    file, raw = read(path)
     raw.update({name: value for name, value in (overrides or {}).items() if value is not None})
     for assignment in assignments or []:
         assign(raw, assignment)
@@ -95,6 +106,15 @@ def assign(raw: dict[str, Any], assignment: str) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"--set {assignment!r}: the value is not YAML", "quote it") from error
+    put(raw, dotted, value)
+
+
+def put(raw: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set one value of a raw recipe by its dotted name, in place.
+
+    Raises:
+        RecipeError: no such place.
+    """
     *parents, last = dotted.split(".")
     node: Any = raw
     try:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cxrsynth.errors import RecipeError
+from cxrsynth.recipe import explain, put, read
 from cxrsynth.store import dumps, sha256
 
 
@@ -148,28 +148,18 @@ class TrainRecipe(Part):
 
 
 def load(path: Path, overrides: dict[str, Any] | None = None) -> TrainRecipe:
-    """A training recipe from YAML; ``overrides`` maps dotted names (``diffusion.steps``) to values.
+    """A training recipe: a YAML file or the name of a bundled one (``recipes/train/mini.yaml``).
+
+    Args:
+        overrides: dotted name (``diffusion.steps``) -> value.
 
     Raises:
         RecipeError: the file is missing, no YAML, or has a wrong key or value; the message names it.
     """
-    try:
-        body = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except FileNotFoundError:
-        raise RecipeError(f"{path} does not exist", "recipes/train/mini.yaml is one to start from") from None
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{path} is not YAML: {error}", "mend the line named above") from None
-    if not isinstance(body, dict):
-        raise RecipeError(f"{path} holds no sections", "recipes/train/mini.yaml is one to start from")
+    file, body = read(path)
     for name, value in (overrides or {}).items():
-        place = body
-        *parents, last = name.split(".")
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = value
+        put(body, name, value)
     try:
         return TrainRecipe.model_validate(body)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise RecipeError(f"{path}: {where}: {first['msg']}", f"mend '{where}' in the recipe") from None
+        raise RecipeError(f"{file}: {explain(error, TrainRecipe)}", "mend it in the recipe") from None
