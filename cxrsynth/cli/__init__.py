@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cxrsynth.cli import generate, ingest, look, train
+from cxrsynth.cli import evaluate, generate, ingest, look, masks, segment, train
 from cxrsynth.console import console
 from cxrsynth.errors import CxrError
 
@@ -70,6 +70,10 @@ app.command("info", rich_help_panel=LOOK)(look.info)
 app.command("ingest", rich_help_panel=REAL)(ingest.ingest)
 app.command("train-vae", rich_help_panel=TRAIN)(train.train_vae)
 app.command("train-diffusion", rich_help_panel=TRAIN)(train.train_diffusion)
+app.command("train-affinity", rich_help_panel=TRAIN)(masks.train_affinity)
+app.command("train-seg", rich_help_panel=TRAIN)(segment.train_seg)
+app.command("segment", rich_help_panel=TRAIN)(segment.segment)
+app.add_typer(evaluate.app, name="evaluate", rich_help_panel=TRAIN)
 
 
 def main() -> None:

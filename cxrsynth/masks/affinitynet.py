@@ -95,11 +95,11 @@ def _load(path: str, changed: int) -> AffinityNet:
         torch.set_num_threads(1)  # a pool already keeps every core busy
     try:
         with safe_open(path, "pt") as file:
-            config = json.loads((file.metadata() or {}).get("config", "null"))
-            if config is None or config.pop("format", None) != FORMAT:
+            about = json.loads((file.metadata() or {}).get("cxrsynth", "{}"))
+            if about.get("format") != FORMAT:
                 raise MissingError(f"{path} holds no AffinityNet", "name a file that 'cxrsynth train-affinity' wrote")
-            net = AffinityNet(**config)
+            net = AffinityNet(**about["net"])
             net.load_state_dict({name: file.get_tensor(name).float() for name in file.keys()})  # noqa: SIM118
-    except (SafetensorError, OSError, RuntimeError, TypeError, json.JSONDecodeError) as error:
+    except (SafetensorError, OSError, RuntimeError, TypeError, KeyError, json.JSONDecodeError) as error:
         raise MissingError(f"{path} cannot be read as an AffinityNet: {error}", MAKE) from error
     return net.eval()

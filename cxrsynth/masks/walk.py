@@ -129,23 +129,20 @@ def walk(matrix: csr_matrix, values: np.ndarray, steps: int) -> np.ndarray:
     return np.clip(total, values.min(axis=0), values.max(axis=0)).astype(np.float32)
 
 
-def spread(prob: np.ndarray, matrix: csr_matrix, height: int, width: int, steps: int) -> np.ndarray:
-    """Walk with class probabilities on a coarser grid, and come back to the picture's.
-
-    Every class walks on its own and the background walks with what they leave over: averages of numbers that sum to 1
-    sum to 1.
+def spread(planes: np.ndarray, matrix: csr_matrix, height: int, width: int, steps: int) -> np.ndarray:
+    """Walk with planes on a coarser grid, and come back to the picture's.
 
     Args:
-        prob: (K, H, W) float32 in 0..1.
+        planes: (K, H, W) float32; each walks on its own.
         height: rows of the grid.
         width: columns of the grid.
 
     Returns:
-        (K, H, W) float32 in 0..1.
+        (K, H, W) float32, each plane within its own range; planes that sum to 1 still do.
     """
-    small = np.stack([resize(one, height, width) for one in prob])
-    walked = walk(matrix, small.reshape(len(prob), -1).T, steps).T.reshape(small.shape)
-    return np.stack([resize(one, *prob.shape[1:]) for one in walked]).clip(0.0, 1.0)
+    small = np.stack([resize(one, height, width) for one in planes])
+    walked = walk(matrix, small.reshape(len(planes), -1).T, steps).T.reshape(small.shape)
+    return np.stack([resize(one, *planes.shape[1:]) for one in walked])
 
 
 def resize(plane: np.ndarray, height: int, width: int) -> np.ndarray:
