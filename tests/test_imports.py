@@ -25,6 +25,7 @@ ORDER = [
     {"sheet"},
     {"ingest", "dataset", "relabel"},
     {"train"},
+    {"segment"},
     {"evaluate"},
     {"summary", "preview"},
     {"card", "report"},

@@ -239,6 +239,8 @@ def _planned(root: Path) -> int:
         return int((yaml.safe_load(recipe.read_text(encoding="utf-8")) or {}).get("count", 0))
     if summary.exists():
         return int(json.loads(summary.read_text(encoding="utf-8")).get("planned", 0))
+    if (root / "segment.json").exists():
+        return int(json.loads((root / "segment.json").read_text(encoding="utf-8"))["planned"])
     if (root / "ingest.json").exists():
         raise MismatchError(f"{root} was not ingested to its end", "type the ingest command again")
     return 0

@@ -7,6 +7,7 @@ import pytest
 
 from cxrsynth.errors import MismatchError
 from cxrsynth.evaluate.metrics import average, score, summarise, worst
+from cxrsynth.evaluate.results import bootstrap
 
 CLASSES = {"lung": 1, "heart": 2}
 
@@ -93,3 +94,10 @@ def test_the_summary_counts_only_films_that_show_the_class() -> None:
 def test_the_worst_film_comes_first() -> None:
     films = [score(square(5), square(5 + shift), {"lung": 1}) for shift in (1, 4, 0)]
     assert list(worst(films)) == [1, 0, 2]
+
+
+def test_the_quick_way_to_the_interval_of_a_mean_is_the_long_one() -> None:
+    values = np.random.default_rng(0).normal(size=30)
+    patients = [f"p{i % 11}" for i in range(30)]
+    long = bootstrap(values, patients, lambda chosen: float(np.nanmean(chosen)))
+    assert bootstrap(values, patients) == pytest.approx(long)

@@ -1,0 +1,14 @@
+"""``cxrsynth evaluate ...``: the commands that measure, gathered under one noun."""
+
+from __future__ import annotations
+
+import typer
+
+from cxrsynth.cli import segment
+
+app = typer.Typer(
+    help="Measure: masks, networks. Every figure comes with a 95 % interval.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("seg")(segment.evaluate_seg)

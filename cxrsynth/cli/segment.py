@@ -1,0 +1,155 @@
+"""``cxrsynth train-seg``, ``segment`` and ``evaluate seg``: what a dataset is worth as training data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cxrsynth.cli.train import overrides, progress
+from cxrsynth.console import console, meter
+
+Run = Annotated[Path, typer.Option("--out", "-o", help="Run folder: checkpoint, log, model/.", show_default=False)]
+Weights = Annotated[Path, typer.Option("--weights", "-w", help="Run folder of train-seg.", show_default=False)]
+Device = Annotated[str, typer.Option(envvar="CXRSYNTH_DEVICE", help="auto, cpu or cuda.")]
+Classes = Annotated[str, typer.Option(help="Class names, comma between: right_lung,left_lung. All by default.")]
+
+
+def train_seg(
+    data: Annotated[
+        list[str],
+        typer.Option(help="Dataset, PATH or PATH:WEIGHT or PATH:WEIGHT:PATIENTS; repeat to mix.", show_default=False),
+    ],
+    out: Run,
+    val: Annotated[
+        list[Path] | None, typer.Option(help="Dataset whose 'val' split decides; that of --data by default.")
+    ] = None,
+    arch: Annotated[str | None, typer.Option(help="Architecture of smp.  [default: unet]")] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="Encoder of smp, or tu-NAME of timm.  [default: resnet34]")
+    ] = None,
+    encoder_weights: Annotated[
+        Path | None, typer.Option(help="File to start the encoder from; random otherwise, nothing is downloaded.")
+    ] = None,
+    init: Annotated[
+        Path | None, typer.Option(help="Run folder to go on from: pre-train on one dataset, fine-tune on another.")
+    ] = None,
+    classes: Classes = "",
+    updates: Annotated[int | None, typer.Option(min=1, help="Steps of the optimizer.  [default: 2000]")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Films per update.  [default: 8]")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the square the network sees.  [default: 256]")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.  [default: 0.001]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed.  [default: 0]")] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Validations without gain before it stops; 0 never.  [default: 10]")
+    ] = None,
+    benchmark: Annotated[
+        bool, typer.Option("--benchmark", help="Also masks that may only be used to measure.")
+    ] = False,
+    device: Device = "auto",
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Any other value: augment.rotate=5.")] = None,
+) -> None:
+    """Train a segmentation network on any datasets; typing the command again goes on where it stopped.
+
+    Example:
+
+    cxrsynth train-seg --data out/lung --val real -o runs/lung
+    """
+    from cxrsynth.train.segment_config import configure
+
+    named = {
+        "arch": arch, "encoder": encoder, "updates": updates, "batch": batch, "size": size, "lr": lr, "seed": seed,
+        "patience": patience, "benchmark": benchmark or None, "classes": split_names(classes) or None,
+    }  # fmt: skip
+    config = configure(named, overrides(set_))
+    from cxrsynth.train.labelled import Source
+    from cxrsynth.train.segment import train_segmenter
+
+    sources = [Source.parse(text) for text in data]
+    held_out = [Source(path) for path in val or []]
+    with progress("train-seg") as on_step:
+        model = train_segmenter(sources, out, config, held_out, init, encoder_weights, device, on_step)
+    console.print(f"open {model / 'worst.png'} and {model / 'curves.png'}")
+    metrics = json.loads((model / "metrics.json").read_text(encoding="utf-8"))
+    typer.echo(json.dumps({"model": str(model), **metrics}, indent=2))
+
+
+def segment(
+    images: Annotated[Path, typer.Argument(help="Picture, folder of pictures, or dataset.", show_default=False)],
+    weights: Weights,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Dataset folder to write.", show_default=False)],
+    split: Annotated[str, typer.Option(help="Of a dataset, only this split.")] = "",
+    device: Device = "auto",
+) -> None:
+    """Label films with a trained network, at their own size; writes a dataset and contact.png.
+
+    Example:
+
+    cxrsynth segment films/ --weights runs/lung -o out/labelled
+    """
+    from cxrsynth.device import resolve
+    from cxrsynth.segment import segment as run
+    from cxrsynth.train.network import load
+
+    segmenter = load(weights, resolve(device))
+    with meter(1, "segment") as bar:
+
+        def advance(done: int, total: int) -> None:
+            bar.set(done / total, f"{done}/{total} films")
+
+        result = run(segmenter, images, out, split, advance)
+    for item in result.refused[:10]:
+        console.print(f"refused {item['path']}: {item['reason']}")
+    console.print(f"open {out / 'contact.png'}")
+    shown = {"films": result.films, "refused": result.refused, "classes": list(segmenter.classes), "out": str(out)}
+    typer.echo(json.dumps(shown, indent=2))
+
+
+def evaluate_seg(
+    data: Annotated[Path, typer.Argument(help="Dataset with masks.", show_default=False)],
+    weights: Weights,
+    split: Annotated[str, typer.Option(help="Split to measure on.")] = "test",
+    source: Annotated[list[str] | None, typer.Option(help="Only films of this source; may be repeated.")] = None,
+    classes: Classes = "",
+    arm: Annotated[str, typer.Option(help="Name of the row in tables; that of the run folder by default.")] = "",
+    device: Device = "auto",
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("results"),
+) -> None:
+    """Dice, IoU, HD95 and NSD per class with 95 % intervals by patient; the worst films as a picture.
+
+    A class that neither people nor the network see in a film does not count there; one that only one of them sees
+    has Dice 0 and the picture's diagonal as HD95. Distances are in pixels, or mm where the dataset knows them.
+    """
+    from cxrsynth.device import resolve
+    from cxrsynth.evaluate import segmentation
+    from cxrsynth.evaluate.results import write
+    from cxrsynth.sheet import save
+    from cxrsynth.store import dumps, write_atomic
+    from cxrsynth.train.network import load
+
+    segmenter = load(weights, resolve(device))
+    learned = segmentation.patients_of(weights)
+    with meter(1, "evaluate seg") as bar:
+
+        def advance(done: int, total: int) -> None:
+            bar.set(done / total, f"{done}/{total} films")
+
+        found = segmentation.evaluate_segmenter(
+            segmenter, data, split, split_names(classes), source or (), learned, advance
+        )
+    name = arm or weights.resolve().name
+    stem = f"seg-{name}-{data.resolve().name}-{split}"
+    records = found.records(name, f"{data.resolve().name}:{split}", seeds=[int(segmenter.config.get("seed", 0))])
+    write(out / "seg.json", records)
+    write_atomic(out / f"{stem}.json", dumps(found.as_json()))
+    save(found.picture, out / f"{stem}-worst.png")
+    console.print(f"open {out / f'{stem}-worst.png'}; every film's figures are in {out / f'{stem}.json'}")
+    shown = ("arm", "dataset", "class", "metric", "value", "lo", "hi", "n")
+    typer.echo(json.dumps([{key: item[key] for key in shown} for item in records], indent=2))
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """``"a, b"`` -> ("a", "b")."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
