@@ -37,6 +37,7 @@ class Job:
         out: dataset folder; has to be the same folder for every worker.
         model: folder of the weights, or None for a generator without.
         device: as `cxrsynth.device.resolve` takes it.
+        labellers: processes that label beside each worker; changes no byte.
         nonce: names the run; a worker that does not see `proof` does not share the folder.
     """
 
@@ -46,6 +47,7 @@ class Job:
     model: Path | None
     device: str
     nonce: str
+    labellers: int = 1
 
     @property
     def proof(self) -> Path:
@@ -62,7 +64,7 @@ class ShardMaker:
         self.checks: list[Check] = curate.build(job.recipe.curate.checks, list(job.recipe.class_ids()))
         kind = registry.load("generators", job.recipe.generator)
         self.generator: Generator = kind.from_recipe(job.recipe, job.model, job.device, self._stepped)
-        self.pool = spawn_pool(max(1, (os.cpu_count() or 2) - 1))
+        self.pool = spawn_pool(job.labellers)
         self.advance: Advance | None = None
 
     def hello(self) -> dict[str, Any]:

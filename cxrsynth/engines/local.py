@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import replace
@@ -80,6 +81,8 @@ class Local(BaseModel):
 
     def __call__(self, tasks: list[int], job: Job, advance: Advance | None = None) -> Iterator[Receipt | Failure]:
         """Make the shards. ``advance`` is told of progress inside a shard, with one worker only."""
+        # A worker itself keeps one core busy; the others label.
+        job = replace(job, labellers=max(1, (os.cpu_count() or 2) // self.workers - 1))
         if self.workers == 1:
             return drive(tasks, lambda: InProcess(job, advance), 1, TRIES)
         devices = spread(job.device)
