@@ -1,0 +1,49 @@
+"""What is installed is whole: recipes, templates and the bundled model come along, and are found outside a checkout."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The content of the wheel, as it lies in site-packages."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = folder.glob("*.whl")
+    site = folder / "site"
+    zipfile.ZipFile(wheel).extractall(site)
+    return site
+
+
+def run(site: Path, cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from cxrsynth.cli import main; main()", *arguments]
+    env = {**os.environ, "PYTHONPATH": str(site), "NO_COLOR": "1", "COLUMNS": "200"}
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=120)
+
+
+def test_recipes_are_found_from_an_install(installed: Path, tmp_path: Path) -> None:
+    assert "findings" in run(installed, tmp_path, "recipes").stderr
+    assert run(installed, tmp_path, "check", "recipes/phantom.yaml").returncode == 0
+
+
+def test_an_install_draws_and_reports(installed: Path, tmp_path: Path) -> None:
+    result = run(installed, tmp_path, "generate", "-p", "recipes/phantom.yaml", "-n", "1")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "out/phantom/report.html").stat().st_size > 10_000
+
+
+def test_the_bundled_model_is_in_the_install(installed: Path, tmp_path: Path) -> None:
+    result = run(installed, tmp_path, "check", "lung", "--offline")
+    assert result.returncode == 0, result.stderr
+
+
+def test_no_file_of_the_package_is_larger_than_16_mib(installed: Path) -> None:
+    assert [path.name for path in installed.rglob("*") if path.is_file() and path.stat().st_size > 16 * 2**20] == []
