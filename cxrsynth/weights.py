@@ -16,7 +16,7 @@ from typing import Any
 
 from cxrsynth.errors import MissingError, UsageError
 from cxrsynth.registry import unknown
-from cxrsynth.store import file_sha256
+from cxrsynth.store import dumps, file_sha256, write_atomic
 
 MODELS = Path(__file__).parent / "models"
 # Folders that a pipeline cannot do without, and the file in each that says what it is.
@@ -142,6 +142,13 @@ def check_pins(folder: Path, pins: Path) -> None:
 def pin(folder: Path) -> dict[str, dict[str, str]]:
     """What ``<name>.sha256.json`` says for a model folder."""
     return {"files": {str(path.relative_to(folder)): hash_of(path) for path in parts_of(folder)}}
+
+
+def write_pins(name: str) -> Path:
+    """Pin the files of a model folder beside this package as they are now; done once, when a model is added."""
+    path = MODELS / f"{name}.sha256.json"
+    write_atomic(path, dumps(pin(MODELS / name)))
+    return path
 
 
 def digest(folder: Path) -> str:

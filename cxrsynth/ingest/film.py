@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cxrsynth.store import Row
 
@@ -76,7 +76,7 @@ def read_gray(path: Path) -> tuple[np.ndarray, list[str]]:
         if path.stat().st_size == 0:
             raise UnreadableError("empty file")
         with Image.open(path) as image:
-            image.load()
+            image = ImageOps.exif_transpose(image)  # a phone stores the picture as it held it
             mode = image.mode
             array = np.asarray(image.convert("RGB") if mode in ("P", "RGBA", "LA", "PA", "CMYK", "YCbCr") else image)
     except FileNotFoundError:

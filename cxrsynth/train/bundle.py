@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -71,4 +72,12 @@ def pipeline(vae: Vae, unet: Unet, text_encoder: TextEncoder, tokenizer: CLIPTok
 def save(folder: Path, whole: Pipeline) -> None:
     """Write the pipeline in float16, no weight file above 15 MiB. The pipeline itself is converted: pass a copy."""
     whole.to(torch.float16)
-    publish(folder, lambda path: whole.save_pretrained(path, max_shard_size=SHARD_BYTES))
+
+    def write(path: Path) -> None:
+        whole.save_pretrained(path, max_shard_size=SHARD_BYTES)
+        for config in path.glob("*/config.json"):
+            body = json.loads(config.read_text())
+            body.pop("_name_or_path", None)  # where the part lay during training is nobody's business
+            config.write_text(json.dumps(body, indent=2) + "\n")
+
+    publish(folder, write)

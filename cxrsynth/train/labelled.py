@@ -184,13 +184,14 @@ def may_train(benchmark: bool) -> Callable[[Row], bool]:
 
 def subset(films: list[LabelledFilm], count: int) -> list[LabelledFilm]:
     """The films of ``count`` patients, chosen by the patients' names: 8 patients are among the 16."""
-    patients = sorted({film.patient for film in films}, key=lambda name: hashlib.sha256(name.encode()).digest())
     if not count:
         return films
-    if count > len(patients):
-        raise UsageError(f"{count} patients were asked for, {films[0].store.root} has {len(patients)}", "ask for fewer")
-    chosen = set(patients[:count])
-    return [film for film in films if film.patient in chosen]
+    # By name and not by folder, so that every machine takes the same ones.
+    names = {film.patient: str(film.row.get("patient") or film.row["key"]) for film in films}
+    if count > len(names):
+        raise UsageError(f"{count} patients were asked for, {films[0].store.root} has {len(names)}", "ask for fewer")
+    chosen = sorted(names, key=lambda patient: hashlib.sha256(names[patient].encode()).digest())[:count]
+    return [film for film in films if film.patient in set(chosen)]
 
 
 def check_mask(film: LabelledFilm) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from cxrsynth.errors import UsageError
+from cxrsynth.recipe import explain, put
 from cxrsynth.train.config import Part
 
 
@@ -67,15 +68,8 @@ def configure(values: dict[str, Any], overrides: dict[str, Any] | None = None) -
     """
     body = {name: value for name, value in values.items() if value is not None}
     for name, value in (overrides or {}).items():
-        place = body
-        *parents, last = name.split(".")
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = value
+        put(body, name, value)
     try:
         return SegmentConfig.model_validate(body)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        known = ", ".join(SegmentConfig.model_fields)
-        raise UsageError(f"{where}: {first['msg']}", f"change '{where}'; known names: {known}") from None
+        raise UsageError(explain(error, SegmentConfig), "cxrsynth train-seg --help") from None

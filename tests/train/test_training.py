@@ -70,6 +70,11 @@ def test_the_result_is_a_stable_diffusion_folder_that_draws(trained: Path) -> No
     assert np.isfinite(picture).all()
 
 
+def test_the_folder_does_not_tell_where_it_was_trained(trained: Path) -> None:
+    for path in (trained / "model").rglob("*.json"):
+        assert str(trained) not in path.read_text()
+
+
 def test_weights_are_half_precision(trained: Path) -> None:
     from safetensors import safe_open
 
