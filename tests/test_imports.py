@@ -24,7 +24,7 @@ ORDER = [
     {"run"},
     {"sheet"},
     {"ingest", "dataset", "relabel"},
-    {"train"},
+    {"train", "annotate"},
     {"segment"},
     {"evaluate"},
     {"summary", "preview"},

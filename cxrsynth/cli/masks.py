@@ -45,3 +45,65 @@ def train_affinity(
     with progress("train-affinity") as on_step:
         result = run(pilot, out, config, device, on_step)
     typer.echo(json.dumps(result, indent=2))
+
+
+def annotate(
+    images: Annotated[
+        Path, typer.Argument(help="A picture, a folder of pictures, or an ingested dataset.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Dataset folder to write.", show_default=False)],
+    recipe: Annotated[
+        Path, typer.Option("--recipe", "-r", help="Its classes, attention and mask chain are used.")
+    ] = Path("recipes/lung.yaml"),
+    model: Annotated[str | None, typer.Option(envvar="CXRSYNTH_MODEL", help="mini, a folder, or a hub id.")] = None,
+    timestep: Annotated[
+        list[int] | None, typer.Option(help="Noise to read at, 0 to 999; may be repeated. Default: 100, 250, 400.")
+    ] = None,
+    noises: Annotated[int, typer.Option(min=1, help="Noises per timestep; more is steadier and slower.")] = 2,
+    prompt: Annotated[str, typer.Option(help="What the films are said to show; nothing by default.")] = "",
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
+    split: Annotated[list[str] | None, typer.Option(help="Of a dataset: only this split; may be repeated.")] = None,
+    source: Annotated[list[str] | None, typer.Option(help="Of a dataset: only this source; may be repeated.")] = None,
+    device: Device = "auto",
+    offline: Annotated[bool, typer.Option("--offline", help="Never ask the network.")] = False,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a value of the recipe: --set sampler.batch=8.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write the result to stdout as JSON.")] = False,
+) -> None:
+    """Label real radiographs that have no labels, with the model's attention; typing it again resumes.
+
+    A mask comes back at its film's own size. Example:
+
+        cxrsynth annotate films/ -o out/films-labelled
+    """
+    from dataclasses import asdict
+
+    from cxrsynth import weights
+    from cxrsynth.annotate import Reading
+    from cxrsynth.annotate import annotate as run
+    from cxrsynth.console import console
+    from cxrsynth.recipe import load
+
+    loaded = load(recipe, {"model": model}, set_)
+    found = weights.resolve(loaded.model, offline=offline)
+    reading = Reading(noises=noises, seed=seed, prompt=prompt, **({"timesteps": tuple(timestep)} if timestep else {}))
+    with progress(f"annotate {images.name}") as on_step:
+        result = run(
+            images,
+            out,
+            loaded,
+            found,
+            reading,
+            device=device,
+            splits=split or (),
+            origins=source or (),
+            on_films=lambda done, total: on_step(done, total, {}),
+        )
+    for row in result.refused[:10]:
+        console.print(f"refused {row['file']}: {row['reason']}")
+    console.print(f"{result.labelled} of {result.planned} films labelled in {out}")
+    if result.labelled:
+        console.print(f"open {out / 'preview.png'}")
+    if as_json:
+        print(json.dumps(asdict(result), indent=2))

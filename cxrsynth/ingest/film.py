@@ -76,9 +76,11 @@ def read_gray(path: Path) -> tuple[np.ndarray, list[str]]:
         if path.stat().st_size == 0:
             raise UnreadableError("empty file")
         with Image.open(path) as image:
-            image = ImageOps.exif_transpose(image)  # a phone stores the picture as it held it
-            mode = image.mode
-            array = np.asarray(image.convert("RGB") if mode in ("P", "RGBA", "LA", "PA", "CMYK", "YCbCr") else image)
+            upright = ImageOps.exif_transpose(image)  # a phone stores the picture as it held it
+            mode = upright.mode
+            array = np.asarray(
+                upright.convert("RGB") if mode in ("P", "RGBA", "LA", "PA", "CMYK", "YCbCr") else upright
+            )
     except FileNotFoundError:
         raise UnreadableError("file is missing") from None
     except UnidentifiedImageError:

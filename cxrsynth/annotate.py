@@ -1,0 +1,335 @@
+"""Labels for films that have none: the attention masks of the factory, on real radiographs.
+
+The same chain from maps to masks as in generation, on maps that are read instead of drawn. The result has the form of
+every other dataset, so that it can be looked at, labelled again by another chain, or be a pilot for an AffinityNet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from cxrsynth.errors import MismatchError, UsageError
+from cxrsynth.ingest.collection import safe
+from cxrsynth.ingest.film import Film, UnreadableError, crop, read_gray, stretch
+from cxrsynth.ingest.folder import Folder
+from cxrsynth.masks.labels import Labelling, make_sample
+from cxrsynth.masks.layers import IGNORE, certainty, layers, paint
+from cxrsynth.masks.walk import resize
+from cxrsynth.pool import spawn_pool
+from cxrsynth.recipe import Recipe
+from cxrsynth.records import Draw, Sample
+from cxrsynth.run import claim, locked
+from cxrsynth.sheet import Item, contact_sheet, save
+from cxrsynth.store import Entry, Row, Store, dumps, file_sha256, lines, sha256
+from cxrsynth.weights import Weights, hashed
+
+SHARD = 16
+SHEET_FILMS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How films are read.
+
+    Attributes:
+        timesteps: how much noise is added; the maps of all of them are averaged.
+        noises: noises per timestep.
+        seed: of the noise.
+        prompt: what the films are said to show.
+    """
+
+    timesteps: tuple[int, ...] = (100, 250, 400)
+    noises: int = 2
+    seed: int = 0
+    prompt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A film to label.
+
+    Attributes:
+        key: file stem in the result.
+        digest: sha256 of its file.
+        row: what is known about it.
+        film: where its picture is, or None where a dataset holds it.
+    """
+
+    key: str
+    digest: str
+    row: Row
+    film: Film | None = None
+
+
+@dataclass(slots=True)
+class Result:
+    """What became of the films."""
+
+    out: str
+    planned: int
+    labelled: int = 0
+    skipped: int = 0
+    refused: list[Row] = field(default_factory=list)
+
+
+def annotate(
+    images: Path,
+    out: Path,
+    recipe: Recipe,
+    weights: Weights,
+    reading: Reading,
+    *,
+    device: str = "auto",
+    splits: Sequence[str] = (),
+    origins: Sequence[str] = (),
+    workers: int = 2,
+    on_films: Callable[[int, int], None] = lambda done, planned: None,
+) -> Result:
+    """Label films; typing the same command again goes on where it stopped.
+
+    Args:
+        images: a picture, a folder of pictures, or a dataset.
+        recipe: classes, attention and mask chain; what it says about prompts and sampling does not matter here.
+        splits: of a dataset: only these.
+        origins: of a dataset: only films of these sources.
+        workers: processes that label while the next batch is read; 0 labels in this one.
+        on_films: called with (films done, films planned) after every batch.
+
+    Raises:
+        UsageError: nothing to label, or ``out`` cannot be written.
+        MismatchError: ``out`` holds other films, or the same ones labelled otherwise.
+    """
+    sources = list(find(images, splits, origins))
+    store = Store(out)
+    identity = {
+        "annotate": asdict(reading),
+        "model": weights.digest,
+        "classes": [item.model_dump(mode="json") for item in recipe.classes],
+        "attention": recipe.attention.model_dump(mode="json"),
+        "masks": hashed(recipe.resolved()["masks"]),
+        "sampler": {name: getattr(recipe.sampler, name) for name in ("height", "width", "batch", "dtype")},
+        "films": sha256(dumps([[source.key, source.digest] for source in sources])),
+    }
+    fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    held = out / "identity.json"
+    if held.exists() and json.loads(held.read_text(encoding="utf-8"))["fingerprint"] != fingerprint:
+        raise MismatchError(f"{out} holds other films, or films labelled otherwise", "choose another folder with -o")
+    shards = [sources[start : start + SHARD] for start in range(0, len(sources), SHARD)]
+    todo = [i for i, part in enumerate(shards) if not store.is_done(i, fingerprint, [one.key for one in part])]
+    result = Result(str(out), len(sources))
+    with locked(out, (0, 1)):
+        claim(store, recipe, fingerprint, identity)
+        result.skipped = len(sources) - sum(len(shards[i]) for i in todo)
+        done = result.skipped
+
+        def advance(films: int) -> None:
+            nonlocal done
+            done += films
+            on_films(done, len(sources))
+
+        if todo:
+            label(todo, shards, Store(images), store, recipe, weights, reading, device, fingerprint, workers, advance)
+        rows = list(store.rows())
+        result.labelled = len(rows)
+        result.refused = troubles(store)
+        store.write("summary.json", dumps({"planned": result.planned, "kept": len(rows), "refused": result.refused}))
+        if rows:
+            save(overlays(store, rows), out / "preview.png")
+    return result
+
+
+def find(images: Path, splits: Sequence[str] = (), origins: Sequence[str] = ()) -> Iterator[Source]:
+    """The films behind a path, in an order that does not depend on the machine.
+
+    Raises:
+        UsageError: there is no such path, or no film in it.
+    """
+    if (images / "classes.json").is_file() and (images / "shards").is_dir():
+        store = Store(images)
+        digests = {path: stated["sha256"] for receipt in store.receipts() for path, stated in receipt.files.items()}
+        rows = [
+            row
+            for row in store.rows()
+            if (not splits or row.get("split") in splits) and (not origins or row.get("source") in origins)
+        ]
+        if not rows:
+            raise UsageError(f"{images} has no finished film that fits", "leave --split and --source out")
+        yield from (Source(row["key"], digests[row["image"]], row) for row in rows)
+        return
+    if splits or origins:
+        raise UsageError(
+            f"{images} is no dataset with splits and sources", "leave these options out, or ingest it first"
+        )
+    if images.is_file():
+        key = safe(images.stem)
+        films = iter([Film(key, images, {"key": key, "prompt": "", "split": "test", "patient": key})])
+    elif images.is_dir():
+        films = Folder(images).films()
+    else:
+        raise UsageError(f"{images} does not exist", "name a picture, a folder of pictures, or a dataset")
+    for film in films:
+        yield Source(film.key, file_sha256(film.path), film.row, film)
+
+
+def label(
+    todo: Sequence[int],
+    shards: Sequence[Sequence[Source]],
+    origin: Store,
+    store: Store,
+    recipe: Recipe,
+    weights: Weights,
+    reading: Reading,
+    device: str,
+    fingerprint: str,
+    workers: int,
+    advance: Callable[[int], None],
+) -> None:
+    """Read, label and write the shards that are missing."""
+    from cxrsynth.generate.inverse import Reader
+    from cxrsynth.generate.latent import Latent
+
+    labelling = Labelling.from_recipe(recipe)
+    phrases = [item.phrase for item in recipe.classes]
+    reader = Reader(Latent.from_recipe(recipe, weights.path, device), phrases, reading.prompt)
+    batch = recipe.sampler.batch
+    with spawn_pool(workers) if workers else ThreadPoolExecutor(1) as pool:
+        for shard in todo:
+            pictures, refused = open_all(shards[shard], origin)
+            waiting = []
+            for start in range(0, len(pictures), batch):
+                part = pictures[start : start + batch]
+                waiting += submit(part, reader, reading, labelling, batch, pool)
+                advance(len(part))
+            advance(len(refused))
+            keep_maps = recipe.masks.keep_maps
+            entries = [
+                entry(one, picture, maps, done.result(), recipe, keep_maps) for one, picture, maps, done in waiting
+            ]
+            store.write(f"troubles/{shard:05d}.jsonl", lines(refused))
+            planned = [one.key for one in shards[shard]]
+            store.write_shard(shard, entries, fingerprint=fingerprint, planned=planned)
+
+
+Picture = tuple[Source, np.ndarray]
+Labelled = tuple[np.ndarray, np.ndarray | None, dict[str, float]]
+
+
+def open_all(sources: Sequence[Source], origin: Store) -> tuple[list[Picture], list[Row]]:
+    """(source, (H, W) uint8 at its own size) of the films that can be read, and a row per other with the reason."""
+    pictures: list[Picture] = []
+    refused: list[Row] = []
+    for source in sources:
+        if source.film is None:
+            pictures.append((source, origin.load_image(source.row)))
+            continue
+        try:
+            array, _ = read_gray(source.film.path)
+            toned = stretch(crop(array, source.film.box))
+        except UnreadableError as error:
+            refused.append({"key": source.key, "file": source.film.path.name, "reason": str(error)})
+            continue
+        pictures.append((source, toned.round().astype(np.uint8)))
+    return pictures, refused
+
+
+def submit(
+    part: list[Picture], reader: Any, reading: Reading, labelling: Labelling, batch: int, pool: Executor
+) -> list[tuple[Source, np.ndarray, np.ndarray, Future[Labelled]]]:
+    """Read one batch, and hand its labelling to the pool while the next one is read.
+
+    A short batch is filled up with its last film: the maps of a film do not depend on how many are read beside it.
+    """
+    height, width = reader.size
+    films = [shrink(picture, height, width) for _, picture in part]
+    seeds = [seed_of(reading.seed, film) for film in films]
+    missing = batch - len(part)
+    filled = np.stack(films + films[-1:] * missing)
+    found = reader.read(filled, seeds + seeds[-1:] * missing, reading.timesteps, reading.noises)[: len(part)]
+    found = found.astype(np.float16).astype(np.float32)  # as stored, so that labelling again gives the same masks
+    return [
+        (source, picture, maps, pool.submit(label_one, film, maps, labelling, picture.shape))
+        for (source, picture), film, maps in zip(part, films, found, strict=True)
+    ]
+
+
+def label_one(film: np.ndarray, maps: np.ndarray, labelling: Labelling, shape: tuple[int, int]) -> Labelled:
+    """Label one film at the size the model sees, and bring the labels to the size of the picture.
+
+    Args:
+        film: (h, w) uint8.
+        maps: (K, h', w') float32.
+        shape: (H, W) of the picture.
+
+    Returns:
+        (H, W) uint8 class ids; (K, H, W) bool where classes overlap, or None; scores.
+    """
+    sample: Sample = make_sample(Draw(film, maps), labelling)
+    competing = labelling.competing
+    # Probabilities are enlarged, not labels: the rim of a mask is smooth and no id lies between two others.
+    prob = np.stack([resize(one, *shape) for one in sample.prob]) if shape != film.shape else sample.prob
+    mask = paint(prob, competing, list(labelling.classes.values()))
+    if labelling.ignore:
+        mask[certainty(prob, competing) < labelling.ignore] = IGNORE
+    return mask, None if competing.all() else layers(prob, competing), sample.scores
+
+
+def entry(
+    source: Source, picture: np.ndarray, maps: np.ndarray, labelled: Labelled, recipe: Recipe, keep_maps: bool
+) -> Entry:
+    """One film as it goes to disk; that a model made the mask is part of its row."""
+    mask, own, scores = labelled
+    given = {
+        name: value for name, value in source.row.items() if name not in ("image", "mask", "layers", "maps", "shard")
+    }
+    row = {
+        **given,
+        "key": source.key,
+        "scores": {name: round(float(value), 5) for name, value in scores.items()},
+        "present": {item.name: not item.optional for item in recipe.classes},
+        "phrases": {item.name: item.phrase for item in recipe.classes},
+        "mask_use": "model",
+        "mask_classes": [item.name for item in recipe.classes],
+        "film_sha256": source.digest,
+    }
+    return Entry(row, picture, mask, own, {"maps": maps.astype(np.float16)} if keep_maps else None)
+
+
+def shrink(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    """(H, W) uint8 -> (height, width) uint8 as the model was trained: squashed, not cropped."""
+    if picture.shape == (height, width):
+        return picture
+    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))
+
+
+def seed_of(seed: int, film: np.ndarray) -> int:
+    """63-bit seed of a film's noise, from its pixels: its place among the others does not matter."""
+    found = hashlib.sha256(f"{seed} {film.shape} ".encode() + film.tobytes()).digest()
+    return int.from_bytes(found[:8], "big") >> 1
+
+
+def troubles(store: Store) -> list[Row]:
+    """The films that could not be read."""
+    paths = sorted((store.root / "troubles").glob("[0-9]*.jsonl"))
+    return [json.loads(line) for path in paths for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def overlays(store: Store, rows: list[Row]) -> Image.Image:
+    """A contact sheet of films spread over the whole dataset."""
+    chosen = rows[:: max(1, len(rows) // SHEET_FILMS)][:SHEET_FILMS]
+    ids = store.classes()
+    items = []
+    for row in chosen:
+        own = store.load_layers(row, len(ids))
+        above = None if own is None else dict(zip(ids.values(), own, strict=True))
+        stable = ", ".join(f"{name.replace('_', ' ')} {row['scores'][f'stability.{name}']:.2f}" for name in ids)
+        items.append(Item(store.load_image(row), store.load_mask(row), above, row["key"], f"stability: {stable}"))
+    return contact_sheet(items, columns=4, legend=ids, title=f"{len(rows)} films, labelled by attention")
