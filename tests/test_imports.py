@@ -27,6 +27,7 @@ ORDER = [
     {"train", "annotate"},
     {"segment"},
     {"evaluate"},
+    {"compare"},
     {"summary", "preview"},
     {"card", "report"},
     {"cli"},

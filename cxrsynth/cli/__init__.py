@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cxrsynth.cli import evaluate, generate, ingest, look, masks, segment, train
+from cxrsynth.cli import compare, evaluate, generate, ingest, look, masks, segment, train
 from cxrsynth.console import console
 from cxrsynth.errors import CxrError
 
@@ -74,6 +74,7 @@ app.command("train-affinity", rich_help_panel=TRAIN)(masks.train_affinity)
 app.command("annotate", rich_help_panel=REAL)(masks.annotate)
 app.command("train-seg", rich_help_panel=TRAIN)(segment.train_seg)
 app.command("segment", rich_help_panel=TRAIN)(segment.segment)
+app.command("compare", rich_help_panel=TRAIN)(compare.compare)
 app.add_typer(evaluate.app, name="evaluate", rich_help_panel=TRAIN)
 
 

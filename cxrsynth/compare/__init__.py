@@ -1,0 +1,7 @@
+"""Is a synthetic dataset worth as much as a real one? Arms, seeds, intervals, tables, curves."""
+
+from cxrsynth.compare.recipe import CompareRecipe, load
+from cxrsynth.compare.report import write_report
+from cxrsynth.compare.run import Outcome, compare
+
+__all__ = ["CompareRecipe", "Outcome", "compare", "load", "write_report"]

@@ -1,0 +1,203 @@
+"""The cells of a comparison, one training each: what is trained, in which order, and what is kept of it.
+
+    R-N          real films of N patients              S-M          M synthetic films
+    R-N+S-M      both, each half of the draws          S-M>R-N      half of the updates on each, synthetic first
+    S-M teacher  synthetic films, labelled by a network that learned from all real ones
+
+All arms get the same number of updates. The teacher's masks separate what the synthetic pictures are worth from what
+their attention masks are worth.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cxrsynth.compare.recipe import CompareRecipe, TestSet
+from cxrsynth.device import resolve
+from cxrsynth.evaluate.segmentation import evaluate_segmenter, patients_of
+from cxrsynth.segment import segment
+from cxrsynth.sheet import save
+from cxrsynth.store import Store, dumps, sha256, write_atomic
+from cxrsynth.train.labelled import Source, check_finished
+from cxrsynth.train.network import load
+from cxrsynth.train.segment import train_segmenter
+
+# (finished updates of this cell, its name)
+Advance = Callable[[int, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One training.
+
+    Attributes:
+        seed: of weights and draws.
+        real: patients of the real dataset, 0 for all; None without real films.
+        synthetic: films of the synthetic dataset, 0 for all; None without.
+        order: ``mixed``; ``first`` for the synthetic half before fine-tuning; ``then`` for the real half after it.
+        teacher: whether a network labelled the synthetic films.
+    """
+
+    seed: int
+    real: int | None = None
+    synthetic: int | None = None
+    order: str = "mixed"
+    teacher: bool = False
+
+    @property
+    def arm(self) -> str:
+        """The name of its row."""
+        real, synthetic = f"R-{self.real or 'all'}", f"S-{self.synthetic or 'all'}{' teacher' if self.teacher else ''}"
+        if self.real is None:
+            return synthetic
+        if self.synthetic is None:
+            return real
+        return f"{real}+{synthetic}" if self.order == "mixed" else f"{synthetic}>{real}"
+
+    @property
+    def shown(self) -> bool:
+        """Whether it is an arm; the first half of a fine-tuning is none."""
+        return self.order != "first"
+
+    def updates(self, recipe: CompareRecipe) -> int:
+        """How many updates it takes; both halves of a fine-tuning together are as many as any other arm."""
+        whole = recipe.train.updates
+        return {"first": whole // 2, "then": whole - whole // 2}.get(self.order, whole)
+
+
+def plan(recipe: CompareRecipe) -> list[Cell]:
+    """All cells, in an order in which none needs a later one: the teacher first."""
+    most = 0 if 0 in recipe.synthetic_films else max(recipe.synthetic_films)
+    cells: list[Cell] = []
+    for seed in recipe.seeds:
+        found = []
+        if "teacher" in recipe.arms:
+            found += [Cell(seed, real=0), Cell(seed, synthetic=most, teacher=True)]
+        if "real" in recipe.arms:
+            found += [Cell(seed, real=n) for n in recipe.real_patients]
+        if "synthetic" in recipe.arms:
+            found += [Cell(seed, synthetic=m) for m in recipe.synthetic_films]
+        if "mixed" in recipe.arms:
+            found += [Cell(seed, real=n, synthetic=most) for n in recipe.real_patients]
+        if "fine_tuned" in recipe.arms:
+            found += [Cell(seed, synthetic=most, order="first")]
+            found += [Cell(seed, real=n, synthetic=most, order="then") for n in recipe.real_patients]
+        cells += dict.fromkeys(found)
+    return cells
+
+
+@dataclass(slots=True)
+class Laboratory:
+    """Where cells are trained and kept.
+
+    Attributes:
+        recipe: of the comparison.
+        out: its folder.
+        device: auto, cpu or cuda.
+    """
+
+    recipe: CompareRecipe
+    out: Path
+    device: str = "auto"
+
+    def folder(self, cell: Cell) -> Path:
+        """The run folder of a cell; another recipe or other data give another folder, so nothing is mistaken."""
+        recipe = self.recipe
+        used = [recipe.real, *([] if cell.synthetic is None else [recipe.synthetic])]
+        config = recipe.settings(cell.seed, cell.updates(recipe)).digest("workers", "checkpoint_minutes")
+        whole = recipe.train.updates if cell.order == "then" or cell.teacher else 0
+        digest = sha256(dumps([asdict(cell), config, whole, [identity(root) for root in used], recipe.seeds[0]]))
+        name = cell.arm.replace(">", "-then-").replace(" ", "-")
+        part = "-first-half" if not cell.shown else ""
+        return self.out / "cells" / f"{name}{part}-seed{cell.seed}-{digest[:8]}"
+
+    def done(self, cell: Cell) -> bool:
+        """Whether a cell is trained and was measured on all tests."""
+        run = self.folder(cell)
+        if not (run / "model/config.json").exists():
+            return False
+        return not cell.shown or all(self.figures_path(run, test).exists() for test in self.recipe.tests)
+
+    def run(self, cell: Cell, advance: Advance | None = None) -> None:
+        """Train and measure a cell; what is there already is not made again."""
+        run = self.folder(cell)
+
+        def on_step(done: int, total: int, values: dict[str, float]) -> None:
+            if advance:
+                advance(done, cell.arm)
+
+        if not (run / "model/config.json").exists():
+            config = self.recipe.settings(cell.seed, cell.updates(self.recipe))
+            first = Cell(cell.seed, synthetic=cell.synthetic, order="first")
+            init = self.folder(first) if cell.order == "then" else None
+            train_segmenter(
+                self.sources(cell), run, config, [Source(self.recipe.real)], init, None, self.device, on_step
+            )
+            # Half a gigabyte for nothing: the result is complete.
+            (run / "segment.ckpt").unlink(missing_ok=True)
+        if cell.shown:
+            self.measure(run)
+
+    def sources(self, cell: Cell) -> list[Source]:
+        """What a cell learns from."""
+        real = [] if cell.real is None else [Source(self.recipe.real, films=cell.real)]
+        if cell.synthetic is None or cell.order == "then":
+            return real
+        root = self.labelled_by_teacher() if cell.teacher else self.recipe.synthetic
+        return [*real, Source(root, films=cell.synthetic)]
+
+    def labelled_by_teacher(self) -> Path:
+        """The synthetic films with the masks of the network that learned from all real ones."""
+        run = self.folder(Cell(self.recipe.seeds[0], real=0))
+        segmenter = load(run, resolve(self.device))
+        made = self.out / "teacher" / f"{self.recipe.synthetic.name}-{segmenter.config['sha256'][:8]}"
+        segment(segmenter, self.recipe.synthetic, made)
+        return made
+
+    def measure(self, run: Path) -> None:
+        """Figures of every test film, one file per test, and the worst films as a picture."""
+        segmenter = None
+        for test in self.recipe.tests:
+            path = self.figures_path(run, test)
+            if path.exists():
+                continue
+            segmenter = segmenter or load(run, resolve(self.device))
+            classes = self.recipe.train.classes
+            known = Store(test.data).classes()
+            # A test set may lack a class (only lungs, say): it measures the others.
+            wanted = [name for name in classes if name in known]
+            found = evaluate_segmenter(segmenter, test.data, test.split, wanted, test.sources, patients_of(run))
+            save(found.picture, path.with_suffix(".png"))
+            write_atomic(path, dumps(found.as_json()))
+
+    def figures_path(self, run: Path, test: TestSet) -> Path:
+        """Where the figures of a run on a test are; other films or sources give another name."""
+        mark = sha256(dumps([test.split, test.sources, identity(test.data)]))[:8]
+        return run / f"test-{test.label.replace(':', '-').replace('/', '-')}-{mark}.json"
+
+    def figures(self, cell: Cell, test: TestSet) -> dict[str, Any]:
+        """What `measure` found."""
+        body: dict[str, Any] = json.loads(self.figures_path(self.folder(cell), test).read_text(encoding="utf-8"))
+        return body
+
+    def real_patients(self, cells: Sequence[Cell]) -> dict[str, int]:
+        """Arm -> how many real patients it learned from, counted."""
+        found = {}
+        for cell in cells:
+            if cell.shown and cell.synthetic is None:
+                found[cell.arm] = len(patients_of(self.folder(cell)).get("train", []))
+        return found
+
+
+def identity(root: Path) -> list[Any]:
+    """What makes a dataset this one, wherever it lies: the recipes and keys of its finished shards.
+
+    Raises:
+        MismatchError: it is not finished.
+    """
+    check_finished(root)
+    return [[receipt.shard, receipt.fingerprint, len(receipt.keys)] for receipt in Store(root).receipts()]

@@ -1,0 +1,73 @@
+"""The recipe of a comparison: which datasets, which arms, how often."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from cxrsynth.errors import RecipeError
+from cxrsynth.recipe import explain, put, read
+from cxrsynth.train.config import Part
+from cxrsynth.train.segment_config import SegmentConfig
+
+Arms = Literal["real", "synthetic", "mixed", "fine_tuned", "teacher"]
+
+
+class TestSet(Part):
+    """Real films with people's masks that nothing was tuned on."""
+
+    __test__ = False  # not a test, whatever pytest makes of the name
+
+    data: Path
+    split: str = "test"
+    sources: tuple[str, ...] = Field((), description="only films of these sources; all by default")
+    name: str = Field("", description="in tables; folder:split by default")
+
+    @property
+    def label(self) -> str:
+        """What tables call it."""
+        return self.name or f"{self.data.name}:{self.split}"
+
+
+class CompareRecipe(Part):
+    """What synthetic films are worth next to real ones. Folders are relative to where the command is typed."""
+
+    name: str = "compare"
+    real: Path = Field(description="dataset with people's masks, splits train and val")
+    synthetic: Path = Field(description="dataset that `cxrsynth generate` wrote")
+    tests: tuple[TestSet, ...] = Field(min_length=1)
+    arms: tuple[Arms, ...] = ("real", "synthetic", "mixed", "fine_tuned", "teacher")
+    real_patients: tuple[int, ...] = Field((8, 32, 0), min_length=1, description="N of R(N); 0 is all of them")
+    synthetic_films: tuple[int, ...] = Field((0,), min_length=1, description="M of S(M); 0 is all of them")
+    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
+    train: SegmentConfig = SegmentConfig()
+
+    def settings(self, seed: int, updates: int) -> SegmentConfig:
+        """The training of one cell. Its last average is taken, so that no film decides when an arm is at its best."""
+        fixed = {"seed": seed, "updates": updates, "validate_every": updates, "patience": 0}
+        return self.train.model_copy(update=fixed)
+
+
+def load(path: Path, overrides: Mapping[str, Any] | None = None) -> CompareRecipe:
+    """A comparison from a YAML file or the name of a bundled recipe (``compare/lung``).
+
+    Args:
+        overrides: dotted name (``train.updates``) -> value.
+
+    Raises:
+        RecipeError: no such file, or a wrong key or value; the message names it.
+    """
+    file, body = read(path)
+    for name, value in (overrides or {}).items():
+        put(body, name, value)
+    try:
+        recipe = CompareRecipe.model_validate(body)
+    except ValidationError as error:
+        raise RecipeError(f"{file}: {explain(error, CompareRecipe)}", "mend it in the recipe, or with --set") from None
+    labels = [test.label for test in recipe.tests]
+    if len(set(labels)) < len(labels):
+        raise RecipeError(f"{file}: two tests are called {', '.join(labels)}", "give each a 'name'")
+    return recipe

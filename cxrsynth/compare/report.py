@@ -1,0 +1,165 @@
+"""The results of a comparison as JSON, CSV, Markdown, a plot, and one HTML page that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import html
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cxrsynth.compare.recipe import CompareRecipe
+from cxrsynth.compare.run import Outcome
+from cxrsynth.evaluate.results import Record, write
+from cxrsynth.evaluate.tables import table
+from cxrsynth.store import dumps, write_atomic
+
+COLUMNS = ("benchmark", "arm", "dataset", "class", "metric", "value", "lo", "hi", "n", "seeds", "commit", "machine")
+KINDS = {
+    "real": ("real", "tab:blue", "o-"),
+    "synthetic": ("synthetic", "tab:orange", "s--"),
+    "mixed": ("real + synthetic", "tab:green", "^-"),
+    "then": ("synthetic, then real", "tab:red", "v-"),
+    "teacher": ("synthetic, teacher's masks", "tab:purple", "D--"),
+}
+INTRO = (
+    "Mean over test patients and seeds, with the 95 % interval over patients and seeds drawn again. R-N: real films of "
+    "N patients. S-M: M synthetic films. R-N+S-M: both, half of the draws each. S-M>R-N: synthetic first, then real, "
+    "half of the updates each. Teacher: synthetic films labelled by a network trained on all real ones. All arms have "
+    "the same number of updates."
+)
+
+
+def write_report(recipe: CompareRecipe, outcome: Outcome, out: Path) -> None:
+    """Write ``compare.json``, ``.csv`` and ``.md``, ``comparisons.json``, ``curves.png`` and ``report.html``."""
+    # A comparison is written as a whole: figures of arms that are no longer in the recipe must not stay.
+    (out / "compare.json").unlink(missing_ok=True)
+    write(out / "compare.json", outcome.records)
+    write_atomic(out / "comparisons.json", dumps(outcome.comparisons))
+    write_atomic(out / "compare.csv", csv_of(outcome.records).encode())
+    plot = plot_of(outcome.curves)
+    write_atomic(out / "curves.png", plot)
+    write_atomic(out / "compare.md", markdown(recipe, outcome).encode())
+    write_atomic(out / "report.html", page(recipe, outcome, plot).encode())
+
+
+def csv_of(records: Sequence[Record]) -> str:
+    """One line per record."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({**item, "seeds": " ".join(map(str, item["seeds"]))} for item in records)
+    return text.getvalue()
+
+
+def markdown(recipe: CompareRecipe, outcome: Outcome) -> str:
+    """Dice per class, and the comparisons, one table each per test."""
+    parts = [f"# {recipe.name}\n\n{INTRO}\n"]
+    for dataset in dict.fromkeys(item["dataset"] for item in outcome.records):
+        dice = [item for item in outcome.records if item["dataset"] == dataset and item["metric"] == "dice"]
+        parts.append(f"## {dataset}\n\nDice\n\n{table(dice, rows='arm', columns='class')}")
+    if outcome.comparisons:
+        rows = comparison_rows(outcome)
+        head = f"| {' | '.join(rows[0])} |\n{'|---' * len(rows[0])}|\n"
+        body = "".join(f"| {' | '.join(row)} |\n" for row in rows[1:])
+        parts.append(f"## Paired comparisons of Dice\n\n{head}{body}")
+    lines = equivalents(outcome)
+    if lines:
+        parts.append("## Real equivalents\n\n" + "".join(f"- {line}\n" for line in lines))
+    return "\n".join(parts)
+
+
+def comparison_rows(outcome: Outcome) -> list[list[str]]:
+    """Heading and rows of the paired comparisons."""
+    rows = [["test", "arm", "against", "class", "difference", "ratio", "p", "p (Holm)", "n"]]
+    for item in outcome.comparisons:
+        low, high = item["difference_interval"]
+        share = ""
+        if item["ratio"] is not None:
+            share = "{:.3f} ({:.3f}-{:.3f})".format(item["ratio"], *item["ratio_interval"])
+        rows.append(
+            [
+                item["test"], item["arm"], item["against"], item["class"],
+                f"{item['difference']:+.3f} ({low:+.3f} to {high:+.3f})", share,
+                f"{item['p']:.2g}", f"{item['p_holm']:.2g}", str(item["n"]),
+            ]
+        )  # fmt: skip
+    return rows
+
+
+def equivalents(outcome: Outcome) -> list[str]:
+    """One sentence per synthetic arm and test."""
+    words = {"=": "about", "<": "fewer than", ">": "more than"}
+    return [
+        f"{item['dataset']}: {item['arm']} is worth {words[item['sign']]} {item['value']:.0f} real patients "
+        f"({item['lo']:.0f}-{item['hi']:.0f})"
+        for item in outcome.records
+        if item["metric"] == "real_equivalents"
+    ]
+
+
+def plot_of(curves: Sequence[dict[str, Any]]) -> bytes:
+    """PNG: mean Dice against the number of films, one panel per test."""
+    from matplotlib.figure import Figure
+
+    tests = list(dict.fromkeys(point["test"] for point in curves))
+    figure = Figure(figsize=(5.2 * max(1, len(tests)), 4), layout="constrained")
+    most = max((point["films"] for point in curves), default=1)
+    for axis, test in zip(figure.subplots(1, max(1, len(tests)), squeeze=False)[0], tests, strict=False):
+        for kind, (label, colour, style) in KINDS.items():
+            points = [point for point in curves if point["test"] == test and point["kind"] == kind]
+            points.sort(key=lambda point: point["films"] or most)
+            if not points:
+                continue
+            # All synthetic films (0) stand at the right end.
+            places = [point["films"] or most for point in points]
+            values = [point["value"] for point in points]
+            spread = [
+                [max(0.0, point["value"] - point["lo"]) for point in points],
+                [max(0.0, point["hi"] - point["value"]) for point in points],
+            ]
+            axis.errorbar(places, values, spread, fmt=style, color=colour, label=label, capsize=3, markersize=5)
+        axis.set_xscale("log")
+        axis.set_title(test)
+        axis.set_xlabel("real patients (synthetic films where there are none)")
+        axis.set_ylabel("Dice, mean of the classes")
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
+
+
+def page(recipe: CompareRecipe, outcome: Outcome, plot: bytes) -> str:
+    """The same as one HTML page."""
+    parts = [f"<h1>{html.escape(recipe.name)}</h1><p>{html.escape(INTRO)}</p>"]
+    picture = base64.b64encode(plot).decode()
+    parts.append(f'<img alt="Dice against the number of films" src="data:image/png;base64,{picture}">')
+    for dataset in dict.fromkeys(item["dataset"] for item in outcome.records):
+        found = [item for item in outcome.records if item["dataset"] == dataset and item["metric"] == "dice"]
+        arms, classes = (list(dict.fromkeys(item[name] for item in found)) for name in ("arm", "class"))
+        cells = {
+            (item["arm"], item["class"]): f"{item['value']:.3f} ({item['lo']:.3f}-{item['hi']:.3f})" for item in found
+        }
+        rows = [["Dice", *classes]] + [[arm, *(cells.get((arm, klass), "") for klass in classes)] for arm in arms]
+        parts.append(f"<h2>{html.escape(dataset)}</h2>{html_table(rows)}")
+    parts.append(f"<h2>Paired comparisons of Dice</h2>{html_table(comparison_rows(outcome))}")
+    parts += [f"<p>{html.escape(line)}</p>" for line in equivalents(outcome)]
+    style = (
+        "body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem}"
+        "table{border-collapse:collapse;font-variant-numeric:tabular-nums}"
+        "td,th{border:1px solid #ccc;padding:.25rem .6rem;text-align:left}img{max-width:100%}"
+    )
+    head = f'<meta charset="utf-8"><title>{html.escape(recipe.name)}</title><style>{style}</style>'
+    return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>\n'
+
+
+def html_table(rows: Sequence[Sequence[str]]) -> str:
+    """The first row is the heading."""
+
+    def line(row: Sequence[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row) + "</tr>"
+
+    return f"<table>{line(rows[0], 'th')}{''.join(line(row, 'td') for row in rows[1:])}</table>"
