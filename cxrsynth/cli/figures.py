@@ -23,7 +23,7 @@ def evaluate_model(
     from cxrsynth.weights import resolve
 
     weights = resolve(model, offline)
-    from cxrsynth.evaluate import autoencoder, images, localisation, results
+    from cxrsynth.evaluate import autoencoder, images, localisation, obedience, results
 
     name = Path(model).name
     taps = localisation.localisation(weights.path, data, split)
@@ -31,7 +31,7 @@ def evaluate_model(
     if made is not None:
         found += images.fidelity(weights.path, data, made, split, name)
         found += images.memorisation(weights.path, data, made, name)
-        found += images.obedience(made, name)
+        found += obedience.heart_size(made, name) + obedience.kinds(weights.path, data, made, name)
     results.write(out / "taps.json", taps)
     results.write(out / "images.json", found)
     shown = ("benchmark", "arm", "class", "metric", "value", "lo", "hi", "n")

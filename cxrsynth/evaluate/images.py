@@ -16,7 +16,7 @@ from torchmetrics.functional.image import multiscale_structural_similarity_index
 
 from cxrsynth.dataset import images, rows
 from cxrsynth.evaluate.results import Record, bootstrap, record
-from cxrsynth.store import Row, Store
+from cxrsynth.store import Row
 from cxrsynth.train.autoencoder import encode
 from cxrsynth.train.bundle import Vae
 
@@ -136,46 +136,3 @@ def memorisation(model: Path, real: Path, made: Path, name: str = "") -> list[Re
 def adult(row: Row) -> bool:
     """Whether a film shows an adult and may be compared with what the default recipe draws."""
     return row.get("population", "adult") != "pediatric"
-
-
-def obedience(made: Path, name: str) -> list[Record]:
-    """Does "cardiomegaly" draw a larger heart? Cardiothoracic ratio of the films' own labels, with and without it.
-
-    The labels come from the same model's attention, so this shows that words move picture and map together; a
-    segmenter that has learned from real films is the stricter judge.
-    """
-    store = Store(made)
-    ids = store.classes()
-    chosen = rows(made, keep=lambda row: row.get("mask") is not None)
-    ratios = np.array([cardiothoracic_ratio(store.load_mask(row), ids) for row in chosen])
-    large = np.array(["cardiomegaly" in row["prompt"] for row in chosen])
-    usable = ~np.isnan(ratios)
-    if not (large & usable).any() or not (~large & usable).any():
-        return []
-    values = np.stack([ratios[usable], large[usable]], axis=1)
-    dataset = made.name
-    records = [
-        record("images", name, dataset, "auroc", bootstrap(values, statistic=auroc), len(values), "cardiomegaly")
-    ]
-    for label, which in (("cardiomegaly", large), ("other", ~large)):
-        chosen_ratios = ratios[which & usable]
-        records.append(record("images", name, dataset, "ratio", bootstrap(chosen_ratios), len(chosen_ratios), label))
-    return records
-
-
-def cardiothoracic_ratio(mask: np.ndarray | None, ids: dict[str, int]) -> float:
-    """Widest heart over widest chest (outer lung edges), in pixels; NaN where a lung or the heart is missing."""
-    if mask is None or not all((mask == ids[name]).any() for name in ("right_lung", "left_lung", "heart")):
-        return float("nan")
-    heart = np.flatnonzero((mask == ids["heart"]).any(axis=0))
-    chest = np.flatnonzero(((mask == ids["right_lung"]) | (mask == ids["left_lung"])).any(axis=0))
-    return float((heart[-1] - heart[0] + 1) / (chest[-1] - chest[0] + 1))
-
-
-def auroc(values: np.ndarray) -> float:
-    """(N, 2) score and label -> chance that a labelled one scores higher than another."""
-    score, label = values[:, 0], values[:, 1].astype(bool)
-    if label.all() or not label.any():
-        return float("nan")
-    higher = score[label][:, None] - score[~label][None]
-    return float((higher > 0).mean() + 0.5 * (higher == 0).mean())

@@ -9,8 +9,9 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from cxrsynth.evaluate import results
-from cxrsynth.evaluate.images import auroc, cardiothoracic_ratio, correlation, kid, manifold, pairs_alike
+from cxrsynth.evaluate.images import correlation, kid, manifold, pairs_alike
 from cxrsynth.evaluate.localisation import dice, label, read_maps
+from cxrsynth.evaluate.obedience import auroc, cardiothoracic_ratio, kind, linear
 
 RNG = np.random.default_rng(0)
 
@@ -91,3 +92,19 @@ def test_labels_of_clear_maps_are_the_maps() -> None:
     wanted[16:48, 4:24], wanted[16:48, 40:60] = 1, 2
     assert dice(labels == 1, wanted == 1) > 0.9
     assert dice(labels == 2, wanted == 2) > 0.9
+
+
+def test_a_linear_judge_sees_what_is_linear_and_ignores_what_is_unknown() -> None:
+    x = RNG.normal(size=(200, 5)).astype(np.float32)
+    y = (x[:, 2] > 0).astype(float)
+    y[:20] = np.nan
+    judge = linear(x, y)
+    new = RNG.normal(size=(100, 5))
+    assert auroc(np.stack([judge(new), new[:, 2] > 0], axis=1)) > 0.95
+
+
+def test_a_prompt_that_names_both_kinds_or_none_is_left_out() -> None:
+    assert kind({"prompt": "chest, AP view"}, "AP against PA") == 1
+    assert kind({"prompt": "chest, PA view"}, "AP against PA") == 0
+    assert np.isnan(kind({"prompt": "chest"}, "AP against PA"))
+    assert np.isnan(kind({"prompt": "AP view and PA view"}, "AP against PA"))
