@@ -91,6 +91,7 @@ def annotate(
     device: str = "auto",
     splits: Sequence[str] = (),
     origins: Sequence[str] = (),
+    most: int | None = None,
     workers: int = 2,
     on_films: Callable[[int, int], None] = lambda done, planned: None,
 ) -> Result:
@@ -101,6 +102,7 @@ def annotate(
         recipe: classes, attention and mask chain; what it says about prompts and sampling does not matter here.
         splits: of a dataset: only these.
         origins: of a dataset: only films of these sources.
+        most: at most so many films, spread evenly over all of them.
         workers: processes that label while the next batch is read; 0 labels in this one.
         on_films: called with (films done, films planned) after every batch.
 
@@ -109,6 +111,8 @@ def annotate(
         MismatchError: ``out`` holds other films, or the same ones labelled otherwise.
     """
     sources = list(find(images, splits, origins))
+    if most is not None and most < len(sources):
+        sources = [sources[i * len(sources) // most] for i in range(most)]
     store = Store(out)
     identity = {
         "annotate": asdict(reading),

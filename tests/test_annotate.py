@@ -22,7 +22,9 @@ QUICK = Reading(timesteps=(100,), noises=1)
 @pytest.fixture
 def label(tiny: Path) -> Any:
     def run(images: Path, out: Path, reading: Reading = QUICK, **more: Any) -> Result:
-        return annotate(images, out, parse(latent_body(tiny)), resolve(str(tiny)), reading, device="cpu", workers=0, **more)
+        return annotate(
+            images, out, parse(latent_body(tiny)), resolve(str(tiny)), reading, device="cpu", workers=0, **more
+        )
 
     return run
 
@@ -108,3 +110,12 @@ def test_what_was_annotated_can_be_labelled_again_by_another_chain(label: Any, t
     plan = plan_relabel(tmp_path / "out", tmp_path / "again", None, ["masks.refine=[]", "curate.checks=[]"])
     assert relabel(plan, lambda films: None).kept == 3
     assert json.loads((tmp_path / "again/classes.json").read_text())["classes"]
+
+
+def test_a_few_films_are_spread_over_all_of_them(label: Any, tmp_path: Path) -> None:
+    films = tmp_path / "films"
+    films.mkdir()
+    for number in range(6):
+        Image.fromarray(chest(number)[0]).save(films / f"{number}.png")
+    label(films, tmp_path / "out", most=3)
+    assert [row["key"] for row in Store(tmp_path / "out").rows()] == ["0", "2", "4"]

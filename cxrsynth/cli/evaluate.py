@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from cxrsynth.cli import segment
+from cxrsynth.cli import masks, segment
 
 app = typer.Typer(
     help="Measure: masks, networks. Every figure comes with a 95 % interval.",
@@ -12,3 +12,4 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("seg")(segment.evaluate_seg)
+app.command("masks")(masks.evaluate_masks)

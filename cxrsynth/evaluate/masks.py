@@ -1,0 +1,231 @@
+"""Two sets of masks of the same films: how well the one agrees with the other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from cxrsynth.errors import UsageError
+from cxrsynth.evaluate.metrics import TOLERANCE, Scores, score, worst
+from cxrsynth.sheet import Item, contact_sheet
+from cxrsynth.store import Row, Store
+
+SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """One mask on disk.
+
+    Attributes:
+        key: name that the same film has in both sets.
+        path: its PNG.
+        patient: whose film it is.
+        classes: names of the classes that somebody has labelled in it; None for all of the set.
+        image: its picture, or None where only masks are given.
+    """
+
+    key: str
+    path: Path
+    patient: str
+    classes: frozenset[str] | None = None
+    image: Path | None = None
+
+    def load(self) -> np.ndarray:
+        """(H, W) uint8 class ids."""
+        return np.asarray(Image.open(self.path).convert("L"))
+
+
+@dataclass(frozen=True, slots=True)
+class Masks:
+    """A set of masks: a dataset, or a folder of PNGs.
+
+    Attributes:
+        classes: class name -> id, empty where only pixels say.
+        masks: key -> mask.
+    """
+
+    classes: dict[str, int]
+    masks: dict[str, Mask]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Figures of all films that both sets have.
+
+    Attributes:
+        films: one per film, in the order of ``keys``.
+        missing: keys of the truth that have no prediction; they are in no figure.
+        resized: how many predictions had another size than the truth.
+        worst: contact sheet of the films that agree least, or None if not asked for.
+    """
+
+    films: list[Scores]
+    keys: list[str]
+    patients: list[str]
+    missing: list[str]
+    resized: int
+    worst: Image.Image | None
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """One line per film; what says nothing about a film is None."""
+        for key, patient, film in zip(self.keys, self.patients, self.films, strict=True):
+            scores = {name: {m: None if np.isnan(v) else v for m, v in one.items()} for name, one in film.items()}
+            yield {"key": key, "patient": patient, "scores": scores}
+
+
+def gather(path: Path, splits: Sequence[str] = ()) -> Masks:
+    """The masks of a dataset, or the PNGs of a folder by their file name.
+
+    Raises:
+        UsageError: nothing there, or no mask in it.
+    """
+    if (path / "classes.json").is_file() and (path / "shards").is_dir():
+        store = Store(path)
+        found = {
+            row["key"]: Mask(
+                row["key"],
+                path / row["mask"],
+                patient(row),
+                labelled(row),
+                path / row["image"] if row["image"] else None,
+            )
+            for row in store.rows()
+            if row.get("mask") and (not splits or row.get("split") in splits)
+        }
+        classes = store.classes()
+    else:
+        folder = path / "masks" if (path / "masks").is_dir() else path
+        files = sorted(folder.rglob("*.png")) if folder.is_dir() else []
+        found = {str(f.relative_to(folder).with_suffix("")): Mask(f.stem, f, f.stem) for f in files}
+        classes = json_classes(path)
+    if not found:
+        raise UsageError(f"{path} holds no masks", "name a dataset, or a folder with one PNG of class ids per film")
+    return Masks(classes, found)
+
+
+def json_classes(folder: Path) -> dict[str, int]:
+    """``classes.json`` of a folder, empty without one."""
+    path = folder / "classes.json"
+    if not path.is_file():
+        return {}
+    return {item["name"]: int(item["id"]) for item in json.loads(path.read_text(encoding="utf-8"))["classes"]}
+
+
+def patient(row: Row) -> str:
+    """Whose film it is."""
+    return str(row.get("patient") or row["key"])
+
+
+def labelled(row: Row) -> frozenset[str] | None:
+    """The classes that were looked for in a film; None where the row does not say."""
+    return frozenset(row["mask_classes"]) if row.get("mask_classes") else None
+
+
+def compare_masks(
+    pred: Path,
+    true: Path,
+    splits: Sequence[str] = (),
+    spacing: float = 1.0,
+    tolerance: float = TOLERANCE,
+    picture: bool = False,
+) -> Comparison:
+    """Compare masks of the same films; classes are matched by name, films by key.
+
+    A prediction of another size is brought to the truth's by nearest neighbours.
+
+    Args:
+        pred: dataset or folder of masks to judge.
+        true: dataset or folder of masks that count.
+        splits: of the truth: only these.
+        spacing: mm per pixel of the truth, or 1 for distances in pixels.
+        tolerance: of NSD, in the unit of ``spacing``.
+        picture: whether to draw the films that agree least.
+
+    Raises:
+        UsageError: the two have no film or no class in common.
+    """
+    ours, theirs = gather(pred), gather(true, splits)
+    numbers = theirs.classes or ours.classes or numbered(theirs)
+    ids = ours.classes or numbers
+    shared = [name for name in numbers if name in ids]
+    if not shared:
+        raise UsageError(
+            f"{pred} knows {', '.join(ids)}, {true} {', '.join(numbers)}",
+            "give both the same class names in classes.json",
+        )
+    keys = [key for key in theirs.masks if key in ours.masks]
+    if not keys:
+        raise UsageError(
+            f"{pred} and {true} have no film in common", "films are matched by key, or by file name in folders"
+        )
+    films: list[Scores] = []
+    pairs: list[tuple[np.ndarray, np.ndarray]] = []
+    resized = 0
+    for key in keys:
+        one, other = theirs.masks[key], ours.masks[key]
+        truth, mask = one.load(), renumber(other.load(), ids, numbers)
+        if mask.shape != truth.shape:
+            resized += 1
+            mask = np.asarray(Image.fromarray(mask).resize(truth.shape[::-1], Image.Resampling.NEAREST))
+        looked_for = {name: numbers[name] for name in shared if one.classes is None or name in one.classes}
+        found = score(truth, mask, looked_for, (spacing, spacing), tolerance)
+        nothing = dict.fromkeys(("dice", "iou", "hd95", "nsd"), float("nan"))
+        films.append({name: found.get(name, nothing) for name in shared})
+        if picture:
+            pairs.append((truth, mask))
+    whose = [theirs.masks[key].patient for key in keys]
+    pictures = [pictured(key, theirs, ours) for key in keys]
+    sheet = worst_sheet(films, pairs, keys, pictures, numbers) if picture else None
+    return Comparison(films, keys, whose, [key for key in theirs.masks if key not in ours.masks], resized, sheet)
+
+
+def pictured(key: str, *sets: Masks) -> Path | None:
+    """The picture of a film, from the first set that has it."""
+    return next((one.masks[key].image for one in sets if one.masks[key].image is not None), None)
+
+
+def numbered(masks: Masks) -> dict[str, int]:
+    """Names for the values of masks that nobody has named: ``class_1`` and so on."""
+    values = {int(value) for mask in masks.masks.values() for value in np.unique(mask.load())}
+    return {f"class_{value}": value for value in sorted(values - {0, 255})}
+
+
+def renumber(mask: np.ndarray, own: dict[str, int], wanted: dict[str, int]) -> np.ndarray:
+    """(H, W) uint8 ids of one numbering -> the same classes in another; classes it does not know become background.
+
+    A pixel that the prediction leaves undecided (255) is background: a judge asks for an answer.
+    """
+    table = np.zeros(256, np.uint8)
+    for name, value in own.items():
+        table[value] = wanted.get(name, 0)
+    return table[mask]
+
+
+def worst_sheet(
+    films: Sequence[Scores],
+    pairs: Sequence[tuple[np.ndarray, np.ndarray]],
+    keys: Sequence[str],
+    pictures: Sequence[Path | None],
+    classes: dict[str, int],
+) -> Image.Image | None:
+    """The films that agree least: truth and prediction, side by side; on black where there is no picture."""
+    items = []
+    for i in worst(films)[:SHOWN].tolist():
+        truth, mask = pairs[i]
+        path = pictures[i]
+        image = np.zeros_like(truth)
+        if path is not None:
+            small = Image.open(path).convert("L")
+            image = np.asarray(small if small.size == truth.shape[::-1] else small.resize(truth.shape[::-1]))
+        text = ", ".join(f"{name.replace('_', ' ')} {film['dice']:.2f}" for name, film in films[i].items())
+        items.append(Item(image, truth, title=keys[i], text="truth"))
+        items.append(Item(image, mask, title=keys[i], text=f"Dice: {text}"))
+    title = f"{len(items) // 2} of {len(films)} films with the lowest mean Dice"
+    return contact_sheet(items, columns=2, legend=classes, title=title)
