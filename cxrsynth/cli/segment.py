@@ -110,7 +110,7 @@ def segment(
 def evaluate_seg(
     data: Annotated[Path, typer.Argument(help="Dataset with masks.", show_default=False)],
     weights: Weights,
-    split: Annotated[str, typer.Option(help="Split to measure on.")] = "test",
+    split: Annotated[str, typer.Option(help="Split to measure on; 'all' for an external test set.")] = "test",
     source: Annotated[list[str] | None, typer.Option(help="Only films of this source; may be repeated.")] = None,
     classes: Classes = "",
     arm: Annotated[str, typer.Option(help="Name of the row in tables; that of the run folder by default.")] = "",

@@ -22,7 +22,7 @@ class TestSet(Part):
     __test__ = False  # not a test, whatever pytest makes of the name
 
     data: Path
-    split: str = "test"
+    split: str = Field("test", description="'all' for an external test set")
     sources: tuple[str, ...] = Field((), description="only films of these sources; all by default")
     name: str = Field("", description="in tables; folder:split by default")
 

@@ -17,6 +17,7 @@ from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.store import Row, Store
 
 IGNORE = 255
+ALL = "all"  # in place of a split: every film, for external test sets whose own splits mean nothing here
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +150,10 @@ def gather(
     A film whose mask was drawn without one of the classes (``mask_classes``) is left out: there its absence means
     nothing.
 
+    Args:
+        split: ``train``, ``val``, ``test``, or ``all``.
+        keep: a further condition on the row.
+
     Raises:
         UsageError: no dataset, or no such film.
         MismatchError: an unfinished shard, or a mask that does not fit its film.
@@ -157,7 +162,7 @@ def gather(
     declared = store.classes()
     check_finished(source.root)
     ids = {declared[name]: number for number, name in enumerate(classes, start=1)}
-    rows = [row for row in store.rows() if row.get("split") == split]
+    rows = [row for row in store.rows() if split in (ALL, row.get("split"))]
     if not rows:
         raise UsageError(
             f"{source.root} has no film in split '{split}'",

@@ -79,6 +79,11 @@ def test_sources_can_be_chosen(tmp_path: Path) -> None:
     assert evaluate_segmenter(by_tone(), data, sources=["other"]).keys == ["001"]
 
 
+def test_all_splits_of_an_external_test_set_can_be_measured(tmp_path: Path) -> None:
+    data = make(tmp_path / "external", splits="tvs")
+    assert evaluate_segmenter(by_tone(), data, split="all").keys == ["000", "001", "002"]
+
+
 def test_an_empty_split_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="split 'test'"):
         evaluate_segmenter(by_tone(), make(tmp_path / "a", splits="tv"))
