@@ -13,3 +13,4 @@ app = typer.Typer(
 )
 app.command("seg")(segment.evaluate_seg)
 app.command("masks")(masks.evaluate_masks)
+app.command("chains")(masks.evaluate_chains)

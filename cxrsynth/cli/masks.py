@@ -155,3 +155,34 @@ def evaluate_masks(
         shown = [f"{cells[m]['value']:.3f} ({cells[m]['lo']:.3f} to {cells[m]['hi']:.3f})" for m in METRICS]
         table.add_row(name, *shown, str(cells["dice"]["n"]))
     console.print(table)
+
+
+def evaluate_chains(
+    annotated: Annotated[
+        Path, typer.Argument(help="Films with stored maps, from annotate or generate.", show_default=False)
+    ],
+    true: Annotated[Path, typer.Argument(help="The same films with the masks that count.", show_default=False)],
+    chains: Annotated[Path, typer.Option(help="YAML with the chains to compare.")] = Path("recipes/bench/masks.yaml"),
+    split: Annotated[list[str] | None, typer.Option(help="Of the truth: only this split; may be repeated.")] = None,
+    name: Annotated[str, typer.Option(help="Name of the dataset in the table; default: folder and split.")] = "",
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("results"),
+) -> None:
+    """Compare mask chains on the same maps: Dice, IoU, HD95, NSD, paired differences, milliseconds per film.
+
+    Example:
+
+        cxrsynth annotate data/films -o out/val --split val
+        cxrsynth evaluate chains out/val data/films --split val -o out/val-results
+    """
+    from cxrsynth.evaluate import chains as run
+    from cxrsynth.evaluate import results
+    from cxrsynth.recipe import find
+
+    loaded = run.load_chains(find(chains), annotated)
+    with progress("evaluate chains") as on_film:
+        measured, patients = run.measure(annotated, true, loaded, split or (), on_film)
+    found = run.records(measured, patients, name or f"{true.resolve().name}:{'+'.join(split or ['all'])}")
+    results.write(out / "masks.json", found)
+    shown = ("arm", "class", "metric", "value", "lo", "hi", "n")
+    kept = [one for one in found if one["metric"] in ("dice", "hd95", "ms")]
+    print(json.dumps([{key: one[key] for key in shown} for one in kept], indent=2))

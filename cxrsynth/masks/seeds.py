@@ -30,11 +30,12 @@ def strength(maps: np.ndarray, height: int, width: int, joint: Joint) -> np.ndar
     return np.clip(scaled.max(axis=0), 0.0, 1.0).astype(np.float32)
 
 
-def constants(claim: np.ndarray) -> tuple[float, float]:
+def constants(claim: np.ndarray, band: float = 1.0) -> tuple[float, float]:
     """The low and the high background constant of a picture.
 
     Args:
         claim: (H, W) float32 in 0..1, as `strength` gives it.
+        band: how far the high constant lies above the adapted threshold, as a share of DiffuMask's distance.
 
     Returns:
         (low, high): under ``low`` only sure background is left, over ``high`` only sure foreground.
@@ -49,10 +50,10 @@ def constants(claim: np.ndarray) -> tuple[float, float]:
     high = float(above.mean()) - MARGIN_HIGH if above.size else theta
     low = float(below.mean()) + MARGIN_LOW if below.size else theta
     # A nearly binary map would put the low constant above the high one.
-    return min(max(low, 0.01), theta), max(min(high, 0.99), theta)
+    return min(max(low, 0.01), theta), theta + band * max(min(high, 0.99) - theta, 0.0)
 
 
-def confident(image: np.ndarray, maps: np.ndarray, joint: Joint, crf: Crf) -> np.ndarray:
+def confident(image: np.ndarray, maps: np.ndarray, joint: Joint, crf: Crf, band: float = 1.0) -> np.ndarray:
     """The pixels of one picture that are beyond dispute.
 
     Args:
@@ -60,13 +61,14 @@ def confident(image: np.ndarray, maps: np.ndarray, joint: Joint, crf: Crf) -> np
         maps: (K, h, w) float32, raw attention of the competing classes.
         joint: how maps become probabilities; its background is replaced by the two constants.
         crf: random field for both labellings, sure of a label as far as its ``certainty``.
+        band: as in `constants`.
 
     Returns:
         (H, W) uint8: 0 background, k + 1 class k, 255 disputed.
     """
     height, width = image.shape
     everything = np.ones(len(maps), bool)
-    low, high = constants(strength(maps, height, width, joint))
+    low, high = constants(strength(maps, height, width, joint), band)
     found = []
     for constant in (low, high):
         prob = joint.model_copy(update={"background": constant})(maps, height, width, everything).prob

@@ -225,7 +225,8 @@ def read(store: Store, rows: list[Row], classes: list[str], config: AffinityConf
         if picture.size != (config.size, config.size):
             picture = picture.resize((config.size, config.size), Image.Resampling.LANCZOS)
         images.append(np.asarray(picture))
-        waiting.append(pool.submit(confident, images[-1], stored["maps"][which].astype(np.float32), joint, crf))
+        maps = stored["maps"][which].astype(np.float32)
+        waiting.append(pool.submit(confident, images[-1], maps, joint, crf, config.band))
     return Films(np.stack(images), np.stack([future.result() for future in waiting]))
 
 
