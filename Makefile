@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench-speed tables
+.PHONY: help demo test lint train-mini bench-speed tables
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -29,6 +29,15 @@ lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The folder with metadata.csv that 'ingest --layout collection' reads.
+DATA ?= ../shared/data
+
+train-mini: $(READY)  ## train the bundled model from the films in DATA; type it again to resume
+	$(BIN)/cxrsynth ingest --layout collection $(DATA) -o data/train256
+	$(BIN)/cxrsynth train-vae data/train256 --recipe recipes/train/mini.yaml -o runs/mini
+	$(BIN)/cxrsynth train-diffusion data/train256 --recipe recipes/train/mini.yaml -o runs/mini
+	@echo "the model is in runs/mini/model: cxrsynth preview lung --model runs/mini/model"
 
 bench-speed: $(READY)  ## taps, memory, start-up and DenseCRF against the time of a run; writes results/speed.json
 	$(BIN)/python -m tests.bench.speed

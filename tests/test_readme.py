@@ -24,7 +24,7 @@ def test_the_commands_of_the_readme_run_one_after_the_other(tmp_path: Path) -> N
     small = {"CXRSYNTH_COUNT": "2", "CXRSYNTH_SET": "sampler.batch=2"}
     env = {**os.environ, **small, "PATH": f"{launcher.parent}:{os.environ['PATH']}", "NO_COLOR": "1"}
     for line in OURS:
-        line = re.sub(r"--count \d+", lambda match: "--count " + ("2" if " 8" in match[0] else "3"), line)
+        line = line.replace("--count 8 ", "--count 2 ").replace("--count 16 ", "--count 3 ")
         result = subprocess.run(line, shell=True, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600)
         assert result.returncode == 0, f"{line}\n{result.stderr}"
     assert (tmp_path / "out/mine/report.html").exists()

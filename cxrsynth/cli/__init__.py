@@ -56,7 +56,7 @@ def options(
 
 _state: dict[str, Any] = {"debug": False}
 
-MAKE, LOOK, REAL, TRAIN = "Make", "Look", "Real films", "Train"
+MAKE, LOOK, REAL, TRAIN, MEASURE = "Make", "Look", "Real films", "Train", "Measure"
 app.command("generate", rich_help_panel=MAKE)(generate.generate)
 app.command("preview", rich_help_panel=MAKE)(generate.preview)
 app.command("check", rich_help_panel=MAKE)(generate.check)
@@ -73,9 +73,9 @@ app.command("train-diffusion", rich_help_panel=TRAIN)(train.train_diffusion)
 app.command("train-affinity", rich_help_panel=TRAIN)(masks.train_affinity)
 app.command("annotate", rich_help_panel=REAL)(masks.annotate)
 app.command("train-seg", rich_help_panel=TRAIN)(segment.train_seg)
-app.command("segment", rich_help_panel=TRAIN)(segment.segment)
-app.command("compare", rich_help_panel=TRAIN)(compare.compare)
-app.add_typer(evaluate.app, name="evaluate", rich_help_panel=TRAIN)
+app.command("segment", rich_help_panel=REAL)(segment.segment)
+app.command("compare", rich_help_panel=MEASURE)(compare.compare)
+app.add_typer(evaluate.app, name="evaluate", rich_help_panel=MEASURE)
 
 
 def main() -> None:
