@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import typer
 
-from cxrsynth.cli import masks, segment
+from cxrsynth.cli import figures, masks, segment
 
 app = typer.Typer(
-    help="Measure: masks, networks. Every figure comes with a 95 % interval.",
+    help="Measure: masks, networks, a trained model. Every figure comes with a 95 % interval.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("seg")(segment.evaluate_seg)
 app.command("masks")(masks.evaluate_masks)
 app.command("chains")(masks.evaluate_chains)
+app.command("model")(figures.evaluate_model)

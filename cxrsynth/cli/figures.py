@@ -1,4 +1,4 @@
-"""``cxrsynth evaluate-model``: what a trained model loses, finds, invents and copies."""
+"""``cxrsynth evaluate model``: what a trained model loses, finds, invents and copies."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from cxrsynth.evaluate import results
-from cxrsynth.evaluate.images import correlation, kid, manifold, pairs_alike
+from cxrsynth.evaluate.images import correlation, kid, kid_interval, manifold, pairs_alike
 from cxrsynth.evaluate.localisation import dice, label, read_maps
 from cxrsynth.evaluate.obedience import auroc, cardiothoracic_ratio, kind, linear
 
@@ -108,3 +108,9 @@ def test_a_prompt_that_names_both_kinds_or_none_is_left_out() -> None:
     assert kind({"prompt": "chest, PA view"}, "AP against PA") == 0
     assert np.isnan(kind({"prompt": "chest"}, "AP against PA"))
     assert np.isnan(kind({"prompt": "AP view and PA view"}, "AP against PA"))
+
+
+def test_the_interval_of_the_kernel_distance_holds_the_distance() -> None:
+    first, second = RNG.normal(size=(2, 200, 16))
+    value, low, high = kid_interval(first, second + 0.3)
+    assert 0 < low < value < high
