@@ -32,9 +32,9 @@ from cxrsynth.masks.walk import offsets
 from cxrsynth.pool import spawn_pool
 from cxrsynth.store import Row, Store, dumps, sha256, write_atomic
 from cxrsynth.train.affinity_config import AffinityConfig
-from cxrsynth.train.autoencoder import learning_rate
 from cxrsynth.train.checkpoint import Checkpoint, finish_the_step, step_rng
 from cxrsynth.train.curves import Progress
+from cxrsynth.train.schedule import learning_rate
 
 
 @dataclass(frozen=True, slots=True)

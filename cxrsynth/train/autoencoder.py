@@ -7,7 +7,6 @@ them, exactly, so that ``scaling_factor`` is 1 and every channel has mean 0 and 
 from __future__ import annotations
 
 import copy
-import math
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +17,13 @@ from torch import Tensor, nn
 
 from cxrsynth.dataset import images, rows, trainable
 from cxrsynth.store import sha256
-from cxrsynth.train.bundle import Vae, publish
+from cxrsynth.train.bundle import Vae
 from cxrsynth.train.checkpoint import Checkpoint, finish_the_step, step_rng
 from cxrsynth.train.config import VaeConfig
 from cxrsynth.train.curves import Curves, Progress
 from cxrsynth.train.device import accelerate
+from cxrsynth.train.publish import publish
+from cxrsynth.train.schedule import learning_rate
 
 SAMPLE_FOR_STATISTICS = 200
 
@@ -65,14 +66,6 @@ def gradient_difference(first: Tensor, second: Tensor, scales: int = 3) -> Tenso
         loss = loss + difference.diff(dim=-1).abs().mean() + difference.diff(dim=-2).abs().mean()
         difference = F.avg_pool2d(difference, 2)
     return loss / scales
-
-
-def learning_rate(step: int, steps: int, warmup: int, final: float) -> float:
-    """Share of the full learning rate: linear warm-up, then a cosine down to ``final``."""
-    if step < warmup:
-        return (step + 1) / warmup
-    done = min(1.0, (step - warmup) / max(1, steps - warmup))
-    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * done))
 
 
 class Reconstruct(nn.Module):

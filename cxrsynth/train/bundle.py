@@ -3,39 +3,22 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from transformers import CLIPTokenizer
 
+from cxrsynth.train.publish import publish
+
 SHARD_BYTES = 15 * 1024 * 1024
-Write = Callable[[Path], Any]
 # diffusers loads its classes lazily, which type checkers cannot follow: these names say what is meant.
 Vae = Any  # AutoencoderKL
 Unet = Any  # UNet2DConditionModel
 TextEncoder = Any  # CLIPTextModel
 Scheduler = Any  # DDIMScheduler
 Pipeline = Any  # StableDiffusionPipeline
-
-
-def publish(folder: Path, write: Write) -> None:
-    """Let ``write`` fill a folder beside ``folder`` and put it there as a whole, in place of what was there."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".tmp-{folder.name}-{uuid4().hex[:8]}")
-    old = folder.with_name(f".tmp-old-{folder.name}-{uuid4().hex[:8]}")
-    try:
-        write(temporary)
-        if folder.exists():
-            folder.rename(old)
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def scheduler() -> Scheduler:

@@ -24,7 +24,6 @@ from cxrsynth.errors import MissingError, RecipeError
 from cxrsynth.generate.taps import class_text, column_weights, token_columns
 from cxrsynth.store import Row, Store, dumps, sha256
 from cxrsynth.train import bundle, preview
-from cxrsynth.train.autoencoder import learning_rate
 from cxrsynth.train.captions import caption, corpus
 from cxrsynth.train.checkpoint import Checkpoint, finish_the_step, step_rng
 from cxrsynth.train.config import TrainRecipe
@@ -33,6 +32,7 @@ from cxrsynth.train.denoiser import Denoiser, build_unet
 from cxrsynth.train.device import accelerate
 from cxrsynth.train.grounding import grounding_loss, plateau
 from cxrsynth.train.latents import Draws, Latents, encoder_digest, prepare
+from cxrsynth.train.schedule import learning_rate
 from cxrsynth.train.text import build_encoder, build_tokenizer, ids
 
 FIGURES = ("loss", "validation", "ratio", "pixel")

@@ -23,7 +23,6 @@ from torch.utils.data import DataLoader
 
 from cxrsynth.errors import CxrError, UsageError
 from cxrsynth.store import dumps, file_sha256, sha256
-from cxrsynth.train.autoencoder import learning_rate
 from cxrsynth.train.averaging import Best, growing_average
 from cxrsynth.train.checkpoint import Checkpoint, finish_the_step, step_rng
 from cxrsynth.train.curves import Curves, Progress
@@ -31,6 +30,7 @@ from cxrsynth.train.device import accelerate
 from cxrsynth.train.feed import Feed, obey_parent
 from cxrsynth.train.labelled import IGNORE, Source, check_patients, choose_classes, gather, may_train
 from cxrsynth.train.network import Network, load_encoder, start_from
+from cxrsynth.train.schedule import learning_rate
 from cxrsynth.train.segment_config import SegmentConfig
 from cxrsynth.train.segment_result import Films, mean_dice, validate, write_result
 

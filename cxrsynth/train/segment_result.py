@@ -14,10 +14,10 @@ from torch import nn
 
 from cxrsynth.sheet import encode
 from cxrsynth.store import dumps
-from cxrsynth.train.bundle import publish
 from cxrsynth.train.curves import Curves
 from cxrsynth.train.labelled import IGNORE, LabelledFilm, Source
 from cxrsynth.train.network import predict, save
+from cxrsynth.train.publish import publish
 from cxrsynth.train.segment_config import SegmentConfig
 from cxrsynth.train.worst import SHOWN, order_by_worst, worst_sheet
 
@@ -141,6 +141,12 @@ def peak_memory(device: torch.device) -> int | None:
     """MiB: of the GPU's memory where one is used, of this process otherwise; None where the system does not tell."""
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 2**20)
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Not ru_maxrss: there a process starts with the peak of the one that started it.
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return round(int(line.split()[1]) / 2**10)
     try:
         import resource
     except ImportError:  # Windows
