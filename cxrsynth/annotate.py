@@ -41,14 +41,15 @@ class Reading:
     """How films are read.
 
     Attributes:
-        timesteps: how much noise is added; the maps of all of them are averaged.
+        timesteps: how much noise is added; the maps of all of them are averaged. Little noise reads films best: from
+            step 200 of 1000 on the maps become rounder.
         noises: noises per timestep.
         seed: of the noise.
         prompt: what the films are said to show.
     """
 
-    timesteps: tuple[int, ...] = (100, 250, 400)
-    noises: int = 2
+    timesteps: tuple[int, ...] = (10, 50, 100)
+    noises: int = 1
     seed: int = 0
     prompt: str = ""
 

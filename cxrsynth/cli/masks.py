@@ -57,9 +57,9 @@ def annotate(
     ] = Path("recipes/lung.yaml"),
     model: Annotated[str | None, typer.Option(envvar="CXRSYNTH_MODEL", help="mini, a folder, or a hub id.")] = None,
     timestep: Annotated[
-        list[int] | None, typer.Option(help="Noise to read at, 0 to 999; may be repeated. Default: 100, 250, 400.")
+        list[int] | None, typer.Option(help="Noise to read at, 0 to 999; may be repeated. Default: 10, 50, 100.")
     ] = None,
-    noises: Annotated[int, typer.Option(min=1, help="Noises per timestep; more is steadier and slower.")] = 2,
+    noises: Annotated[int, typer.Option(min=1, help="Noises per timestep; more is steadier and slower.")] = 1,
     prompt: Annotated[str, typer.Option(help="What the films are said to show; nothing by default.")] = "",
     seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
     split: Annotated[list[str] | None, typer.Option(help="Of a dataset: only this split; may be repeated.")] = None,
