@@ -34,6 +34,8 @@ from cxrsynth.weights import Weights, hashed
 
 SHARD = 16
 SHEET_FILMS = 24
+# A row or column belongs to a film's border if this share of it is darker than this.
+BORDER, BLACK = 0.985, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,16 +256,52 @@ def submit(
     A short batch is filled up with its last film: the maps of a film do not depend on how many are read beside it.
     """
     height, width = reader.size
-    films = [shrink(picture, height, width) for _, picture in part]
+    boxes = [content(picture) for _, picture in part]
+    films = [shrink(picture[box], height, width) for (_, picture), box in zip(part, boxes, strict=True)]
     seeds = [seed_of(reading.seed, film) for film in films]
     missing = batch - len(part)
     filled = np.stack(films + films[-1:] * missing)
     found = reader.read(filled, seeds + seeds[-1:] * missing, reading.timesteps, reading.noises)[: len(part)]
-    found = found.astype(np.float16).astype(np.float32)  # as stored, so that labelling again gives the same masks
-    return [
-        (source, picture, maps, pool.submit(label_one, film, maps, labelling, picture.shape))
-        for (source, picture), film, maps in zip(part, films, found, strict=True)
-    ]
+    waiting = []
+    for (source, picture), box, read in zip(part, boxes, found, strict=True):
+        # As stored, so that labelling again gives the same masks.
+        maps = embed(read, box, picture.shape).astype(np.float16).astype(np.float32)
+        film = shrink(picture, height, width)
+        waiting.append((source, picture, maps, pool.submit(label_one, film, maps, labelling, picture.shape)))
+    return waiting
+
+
+def content(picture: np.ndarray) -> tuple[slice, slice]:
+    """(H, W) uint8 -> rows and columns without black film borders, which the model has never seen."""
+    dark = picture <= BLACK
+    inside = []
+    for axis in (1, 0):
+        kept = np.flatnonzero(dark.mean(axis=axis) < BORDER)
+        # A picture that is nearly all black is left alone.
+        whole = slice(0, picture.shape[1 - axis])
+        inside.append(slice(int(kept[0]), int(kept[-1]) + 1) if len(kept) > whole.stop // 3 else whole)
+    return inside[0], inside[1]
+
+
+def embed(maps: np.ndarray, box: tuple[slice, slice], shape: tuple[int, ...]) -> np.ndarray:
+    """Maps of a part of a picture -> maps of the whole picture, 0 outside the part.
+
+    Args:
+        maps: (K, h, w) float32 of ``box``.
+        shape: (H, W) of the picture.
+
+    Returns:
+        (K, h', w') float32; the same array where the part is the whole.
+    """
+    rows, columns = box
+    if (rows.stop - rows.start, columns.stop - columns.start) == shape:
+        return maps
+    size = (2 * maps.shape[1], 2 * maps.shape[2])  # twice as fine: the part fills less of the grid now
+    y0, y1 = (round(edge * size[0] / shape[0]) for edge in (rows.start, rows.stop))
+    x0, x1 = (round(edge * size[1] / shape[1]) for edge in (columns.start, columns.stop))
+    whole = np.zeros((len(maps), *size), np.float32)
+    whole[:, y0:y1, x0:x1] = [resize(one, y1 - y0, x1 - x0) for one in maps]
+    return whole
 
 
 def label_one(film: np.ndarray, maps: np.ndarray, labelling: Labelling, shape: tuple[int, int]) -> Labelled:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxrsynth.annotate import Reading, Result, annotate
+from cxrsynth.annotate import Reading, Result, annotate, content, embed
 from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.recipe import parse
 from cxrsynth.store import Store
@@ -119,3 +119,21 @@ def test_a_few_films_are_spread_over_all_of_them(label: Any, tmp_path: Path) -> 
         Image.fromarray(chest(number)[0]).save(films / f"{number}.png")
     label(films, tmp_path / "out", most=3)
     assert [row["key"] for row in Store(tmp_path / "out").rows()] == ["0", "2", "4"]
+
+
+def test_black_borders_are_cut_off_before_the_film_is_read() -> None:
+    film = np.maximum(chest(0, 64)[0], 40)
+    framed = np.zeros((100, 120), np.uint8)
+    framed[20:84, 30:94] = film
+    np.testing.assert_array_equal(framed[content(framed)], film)
+    assert content(film) == (slice(0, 64), slice(0, 64))
+    assert content(np.zeros((50, 40), np.uint8)) == (slice(0, 50), slice(0, 40))
+
+
+def test_maps_of_a_part_lie_at_its_place_in_the_whole() -> None:
+    maps = np.ones((1, 8, 8), np.float32)
+    whole = embed(maps, (slice(25, 75), slice(0, 50)), (100, 100))
+    assert whole.shape == (1, 16, 16)
+    assert whole[0, 4:12, :8].min() == 1
+    assert whole.sum() == 64
+    assert embed(maps, (slice(0, 100), slice(0, 100)), (100, 100)) is maps
