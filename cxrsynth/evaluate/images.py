@@ -6,6 +6,8 @@ disease, and are no Inception features. Figures can be compared within one autoe
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as ms_ssim
 
-from cxrsynth.dataset import images, rows
+from cxrsynth.dataset import images, rows, trainable
 from cxrsynth.evaluate.results import Record, bootstrap, record
 from cxrsynth.store import Row
 from cxrsynth.train.autoencoder import encode
@@ -27,6 +29,30 @@ NEIGHBOURS = 5
 def features(vae: Vae, films: np.ndarray) -> np.ndarray:
     """(N, H, W) uint8 -> (N, C * 64) float32."""
     return F.adaptive_avg_pool2d(encode(vae, films), GRID).flatten(1).numpy()
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Films of one split with their features.
+
+    Attributes:
+        rows: N meta lines.
+        films: (N, H, W) uint8.
+        features: (N, D) float32.
+    """
+
+    rows: list[Row]
+    films: np.ndarray
+    features: np.ndarray
+
+
+@cache
+def see(model: Path, data: Path, split: str = "") -> Seen:
+    """The films of a split (all without one) through the model's autoencoder; several figures share them."""
+    vae = AutoencoderKL.from_pretrained(model, subfolder="vae", torch_dtype=torch.float32).eval()
+    chosen = rows(data, (split,) if split else (), trainable)
+    films = images(data, chosen)
+    return Seen(chosen, films, features(vae, films))
 
 
 def kid(first: np.ndarray, second: np.ndarray) -> float:
@@ -101,15 +127,14 @@ def pairs_alike(films: np.ndarray, pairs: int = 60, seed: int = 0) -> np.ndarray
 
 def fidelity(model: Path, real: Path, made: Path, split: str = "test", name: str = "") -> list[Record]:
     """KID, precision, recall, density, coverage and MS-SSIM of drawn films against held-out real ones of adults."""
-    vae = AutoencoderKL.from_pretrained(model, subfolder="vae", torch_dtype=torch.float32).eval()
-    adults = rows(real, (split,), adult)
-    truth, drawn = images(real, adults), images(made, rows(made))
-    a, b = features(vae, truth), features(vae, drawn)
+    held_out, drawn = see(model, real, split), see(model, made)
+    adults = np.array([adult(row) for row in held_out.rows])
+    a, b = held_out.features[adults], drawn.features
     arm, dataset = name or model.name, f"{real.name}:{split}"
     records = [record("images", arm, dataset, "kid", kid_interval(a, b), len(b), "films")]
     for metric, values in manifold(a, b).items():
         records.append(record("images", arm, dataset, metric, bootstrap(values), len(values), "films"))
-    for label, films in ((arm, drawn), ("real", truth)):
+    for label, films in ((arm, drawn.films), ("real", held_out.films[adults])):
         alike = pairs_alike(films)
         records.append(record("images", label, dataset, "ms_ssim_between_films", bootstrap(alike), len(alike), "films"))
     return records
@@ -117,17 +142,14 @@ def fidelity(model: Path, real: Path, made: Path, split: str = "test", name: str
 
 def memorisation(model: Path, real: Path, made: Path, name: str = "") -> list[Record]:
     """Nearest training film of each drawn film, next to the nearest training film of each held-out real film."""
-    vae = AutoencoderKL.from_pretrained(model, subfolder="vae", torch_dtype=torch.float32).eval()
-    train, test, drawn = (
-        images(*pair)
-        for pair in ((real, rows(real, ("train",))), (real, rows(real, ("test",), adult)), (made, rows(made)))
-    )
-    f_train = features(vae, train)
+    train, test, drawn = see(model, real, "train"), see(model, real, "test"), see(model, made)
+    adults = np.array([adult(row) for row in test.rows])
     arm, dataset = name or model.name, f"{real.name}:train"
     records = []
-    for label, films in ((arm, drawn), ("real", test)):
-        near = distances(features(vae, films), f_train).min(axis=1)
-        alike = correlation(films, train).max(axis=1)
+    sets = ((arm, drawn.films, drawn.features), ("real", test.films[adults], test.features[adults]))
+    for label, films, seen in sets:
+        near = distances(seen, train.features).min(axis=1)
+        alike = correlation(films, train.films).max(axis=1)
         records.append(record("images", label, dataset, "nearest_train_distance", bootstrap(near), len(near), "films"))
         records.append(
             record("images", label, dataset, "nearest_train_correlation", bootstrap(alike), len(alike), "films")

@@ -6,11 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-from diffusers import AutoencoderKL
 
-from cxrsynth.dataset import images, rows, trainable
-from cxrsynth.evaluate.images import features
+from cxrsynth.dataset import rows
+from cxrsynth.evaluate.images import see
 from cxrsynth.evaluate.results import Record, bootstrap, record
 from cxrsynth.store import Row, Store
 
@@ -59,9 +57,9 @@ def kinds(model: Path, real: Path, made: Path, name: str) -> list[Record]:
 
     The same classifier's AUROC on held-out real films is arm ``real``: what it can see at all.
     """
-    vae = AutoencoderKL.from_pretrained(model, subfolder="vae", torch_dtype=torch.float32).eval()
-    sets = {"train": rows(real, ("train",), trainable), "real": rows(real, ("test",), trainable), name: rows(made)}
-    found = {arm: features(vae, images(made if arm == name else real, part)) for arm, part in sets.items()}
+    seen = {"train": see(model, real, "train"), "real": see(model, real, "test"), name: see(model, made)}
+    found = {arm: part.features for arm, part in seen.items()}
+    sets = {arm: part.rows for arm, part in seen.items()}
     records: list[Record] = []
     for what in KINDS:
         truth = {arm: np.array([kind(row, what) for row in part]) for arm, part in sets.items()}
