@@ -30,12 +30,8 @@ def compare(
 
     loaded = rooms.load(recipe, overrides(set_))
     folder = out or Path("out/compare") / loaded.name
-    with meter(1, f"compare {loaded.name}") as bar:
-
-        def advance(done: int, total: int, what: str) -> None:
-            bar.set(done / total, f"{what}, {done}/{total} updates")
-
-        outcome = rooms.compare(loaded, folder, device, advance)
+    with meter(rooms.total_updates(loaded), f"compare {loaded.name}") as bar:
+        outcome = rooms.compare(loaded, folder, device, bar.set)
     rooms.write_report(loaded, outcome, folder)
     console.print(f"open {folder / 'report.html'}")
     shown = ("arm", "dataset", "class", "metric", "value", "lo", "hi", "n")

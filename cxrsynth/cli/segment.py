@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cxrsynth.cli.train import overrides, progress
-from cxrsynth.console import console, meter
+from cxrsynth.console import console
 
 Run = Annotated[Path, typer.Option("--out", "-o", help="Run folder: checkpoint, log, model/.", show_default=False)]
 Weights = Annotated[Path, typer.Option("--weights", "-w", help="Run folder of train-seg.", show_default=False)]
@@ -94,12 +94,8 @@ def segment(
     from cxrsynth.train.network import load
 
     segmenter = load(weights, resolve(device))
-    with meter(1, "segment") as bar:
-
-        def advance(done: int, total: int) -> None:
-            bar.set(done / total, f"{done}/{total} films")
-
-        result = run(segmenter, images, out, split, advance)
+    with progress("segment") as on_step:
+        result = run(segmenter, images, out, split, lambda done, total: on_step(done, total, {}))
     for item in result.refused[:10]:
         console.print(f"refused {item['path']}: {item['reason']}")
     console.print(f"open {out / 'contact.png'}")
@@ -131,10 +127,10 @@ def evaluate_seg(
 
     segmenter = load(weights, resolve(device))
     learned = segmentation.patients_of(weights)
-    with meter(1, "evaluate seg") as bar:
+    with progress("evaluate seg") as on_step:
 
         def advance(done: int, total: int) -> None:
-            bar.set(done / total, f"{done}/{total} films")
+            on_step(done, total, {})
 
         found = segmentation.evaluate_segmenter(
             segmenter, data, split, split_names(classes), source or (), learned, advance

@@ -2,6 +2,6 @@
 
 from cxrsynth.compare.recipe import CompareRecipe, load
 from cxrsynth.compare.report import write_report
-from cxrsynth.compare.run import Outcome, compare
+from cxrsynth.compare.run import Outcome, compare, total_updates
 
-__all__ = ["CompareRecipe", "Outcome", "compare", "load", "write_report"]
+__all__ = ["CompareRecipe", "Outcome", "compare", "load", "total_updates", "write_report"]

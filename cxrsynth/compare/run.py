@@ -14,8 +14,8 @@ from cxrsynth.evaluate.metrics import METRICS
 from cxrsynth.evaluate.results import Record, record
 from cxrsynth.train.labelled import choose_classes
 
-# (finished updates, all updates, what is going on)
-Progress = Callable[[int, int, str], None]
+# (finished updates, what is going on)
+Progress = Callable[[int, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +43,23 @@ def compare(recipe: CompareRecipe, out: Path, device: str = "auto", progress: Pr
     check(recipe)
     laboratory = Laboratory(recipe, out, device)
     cells = plan(recipe)
-    total = sum(cell.updates(recipe) for cell in cells)
     finished = 0
     for cell in cells:
         before = finished
 
         def advance(done: int, what: str, before: int = before) -> None:
             if progress:
-                progress(before + done, total, what)
+                progress(before + done, what)
 
         laboratory.run(cell, advance)
         finished += cell.updates(recipe)
         advance(cell.updates(recipe), cell.arm)
     return conclude(laboratory, cells)
+
+
+def total_updates(recipe: CompareRecipe) -> int:
+    """How many updates a comparison takes, those that are done already included."""
+    return sum(cell.updates(recipe) for cell in plan(recipe))
 
 
 def check(recipe: CompareRecipe) -> None:
