@@ -9,6 +9,7 @@ from cxrsynth.masks.fusion import Cross, Sequential, product
 from cxrsynth.masks.threshold import Adaptive, agreeing, agreement, labels, reweight, weights
 
 ONE = np.ones(1, bool)
+WALK = Affinity(steps=64)
 
 
 def disc(size: int = 96, radius: float = 30) -> np.ndarray:
@@ -31,7 +32,9 @@ def dice(prob: np.ndarray, truth: np.ndarray) -> float:
     return float(2 * (mask & truth).sum() / (mask.sum() + truth.sum()))
 
 
-@pytest.mark.parametrize("refiner", [Affinity(), Sequential(), Cross(), Cross(rounds=2)], ids=repr)
+@pytest.mark.parametrize(
+    "refiner", [WALK, Sequential(affinity=WALK), Cross(affinity=WALK), Cross(affinity=WALK, rounds=2)], ids=repr
+)
 def test_a_blurred_map_is_drawn_to_the_edges_of_the_picture(refiner: Affinity | Sequential | Cross) -> None:
     image, truth, prob = scene()
     assert dice(refiner(image, prob), truth) > dice(prob, truth) + 0.05
