@@ -30,7 +30,8 @@ def compare(
 
     loaded = rooms.load(recipe, overrides(set_))
     folder = out or Path("out/compare") / loaded.name
-    with meter(rooms.total_updates(loaded), f"compare {loaded.name}") as bar:
+    total, done = rooms.updates(loaded, folder)
+    with meter(total, f"compare {loaded.name}", done) as bar:
         outcome = rooms.compare(loaded, folder, device, bar.set)
     rooms.write_report(loaded, outcome, folder)
     console.print(f"open {folder / 'report.html'}")

@@ -2,6 +2,6 @@
 
 from cxrsynth.compare.recipe import CompareRecipe, load
 from cxrsynth.compare.report import write_report
-from cxrsynth.compare.run import Outcome, compare, total_updates
+from cxrsynth.compare.run import Outcome, compare, updates
 
-__all__ = ["CompareRecipe", "Outcome", "compare", "load", "total_updates", "write_report"]
+__all__ = ["CompareRecipe", "Outcome", "compare", "load", "updates", "write_report"]

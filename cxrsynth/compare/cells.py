@@ -184,12 +184,13 @@ class Laboratory:
         body: dict[str, Any] = json.loads(self.figures_path(self.folder(cell), test).read_text(encoding="utf-8"))
         return body
 
-    def real_patients(self, cells: Sequence[Cell]) -> dict[str, int]:
-        """Arm -> how many real patients it learned from, counted."""
+    def counted(self, cells: Sequence[Cell]) -> dict[str, int]:
+        """Arm -> how many patients its first dataset had; a film of nobody counts as one."""
         found = {}
         for cell in cells:
-            if cell.shown and cell.synthetic is None:
-                found[cell.arm] = len(patients_of(self.folder(cell)).get("train", []))
+            if cell.shown:
+                config = json.loads((self.folder(cell) / "model/config.json").read_text(encoding="utf-8"))
+                found[cell.arm] = int(config["data"][0]["patients"])
         return found
 
 

@@ -106,15 +106,13 @@ def plot_of(curves: Sequence[dict[str, Any]]) -> bytes:
 
     tests = list(dict.fromkeys(point["test"] for point in curves))
     figure = Figure(figsize=(5.2 * max(1, len(tests)), 4), layout="constrained")
-    most = max((point["films"] for point in curves), default=1)
     for axis, test in zip(figure.subplots(1, max(1, len(tests)), squeeze=False)[0], tests, strict=False):
         for kind, (label, colour, style) in KINDS.items():
             points = [point for point in curves if point["test"] == test and point["kind"] == kind]
-            points.sort(key=lambda point: point["films"] or most)
+            points.sort(key=lambda point: point["films"])
             if not points:
                 continue
-            # All synthetic films (0) stand at the right end.
-            places = [point["films"] or most for point in points]
+            places = [point["films"] for point in points]
             values = [point["value"] for point in points]
             spread = [
                 [max(0.0, point["value"] - point["lo"]) for point in points],

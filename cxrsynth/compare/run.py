@@ -57,9 +57,11 @@ def compare(recipe: CompareRecipe, out: Path, device: str = "auto", progress: Pr
     return conclude(laboratory, cells)
 
 
-def total_updates(recipe: CompareRecipe) -> int:
-    """How many updates a comparison takes, those that are done already included."""
-    return sum(cell.updates(recipe) for cell in plan(recipe))
+def updates(recipe: CompareRecipe, out: Path) -> tuple[int, int]:
+    """How many updates a comparison takes, and how many of them are in finished cells."""
+    laboratory, cells = Laboratory(recipe, out), plan(recipe)
+    done = sum(cell.updates(recipe) for cell in cells if laboratory.done(cell))
+    return sum(cell.updates(recipe) for cell in cells), done
 
 
 def check(recipe: CompareRecipe) -> None:
@@ -93,7 +95,7 @@ def conclude(laboratory: Laboratory, cells: Sequence[Cell]) -> Outcome:
                 share = (item["ratio"], *item["ratio_interval"])
                 label = f"{names[0]} / {names[1]}"
                 records.append(_record(recipe, test, label, "dice_ratio", share, item["n"], names[2]))
-        points, equals = scaling(table, test, recipe, laboratory.real_patients(cells), shown)
+        points, equals = scaling(table, test, recipe, laboratory.counted(cells), shown)
         curves += points
         records += equals
     return Outcome(records, comparisons, curves)
@@ -164,15 +166,14 @@ def scaling(
             continue
         value, low, high = estimate.interval
         if cell.synthetic is None:
-            kind, films = "real", counted[arm]
-            real[arm] = films
+            kind = "real"
+            real[arm] = counted[arm]
         elif cell.real is None:
-            kind, films = "teacher" if cell.teacher else "synthetic", cell.synthetic
+            kind = "teacher" if cell.teacher else "synthetic"
         else:
-            kind, films = cell.order, counted.get(Cell(0, real=cell.real).arm, cell.real)
-        points.append(
-            {"test": test.label, "kind": kind, "arm": arm, "films": films, "value": value, "lo": low, "hi": high}
-        )
+            kind = cell.order
+        point = {"test": test.label, "kind": kind, "arm": arm, "films": counted[arm]}
+        points.append({**point, "value": value, "lo": low, "hi": high})
     ladder = sorted(real, key=lambda arm: real[arm])
     if len(ladder) > 1:
         estimates = [table.estimate(arm, "mean", "dice") for arm in ladder]

@@ -106,7 +106,12 @@ def write_result(
         **origin,
         "classes": list(films.classes),
         "data": [
-            {"name": source.root.resolve().name, "weight": source.weight, "films": len(part)}
+            {
+                "name": source.root.resolve().name,
+                "weight": source.weight,
+                "films": len(part),
+                "patients": len({film.patient for film in part}),
+            }
             for source, part in zip(sources, films.train, strict=True)
         ],
     }

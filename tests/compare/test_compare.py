@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cxrsynth.compare import CompareRecipe, compare, load, write_report
+from cxrsynth.compare import CompareRecipe, compare, load, updates, write_report
 from cxrsynth.compare.cells import Cell, Laboratory, plan
 from cxrsynth.errors import MismatchError, RecipeError, UsageError
 from tests.train.chests import make
@@ -103,6 +103,26 @@ def test_other_settings_train_other_cells(datasets: Path, finished: Path) -> Non
         Laboratory(recipe(datasets, train={**TRAIN, "lr": lr}), finished).folder(cell) for lr in (1e-3, 2e-3)
     )
     assert first != other
+
+
+def test_films_without_a_patient_count_as_one_each(datasets: Path, tmp_path: Path) -> None:
+    make(tmp_path / "real", splits="tttvs", rows={i: {"patient": ""} for i in range(5)})
+    small = recipe(datasets, real=tmp_path / "real", tests=[{"data": tmp_path / "real"}], arms=["real"], seeds=[0])
+    outcome = compare(small, tmp_path / "out", "cpu")
+    assert {point["arm"]: point["films"] for point in outcome.curves} == {"R-2": 2, "R-all": 3}
+
+
+def test_synthetic_films_are_said_to_equal_a_number_of_real_patients(finished: Path) -> None:
+    records = json.loads((finished / "compare.json").read_text())
+    found = {item["arm"]: item for item in records if item["metric"] == "real_equivalents"}
+    assert set(found) == {"S-2", "S-all", "S-all teacher"}
+    assert all(2 <= item["value"] <= 4 and item["sign"] in "<=>" for item in found.values())
+
+
+def test_what_is_done_is_not_waited_for_again(datasets: Path, finished: Path, tmp_path: Path) -> None:
+    small = recipe(datasets, seeds=[0])
+    assert updates(small, finished) == (17, 17)
+    assert updates(small, tmp_path) == (17, 0)
 
 
 def test_a_test_film_of_a_training_patient_is_refused(datasets: Path, tmp_path: Path) -> None:
