@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint train-mini bench-speed tables
+.PHONY: help demo test lint train-mini bench-speed tables benchmark-smoke bench-train
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -41,6 +41,12 @@ train-mini: $(READY)  ## train the bundled model from the films in DATA; type it
 
 bench-speed: $(READY)  ## taps, memory, start-up and DenseCRF against the time of a run; writes results/speed.json
 	$(BIN)/python -m tests.bench.speed
+
+benchmark-smoke: $(READY)  ## a whole comparison on phantoms in minutes; fails when a figure leaves its range
+	$(BIN)/python -m tests.bench.smoke
+
+bench-train: $(READY)  ## training speed and memory against a plain smp loop; writes results/train.json
+	$(BIN)/python -m tests.bench.segmentation
 
 tables: $(READY)  ## write the tables of README and model card from results/*.json
 	$(BIN)/python -m cxrsynth.evaluate.tables README.md cxrsynth/models/mini/README.md

@@ -120,6 +120,12 @@ def plot_of(curves: Sequence[dict[str, Any]]) -> bytes:
             ]
             axis.errorbar(places, values, spread, fmt=style, color=colour, label=label, capsize=3, markersize=5)
         axis.set_xscale("log")
+        ticks: list[int] = []
+        for films in sorted({point["films"] for point in curves if point["test"] == test}):
+            if not ticks or films > 1.15 * ticks[-1]:  # closer numbers would be printed over each other
+                ticks.append(films)
+        axis.set_xticks(ticks, [str(tick) for tick in ticks])
+        axis.set_xticks([], minor=True)
         axis.set_title(test)
         axis.set_xlabel("real patients (synthetic films where there are none)")
         axis.set_ylabel("Dice, mean of the classes")
