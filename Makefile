@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint train-mini bench-speed tables benchmark-smoke bench-train
+.PHONY: help demo test lint train-mini bench-speed bench-masks tables benchmark-smoke bench-train
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -33,14 +33,22 @@ lint: $(READY)  ## ruff and mypy
 # The folder with metadata.csv that 'ingest --layout collection' reads.
 DATA ?= ../shared/data
 
-train-mini: $(READY)  ## train the bundled model from the films in DATA; type it again to resume
-	$(BIN)/cxrsynth ingest --layout collection $(DATA) -o data/train256
+train-mini: $(READY) data/train256  ## train the bundled model from the films in DATA; type it again to resume
 	$(BIN)/cxrsynth train-vae data/train256 --recipe recipes/train/mini.yaml -o runs/mini
 	$(BIN)/cxrsynth train-diffusion data/train256 --recipe recipes/train/mini.yaml -o runs/mini
 	@echo "the model is in runs/mini/model: cxrsynth preview lung --model runs/mini/model"
 
 bench-speed: $(READY)  ## taps, memory, start-up and DenseCRF against the time of a run; writes results/speed.json
 	$(BIN)/python -m tests.bench.speed
+
+data/train256: $(READY)
+	$(BIN)/cxrsynth ingest --layout collection $(DATA) -o $@
+
+bench-masks: $(READY) data/train256  ## mask chains on held-out films with human masks; writes results/masks.json
+	for split in val test; do \
+	  $(BIN)/cxrsynth annotate data/train256 -o out/bench-masks/$$split --split $$split --source wingspan && \
+	  $(BIN)/cxrsynth evaluate chains out/bench-masks/$$split data/train256 --split $$split --name wingspan:$$split || exit 1; \
+	done
 
 benchmark-smoke: $(READY)  ## a whole comparison on phantoms in minutes; fails when a figure leaves its range
 	$(BIN)/python -m tests.bench.smoke
