@@ -33,10 +33,18 @@ lint: $(READY)  ## ruff and mypy
 # The folder with metadata.csv that 'ingest --layout collection' reads.
 DATA ?= ../shared/data
 
-train-mini: $(READY) data/train256  ## train the bundled model from the films in DATA; type it again to resume
-	$(BIN)/cxrsynth train-vae data/train256 --recipe recipes/train/mini.yaml -o runs/mini
+train-mini: runs/mini/.autoencoder  ## train the bundled model from the films in DATA; type it again to resume
 	$(BIN)/cxrsynth train-diffusion data/train256 --recipe recipes/train/mini.yaml -o runs/mini
 	@echo "the model is in runs/mini/model: cxrsynth preview lung --model runs/mini/model"
+
+# The stamp keeps a second 'make train-mini' from training a finished decoder anew.
+TRAIN_VAE := $(BIN)/cxrsynth train-vae data/train256 --recipe recipes/train/mini.yaml -o runs/mini
+
+runs/mini/.autoencoder: $(READY) data/train256
+	$(TRAIN_VAE)
+	$(TRAIN_VAE) --decoder
+	$(TRAIN_VAE) --decoder --set vae.crop=256 --set vae.batch=2 --set vae.decoder_steps=260 --set vae.decoder_lr=0.0004
+	@touch $@
 
 bench-speed: $(READY)  ## taps, memory, start-up and DenseCRF against the time of a run; writes results/speed.json
 	$(BIN)/python -m tests.bench.speed

@@ -19,7 +19,9 @@ OURS = [line for line in LINES if line.startswith("cxrsynth ")]
 def test_the_commands_of_the_readme_run_one_after_the_other(tmp_path: Path) -> None:
     launcher = tmp_path / "bin" / "cxrsynth"
     launcher.parent.mkdir()
-    launcher.write_text(f"#!{sys.executable}\nfrom cxrsynth.cli import main\nmain()\n")
+    # As pip writes it: the guard matters, because spawned processes import the script again.
+    body = "from cxrsynth.cli import main\nif __name__ == '__main__':\n    main()\n"
+    launcher.write_text(f"#!{sys.executable}\n{body}")
     launcher.chmod(0o755)
     small = {"CXRSYNTH_COUNT": "2", "CXRSYNTH_SET": "sampler.batch=2"}
     env = {**os.environ, **small, "PATH": f"{launcher.parent}:{os.environ['PATH']}", "NO_COLOR": "1"}

@@ -23,15 +23,19 @@ def build_tokenizer(captions: Sequence[str], config: TextConfig) -> CLIPTokenize
     splitter.normalizer = blank.backend_tokenizer.normalizer
     splitter.pre_tokenizer = blank.backend_tokenizer.pre_tokenizer
     letters = sorted({letter for text in _bytes() for letter in text})
+    endings = [f"{letter}</w>" for letter in letters]
     trainer = trainers.BpeTrainer(
-        vocab_size=config.vocabulary - len(letters) - 2,
+        vocab_size=config.vocabulary - 2,
         end_of_word_suffix="</w>",
         initial_alphabet=letters,
+        # Named beforehand: the trainer numbers letters that end a word in the order of a hash table, and breaks ties
+        # between equally frequent pairs by these numbers.
+        special_tokens=endings,
         show_progress=False,
     )
     splitter.train_from_iterator(captions, trainer)
     learned = _model(splitter)
-    names = [*letters, *(f"{letter}</w>" for letter in letters)]
+    names = [*letters, *endings]
     names += [name for name, _ in sorted(learned["vocab"].items(), key=lambda item: item[1]) if name not in set(names)]
     vocabulary = {name: i for i, name in enumerate([*names, BOS, EOS])}
     merges: Any = [tuple(pair.split(" ")) if isinstance(pair, str) else tuple(pair) for pair in learned["merges"]]

@@ -154,20 +154,17 @@ def main() -> None:
     chosen = options.parse_args()
     recipe = load(Path("recipes/lung.yaml"), {"model": chosen.model})
     folder = weights.resolve(chosen.model, offline=True).path
-    records = []
     for part in (
-        lambda: start_up(chosen.model, 9),
         lambda: taps(folder, recipe, chosen.pairs),
         lambda: crf(folder, recipe, chosen.pairs),
+        lambda: start_up(chosen.model, 9),
         lambda: memory(folder, recipe, chosen.samples),
     ):
-        for one in part():
-            records.append(one)
-            print(
-                f"{one['arm']:28s} {one['metric']:18s} {one['value']:.3f}  [{one['lo']}, {one['hi']}]  n={one['n']}",
-                flush=True,
-            )
-    write(chosen.out, records)
+        records = part()
+        write(chosen.out, records)  # each part on its own: a benchmark that is stopped keeps what it has
+        for one in records:
+            spread = f"[{one['lo']}, {one['hi']}]"
+            print(f"{one['arm']:28s} {one['metric']:18s} {one['value']:.3f}  {spread}  n={one['n']}", flush=True)
 
 
 if __name__ == "__main__":
