@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxrsynth.annotate import Reading, Result, annotate, content, embed
+from cxrsynth.annotate import Reading, Result, annotate
+from cxrsynth.annotate.film import content, embed
 from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.recipe import parse
 from cxrsynth.store import Store

@@ -73,9 +73,11 @@ def test_a_three_channel_autoencoder_gives_a_gray_picture(tmp_path: Path) -> Non
     assert draw(model, 1)[0].image.shape == (64, 64)
 
 
-def test_bfloat16_draws_nearly_the_same_picture(tiny: Path) -> None:
-    full, half = draw(tiny, 1)[0], draw(tiny, 1, dtype="bfloat16")[0]
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_draws_nearly_the_same_picture(tiny: Path, dtype: str) -> None:
+    full, half = draw(tiny, 1)[0], draw(tiny, 1, dtype=dtype)[0]
     assert half.finite
+    assert half.maps.sum() > 0
     assert np.abs(full.image.astype(float) - half.image.astype(float)).mean() < 4
 
 

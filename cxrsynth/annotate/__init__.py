@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,25 +17,19 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cxrsynth.errors import MismatchError, UsageError
-from cxrsynth.ingest.collection import safe
-from cxrsynth.ingest.film import Film, UnreadableError, crop, read_gray, stretch
-from cxrsynth.ingest.folder import Folder
-from cxrsynth.masks.labels import Labelling, make_sample
-from cxrsynth.masks.layers import IGNORE, certainty, layers, paint
-from cxrsynth.masks.walk import resize
+from cxrsynth.annotate.film import Labelled, content, embed, label_one, seed_of, shrink
+from cxrsynth.annotate.source import Picture, Source, find, open_all
+from cxrsynth.errors import MismatchError
+from cxrsynth.masks.labels import Labelling
 from cxrsynth.pool import spawn_pool
 from cxrsynth.recipe import Recipe
-from cxrsynth.records import Draw, Sample
 from cxrsynth.run import claim, locked
 from cxrsynth.sheet import Item, contact_sheet, save
-from cxrsynth.store import Entry, Row, Store, dumps, file_sha256, lines, sha256
+from cxrsynth.store import Entry, Row, Store, dumps, lines, sha256
 from cxrsynth.weights import Weights, hashed
 
 SHARD = 16
 SHEET_FILMS = 24
-# A row or column belongs to a film's border if this share of it is darker than this.
-BORDER, BLACK = 0.985, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,23 +48,6 @@ class Reading:
     noises: int = 1
     seed: int = 0
     prompt: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A film to label.
-
-    Attributes:
-        key: file stem in the result.
-        digest: sha256 of its file.
-        row: what is known about it.
-        film: where its picture is, or None where a dataset holds it.
-    """
-
-    key: str
-    digest: str
-    row: Row
-    film: Film | None = None
 
 
 @dataclass(slots=True)
@@ -154,39 +131,6 @@ def annotate(
     return result
 
 
-def find(images: Path, splits: Sequence[str] = (), origins: Sequence[str] = ()) -> Iterator[Source]:
-    """The films behind a path, in an order that does not depend on the machine.
-
-    Raises:
-        UsageError: there is no such path, or no film in it.
-    """
-    if (images / "classes.json").is_file() and (images / "shards").is_dir():
-        store = Store(images)
-        digests = {path: stated["sha256"] for receipt in store.receipts() for path, stated in receipt.files.items()}
-        rows = [
-            row
-            for row in store.rows()
-            if (not splits or row.get("split") in splits) and (not origins or row.get("source") in origins)
-        ]
-        if not rows:
-            raise UsageError(f"{images} has no finished film that fits", "leave --split and --source out")
-        yield from (Source(row["key"], digests[row["image"]], row) for row in rows)
-        return
-    if splits or origins:
-        raise UsageError(
-            f"{images} is no dataset with splits and sources", "leave these options out, or ingest it first"
-        )
-    if images.is_file():
-        key = safe(images.stem)
-        films = iter([Film(key, images, {"key": key, "prompt": "", "split": "test", "patient": key})])
-    elif images.is_dir():
-        films = Folder(images).films()
-    else:
-        raise UsageError(f"{images} does not exist", "name a picture, a folder of pictures, or a dataset")
-    for film in films:
-        yield Source(film.key, file_sha256(film.path), film.row, film)
-
-
 def label(
     todo: Sequence[int],
     shards: Sequence[Sequence[Source]],
@@ -226,28 +170,6 @@ def label(
             store.write_shard(shard, entries, fingerprint=fingerprint, planned=planned)
 
 
-Picture = tuple[Source, np.ndarray]
-Labelled = tuple[np.ndarray, np.ndarray | None, dict[str, float]]
-
-
-def open_all(sources: Sequence[Source], origin: Store) -> tuple[list[Picture], list[Row]]:
-    """(source, (H, W) uint8 at its own size) of the films that can be read, and a row per other with the reason."""
-    pictures: list[Picture] = []
-    refused: list[Row] = []
-    for source in sources:
-        if source.film is None:
-            pictures.append((source, origin.load_image(source.row)))
-            continue
-        try:
-            array, _ = read_gray(source.film.path)
-            toned = stretch(crop(array, source.film.box))
-        except UnreadableError as error:
-            refused.append({"key": source.key, "file": source.film.path.name, "reason": str(error)})
-            continue
-        pictures.append((source, toned.round().astype(np.uint8)))
-    return pictures, refused
-
-
 def submit(
     part: list[Picture], reader: Any, reading: Reading, labelling: Labelling, batch: int, pool: Executor
 ) -> list[tuple[Source, np.ndarray, np.ndarray, Future[Labelled]]]:
@@ -271,60 +193,6 @@ def submit(
     return waiting
 
 
-def content(picture: np.ndarray) -> tuple[slice, slice]:
-    """(H, W) uint8 -> rows and columns without black film borders, which the model has never seen."""
-    dark = picture <= BLACK
-    inside = []
-    for axis in (1, 0):
-        kept = np.flatnonzero(dark.mean(axis=axis) < BORDER)
-        # A picture that is nearly all black is left alone.
-        whole = slice(0, picture.shape[1 - axis])
-        inside.append(slice(int(kept[0]), int(kept[-1]) + 1) if len(kept) > whole.stop // 3 else whole)
-    return inside[0], inside[1]
-
-
-def embed(maps: np.ndarray, box: tuple[slice, slice], shape: tuple[int, ...]) -> np.ndarray:
-    """Maps of a part of a picture -> maps of the whole picture, 0 outside the part.
-
-    Args:
-        maps: (K, h, w) float32 of ``box``.
-        shape: (H, W) of the picture.
-
-    Returns:
-        (K, h', w') float32; the same array where the part is the whole.
-    """
-    rows, columns = box
-    if (rows.stop - rows.start, columns.stop - columns.start) == shape:
-        return maps
-    size = (2 * maps.shape[1], 2 * maps.shape[2])  # twice as fine: the part fills less of the grid now
-    y0, y1 = (round(edge * size[0] / shape[0]) for edge in (rows.start, rows.stop))
-    x0, x1 = (round(edge * size[1] / shape[1]) for edge in (columns.start, columns.stop))
-    whole = np.zeros((len(maps), *size), np.float32)
-    whole[:, y0:y1, x0:x1] = [resize(one, y1 - y0, x1 - x0) for one in maps]
-    return whole
-
-
-def label_one(film: np.ndarray, maps: np.ndarray, labelling: Labelling, shape: tuple[int, int]) -> Labelled:
-    """Label one film at the size the model sees, and bring the labels to the size of the picture.
-
-    Args:
-        film: (h, w) uint8.
-        maps: (K, h', w') float32.
-        shape: (H, W) of the picture.
-
-    Returns:
-        (H, W) uint8 class ids; (K, H, W) bool where classes overlap, or None; scores.
-    """
-    sample: Sample = make_sample(Draw(film, maps), labelling)
-    competing = labelling.competing
-    # Probabilities are enlarged, not labels: the rim of a mask is smooth and no id lies between two others.
-    prob = np.stack([resize(one, *shape) for one in sample.prob]) if shape != film.shape else sample.prob
-    mask = paint(prob, competing, list(labelling.classes.values()))
-    if labelling.ignore:
-        mask[certainty(prob, competing) < labelling.ignore] = IGNORE
-    return mask, None if competing.all() else layers(prob, competing), sample.scores
-
-
 def entry(
     source: Source, picture: np.ndarray, maps: np.ndarray, labelled: Labelled, recipe: Recipe, keep_maps: bool
 ) -> Entry:
@@ -344,19 +212,6 @@ def entry(
         "film_sha256": source.digest,
     }
     return Entry(row, picture, mask, own, {"maps": maps.astype(np.float16)} if keep_maps else None)
-
-
-def shrink(picture: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(H, W) uint8 -> (height, width) uint8 as the model was trained: squashed, not cropped."""
-    if picture.shape == (height, width):
-        return picture
-    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))
-
-
-def seed_of(seed: int, film: np.ndarray) -> int:
-    """63-bit seed of a film's noise, from its pixels: its place among the others does not matter."""
-    found = hashlib.sha256(f"{seed} {film.shape} ".encode() + film.tobytes()).digest()
-    return int.from_bytes(found[:8], "big") >> 1
 
 
 def troubles(store: Store) -> list[Row]:

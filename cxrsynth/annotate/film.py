@@ -1,0 +1,85 @@
+"""One film between its own size and the size the model sees: shrink it, place its maps, enlarge its labels."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from PIL import Image
+
+from cxrsynth.masks.labels import Labelling, make_sample
+from cxrsynth.masks.layers import IGNORE, certainty, layers, paint
+from cxrsynth.masks.walk import resize
+from cxrsynth.records import Draw, Sample
+
+# A row or column belongs to a film's border if this share of it is darker than this.
+BORDER, BLACK = 0.985, 8
+
+Labelled = tuple[np.ndarray, np.ndarray | None, dict[str, float]]
+
+
+def shrink(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    """(H, W) uint8 -> (height, width) uint8 as the model was trained: squashed, not cropped."""
+    if picture.shape == (height, width):
+        return picture
+    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))
+
+
+def content(picture: np.ndarray) -> tuple[slice, slice]:
+    """(H, W) uint8 -> rows and columns without black film borders, which the model has never seen."""
+    dark = picture <= BLACK
+    inside = []
+    for axis in (1, 0):
+        kept = np.flatnonzero(dark.mean(axis=axis) < BORDER)
+        # A picture that is nearly all black is left alone.
+        whole = slice(0, picture.shape[1 - axis])
+        inside.append(slice(int(kept[0]), int(kept[-1]) + 1) if len(kept) > whole.stop // 3 else whole)
+    return inside[0], inside[1]
+
+
+def embed(maps: np.ndarray, box: tuple[slice, slice], shape: tuple[int, ...]) -> np.ndarray:
+    """Maps of a part of a picture -> maps of the whole picture, 0 outside the part.
+
+    Args:
+        maps: (K, h, w) float32 of ``box``.
+        shape: (H, W) of the picture.
+
+    Returns:
+        (K, h', w') float32; the same array where the part is the whole.
+    """
+    rows, columns = box
+    if (rows.stop - rows.start, columns.stop - columns.start) == shape:
+        return maps
+    size = (2 * maps.shape[1], 2 * maps.shape[2])  # twice as fine: the part fills less of the grid now
+    y0, y1 = (round(edge * size[0] / shape[0]) for edge in (rows.start, rows.stop))
+    x0, x1 = (round(edge * size[1] / shape[1]) for edge in (columns.start, columns.stop))
+    whole = np.zeros((len(maps), *size), np.float32)
+    whole[:, y0:y1, x0:x1] = [resize(one, y1 - y0, x1 - x0) for one in maps]
+    return whole
+
+
+def label_one(film: np.ndarray, maps: np.ndarray, labelling: Labelling, shape: tuple[int, int]) -> Labelled:
+    """Label one film at the size the model sees, and bring the labels to the size of the picture.
+
+    Args:
+        film: (h, w) uint8.
+        maps: (K, h', w') float32.
+        shape: (H, W) of the picture.
+
+    Returns:
+        (H, W) uint8 class ids; (K, H, W) bool where classes overlap, or None; scores.
+    """
+    sample: Sample = make_sample(Draw(film, maps), labelling)
+    competing = labelling.competing
+    # Probabilities are enlarged, not labels: the rim of a mask is smooth and no id lies between two others.
+    prob = np.stack([resize(one, *shape) for one in sample.prob]) if shape != film.shape else sample.prob
+    mask = paint(prob, competing, list(labelling.classes.values()))
+    if labelling.ignore:
+        mask[certainty(prob, competing) < labelling.ignore] = IGNORE
+    return mask, None if competing.all() else layers(prob, competing), sample.scores
+
+
+def seed_of(seed: int, film: np.ndarray) -> int:
+    """63-bit seed of a film's noise, from its pixels: its place among the others does not matter."""
+    found = hashlib.sha256(f"{seed} {film.shape} ".encode() + film.tobytes()).digest()
+    return int.from_bytes(found[:8], "big") >> 1
