@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint train-mini bench-speed bench-masks tables benchmark-smoke bench-train
+.PHONY: help demo test lint train-mini bench-speed bench-masks bench-grounding tables benchmark-smoke bench-train
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -32,13 +32,15 @@ lint: $(READY)  ## ruff and mypy
 
 # The folder with metadata.csv that 'ingest --layout collection' reads.
 DATA ?= ../shared/data
+# Changes of the training recipe, for example SET='--set diffusion.steps=60000 --set diffusion.batch=64'.
+SET  ?=
 
 train-mini: runs/mini/.autoencoder  ## train the bundled model from the films in DATA; type it again to resume
-	$(BIN)/cxrsynth train-diffusion data/train256 --recipe recipes/train/mini.yaml -o runs/mini
+	$(BIN)/cxrsynth train-diffusion data/train256 --recipe recipes/train/mini.yaml -o runs/mini $(SET)
 	@echo "the model is in runs/mini/model: cxrsynth preview lung --model runs/mini/model"
 
 # The stamp keeps a second 'make train-mini' from training a finished decoder anew.
-TRAIN_VAE := $(BIN)/cxrsynth train-vae data/train256 --recipe recipes/train/mini.yaml -o runs/mini
+TRAIN_VAE := $(BIN)/cxrsynth train-vae data/train256 --recipe recipes/train/mini.yaml -o runs/mini $(SET)
 
 runs/mini/.autoencoder: $(READY) data/train256
 	$(TRAIN_VAE)
@@ -60,6 +62,9 @@ bench-masks: $(READY) data/train256  ## mask chains on held-out films with human
 
 benchmark-smoke: $(READY)  ## a whole comparison on phantoms in minutes; fails when a figure leaves its range
 	$(BIN)/python -m tests.bench.smoke
+
+bench-grounding: runs/mini/.autoencoder  ## train shortly with and without grounding; writes results/grounding.json
+	$(BIN)/python -m tests.bench.grounding data/train256 runs/mini
 
 bench-train: $(READY)  ## training speed and memory against a plain smp loop; writes results/train.json
 	$(BIN)/python -m tests.bench.segmentation
