@@ -2,8 +2,9 @@
 
     python -m tests.bench.grounding data/train256 runs/mini      # make bench-grounding
 
-Two short trainings on the same autoencoder, seed, films and steps, which differ in `grounding.films_per_batch` only; each
-resumes when the command is typed again. Dice of unrefined attention labels against people goes to results/grounding.json.
+Two short trainings on the same autoencoder, seed, films and steps, which differ in `grounding.films_per_batch` only;
+each resumes when the command is typed again. Dice of unrefined attention labels against people goes to
+results/grounding.json.
 """
 
 from __future__ import annotations
