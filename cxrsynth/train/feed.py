@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
+from typing import Generic
 
 import numpy as np
 import torch
@@ -13,13 +14,15 @@ from torch.utils.data import Dataset
 
 from cxrsynth.train.augment import augmenter
 from cxrsynth.train.checkpoint import step_rng
+from cxrsynth.train.film import AnyFilm
 from cxrsynth.train.labelled import LabelledFilm
 from cxrsynth.train.network import squash
 from cxrsynth.train.segment_config import SegmentConfig
+from cxrsynth.train.update_config import UpdateConfig
 
 
-class Feed(Dataset[tuple[Tensor, Tensor, list[str]]]):
-    """Item ``i`` is the whole batch of update ``i``, whichever process reads it.
+class Draws(Dataset[tuple[Tensor, Tensor, list[str]]], Generic[AnyFilm]):
+    """Which films a batch holds. Item ``i`` is the whole batch of update ``i``, whichever process reads it.
 
     Args:
         films: one list per dataset.
@@ -28,21 +31,31 @@ class Feed(Dataset[tuple[Tensor, Tensor, list[str]]]):
     """
 
     def __init__(
-        self, films: Sequence[Sequence[LabelledFilm]], weights: Sequence[float], config: SegmentConfig, process: int = 0
+        self, films: Sequence[Sequence[AnyFilm]], weights: Sequence[float], config: UpdateConfig, process: int = 0
     ) -> None:
         self.films = [list(part) for part in films]
         self.shares = np.asarray(weights, float) / sum(weights)
         self.config = config
         self.process = process
-        self.augment = augmenter(config.augment)
 
     def __len__(self) -> int:
         return self.config.updates
 
-    def draw(self, rng: np.random.Generator) -> list[LabelledFilm]:
+    def draw(self, rng: np.random.Generator) -> list[AnyFilm]:
         """The films of a batch, drawn with replacement: a dataset by its share, then any of its films."""
         which = rng.choice(len(self.films), size=self.config.batch, p=self.shares)
         return [self.films[i][rng.integers(len(self.films[i]))] for i in which]
+
+
+class Feed(Draws[LabelledFilm]):
+    """Films with their masks, augmented."""
+
+    def __init__(
+        self, films: Sequence[Sequence[LabelledFilm]], weights: Sequence[float], config: SegmentConfig, process: int = 0
+    ) -> None:
+        super().__init__(films, weights, config, process)
+        self.size = config.size
+        self.augment = augmenter(config.augment)
 
     def __getitem__(self, update: int) -> tuple[Tensor, Tensor, list[str]]:
         """(B, 1, S, S) float32 in 0..1, (B, S, S) int64 labels with 255 for unlabelled, and the masks' paths."""
@@ -50,7 +63,7 @@ class Feed(Dataset[tuple[Tensor, Tensor, list[str]]]):
         chosen = self.draw(rng)
         images, masks = [], []
         for film in chosen:
-            image, mask = self.augment(*read(film, self.config.size), rng)
+            image, mask = self.augment(*read(film, self.size), rng)
             images.append(image)
             masks.append(mask)
         x = torch.from_numpy(np.stack(images)[:, None].astype(np.float32) / 255)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from PIL import Image
 from cxrsynth.dataset import groundable, trainable
 from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.store import Row, Store
+from cxrsynth.train.film import Film, subset
 
 IGNORE = 255
 ALL = "all"  # in place of a split: every film, for external test sets whose own splits mean nothing here
@@ -61,36 +61,21 @@ def _is_number(text: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class LabelledFilm:
+class LabelledFilm(Film):
     """A film whose mask tells of all classes asked for.
 
     Attributes:
-        store: its dataset.
-        row: its line in ``meta``.
         ids: id in the mask file -> number from 1 among the classes asked for.
         known: ids that the dataset declares.
     """
 
-    store: Store
-    row: Row
     ids: dict[int, int]
     known: tuple[int, ...]
-
-    @property
-    def patient(self) -> str:
-        """The patient, told apart by source; a film without one stands for itself."""
-        if self.row.get("patient"):
-            return f"{self.row.get('source', '')}/{self.row['patient']}"
-        return f"{self.store.root.resolve()}/{self.row['key']}"
 
     @property
     def mask_path(self) -> Path:
         """The mask's file."""
         return self.store.root / self.row["mask"]
-
-    def image(self) -> np.ndarray:
-        """(H, W) uint8."""
-        return self.store.load_image(self.row)
 
     def mask(self) -> np.ndarray:
         """(H, W) uint8: 0 background, 1 ... K in the order of the classes asked for, 255 where nobody labelled.
@@ -187,18 +172,6 @@ def may_train(benchmark: bool) -> Callable[[Row], bool]:
     return trainable if benchmark else groundable
 
 
-def subset(films: list[LabelledFilm], count: int) -> list[LabelledFilm]:
-    """The films of ``count`` patients, chosen by the patients' names: 8 patients are among the 16."""
-    if not count:
-        return films
-    # By name and not by folder, so that every machine takes the same ones.
-    names = {film.patient: str(film.row.get("patient") or film.row["key"]) for film in films}
-    if count > len(names):
-        raise UsageError(f"{count} patients were asked for, {films[0].store.root} has {len(names)}", "ask for fewer")
-    chosen = sorted(names, key=lambda patient: hashlib.sha256(names[patient].encode()).digest())[:count]
-    return [film for film in films if film.patient in set(chosen)]
-
-
 def check_mask(film: LabelledFilm) -> None:
     """Refuse a mask of another size than its film, or with unknown ids, before anything is trained."""
     path = film.store.root / film.row["image"]
@@ -250,20 +223,3 @@ def _planned(root: Path) -> int:
     if (root / "ingest.json").exists():
         raise MismatchError(f"{root} was not ingested to its end", "type the ingest command again")
     return 0
-
-
-def check_patients(train: Sequence[LabelledFilm], other: Sequence[LabelledFilm], name: str = "val") -> None:
-    """Refuse a patient on both sides.
-
-    Raises:
-        MismatchError: naming the patient and a film of each side.
-    """
-    seen = {film.patient: film for film in train}
-    for film in other:
-        if film.patient in seen:
-            mine = seen[film.patient]
-            raise MismatchError(
-                f"patient {film.patient} is in two splits: {mine.store.root / mine.row['image']} (train) "
-                f"and {film.store.root / film.row['image']} ({name})",
-                "give all films of a patient the same split, then ingest again",
-            )

@@ -1,44 +1,31 @@
 """Training of a segmentation network on labelled films, generated, real, or mixed.
 
-Dice and cross-entropy, bfloat16, a warm-up and a cosine, an average of the weights that grows with the run; the
-average that labels the validation films best is what is kept. The unit is the update: arms of a comparison get the
-same number of them, however many films they have.
+Dice and cross-entropy; the average of the weights that labels the validation films best is what is kept. The unit is
+the update: arms of a comparison get the same number of them, however many films they have.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
-from accelerate.utils import broadcast
 from segmentation_models_pytorch.losses import DiceLoss
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader
 
-from cxrsynth.errors import CxrError, UsageError
+from cxrsynth.errors import UsageError
 from cxrsynth.store import dumps, file_sha256, sha256
-from cxrsynth.train.averaging import Best, growing_average
-from cxrsynth.train.checkpoint import Checkpoint, finish_the_step, step_rng
-from cxrsynth.train.curves import Curves, Progress
+from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
-from cxrsynth.train.feed import Feed, obey_parent
-from cxrsynth.train.labelled import IGNORE, Source, check_patients, choose_classes, gather, may_train
+from cxrsynth.train.feed import Feed
+from cxrsynth.train.film import check_patients
+from cxrsynth.train.labelled import IGNORE, Source, choose_classes, gather, may_train
 from cxrsynth.train.network import Network, load_encoder, start_from
-from cxrsynth.train.schedule import learning_rate
 from cxrsynth.train.segment_config import SegmentConfig
 from cxrsynth.train.segment_result import Films, mean_dice, validate, write_result
-
-FREE = ("updates", "workers", "checkpoint_minutes")  # what may change between a break and the resume
-
-
-class NotFiniteError(CxrError):
-    """The loss or its gradient is no number any more."""
+from cxrsynth.train.updates import FREE, Task, run_updates
 
 
 def train_segmenter(
@@ -82,62 +69,16 @@ def train_segmenter(
         origin["encoder_sha256"] = file_sha256(encoder_weights)
     if init is not None:
         origin["init_sha256"] = start_from(network, films.classes, init, config.arch, config.encoder, config.options)
-    average = AveragedModel(network, multi_avg_fn=growing_average(config.ema), use_buffers=True)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay)
-    best = Best()
-    parts = {"network": network, "average": average, "optimizer": optimizer, "best": best}
-    identity = digest(sources, films, config, origin)
-    checkpoint = Checkpoint(run / "segment.ckpt", identity, parts, config.checkpoint_minutes)
-    start = checkpoint.resume()
-    trained, optimizer = accelerator.prepare(network, optimizer)
-    average.to(accelerator.device)
-    curves = Curves(run / "segment_log.jsonl")
-    if accelerator.is_main_process:
-        curves.cut(start)
-    feed = Feed(films.train, [source.weight for source in sources], config, accelerator.process_index)
-    loader = DataLoader(
-        feed,
-        batch_size=None,
-        sampler=range(start, config.updates),
-        num_workers=config.workers,
-        worker_init_fn=obey_parent,
-    )
     losses = Loss(len(films.classes), config)
-    began, step = time.monotonic(), start
-    with finish_the_step() as stop:
-        for step, (x, y, paths) in enumerate(loader, start=start + 1):
-            if config.patience and best.stale >= config.patience:
-                step -= 1
-                break
-            # Drop-out of some decoders: its numbers belong to the update too.
-            torch.manual_seed(int(step_rng(config.seed, step, accelerator.process_index).integers(2**63)))
-            for group in optimizer.param_groups:
-                group["lr"] = config.lr * learning_rate(step - 1, config.updates, config.warmup, config.final_lr)
-            values = one_update(trained, optimizer, accelerator, losses, (x, y), config.clip, (step, paths))
-            average.update_parameters(network)
-            if step == config.updates or step % config.validate_every == 0:
-                table = validate(average.module, films.shown, len(films.classes), config, accelerator.device)
-                score = torch.tensor(mean_dice(table), device=accelerator.device)
-                # Every process has to stop at the same update.
-                values["dice"] = broadcast(score).item()
-                best.offer(values["dice"], step, average.module)
-            if accelerator.is_main_process:
-                curves.add(step - 1, values)
-                if stop or checkpoint.due():
-                    checkpoint.save(step)
-            if on_step:
-                on_step(step, config.updates, values)
-            if stop:
-                raise KeyboardInterrupt
-    seconds = time.monotonic() - began
+    feed = Feed(films.train, [source.weight for source in sources], config, accelerator.process_index)
+
+    def dice(averaged: nn.Module) -> float:
+        return mean_dice(validate(averaged, films.shown, len(films.classes), config, accelerator.device))
+
+    task = Task("segment", "dice", network, losses, feed, dice, digest(sources, films, config, origin))
+    done = run_updates(task, run, config, accelerator, on_step)
     if accelerator.is_main_process:
-        checkpoint.save(step)
-        early = step < config.updates
-        figures: dict[str, float] = {"updates": step, "best_update": best.update, "stopped_early": early}
-        if step > start:
-            figures["images_per_s"] = round((step - start) * config.batch / seconds, 2)
-        average.module.load_state_dict(best.weights)
-        write_result(run, average.module, films, sources, config, origin, figures, curves, accelerator.device)
+        write_result(run, done.network, films, sources, config, origin, done.figures, done.curves, accelerator.device)
     accelerator.wait_for_everyone()
     return run / "model"
 
@@ -179,34 +120,3 @@ class Loss(nn.Module):
         entropy = F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="sum") / labelled
         total: Tensor = self.weights[0] * self.dice(logits, target) + self.weights[1] * entropy
         return total
-
-
-def one_update(
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    accelerator: Accelerator,
-    losses: Loss,
-    batch: tuple[Tensor, Tensor],
-    clip: float,
-    where: tuple[int, Sequence[str]],
-) -> dict[str, float]:
-    """One step of the optimizer; weights never become NaN, because a gradient that is none is refused before.
-
-    Raises:
-        NotFiniteError: naming the update and the masks of its batch.
-    """
-    x, y = (part.to(accelerator.device, non_blocking=True) for part in batch)
-    loss = losses(network(x).float(), y)
-    optimizer.zero_grad(set_to_none=True)
-    accelerator.backward(loss)
-    norm = float(accelerator.clip_grad_norm_(network.parameters(), clip))
-    value = float(loss.detach())
-    if not np.isfinite([value, norm]).all():
-        update, paths = where
-        raise NotFiniteError(
-            f"the loss is {value} and its gradient {norm} at update {update}, "
-            f"in a batch with {', '.join(sorted(set(paths))[:4])}",
-            "type it again with a smaller --lr and another -o; if it comes back, look at these films",
-        )
-    optimizer.step()
-    return {"loss": value}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, ValidationError
 
 from cxrsynth.errors import UsageError
 from cxrsynth.recipe import explain, put
 from cxrsynth.train.config import Part
+from cxrsynth.train.update_config import UpdateConfig
 
 
 class SegmentAugment(Part):
@@ -25,34 +26,20 @@ class SegmentAugment(Part):
     flip: float = Field(0.0, ge=0, le=1, description="chance of a left-right flip; wrong wherever sides have names")
 
 
-class SegmentConfig(Part):
-    """A training. The unit is the update, so that arms with few and many films can be compared."""
+class SegmentConfig(UpdateConfig):
+    """A training of a segmentation network."""
 
     arch: str = "unet"
     encoder: str = "resnet34"
     options: dict[str, Any] = Field(default_factory=dict, description="further arguments of the architecture")
     classes: tuple[str, ...] = Field((), description="all classes by default, where all datasets have the same")
     size: int = Field(256, ge=32, multiple_of=32, description="side of the square the network sees")
-    batch: int = Field(8, ge=1)
-    updates: int = Field(2000, ge=1)
-    lr: float = Field(1e-3, gt=0)
-    warmup: int = Field(50, ge=0)
-    final_lr: float = Field(0.01, ge=0, le=1, description="of lr, reached by a cosine at the last update")
-    weight_decay: float = Field(0.01, ge=0)
-    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     dice_weight: float = Field(1.0, ge=0)
     cross_entropy_weight: float = Field(1.0, ge=0)
-    ema: float = Field(0.995, ge=0, lt=1, description="of weights per update; smaller at the start")
-    validate_every: int = Field(100, ge=1)
     validation_films: int = Field(100, ge=1, description="at most so many decide which weights are best")
-    patience: int = Field(10, ge=0, description="stop after so many validations without gain; 0 never stops early")
     benchmark: bool = Field(
         False, description="also masks that may only be used to measure; keep the weights to yourself"
     )
-    precision: Literal["bf16", "no"] = "bf16"
-    workers: int = Field(0, ge=0, description="processes that read films beside the training")
-    checkpoint_minutes: float = Field(4.0, gt=0)
-    seed: int = Field(0, ge=0)
     augment: SegmentAugment = SegmentAugment()
 
 

@@ -17,8 +17,9 @@ from cxrsynth.train.augment import augmenter
 from cxrsynth.train.feed import Feed
 from cxrsynth.train.labelled import LabelledFilm, Source, gather
 from cxrsynth.train.network import Network, load, load_encoder
-from cxrsynth.train.segment import NotFiniteError, train_segmenter
+from cxrsynth.train.segment import train_segmenter
 from cxrsynth.train.segment_config import SegmentAugment, SegmentConfig, configure
+from cxrsynth.train.updates import NotFiniteError
 from tests.train.chests import chest, make
 
 ENCODER = "tu-mobilenetv3_small_050"

@@ -8,7 +8,8 @@ import pytest
 
 from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.store import png
-from cxrsynth.train.labelled import Source, check_patients, choose_classes, gather
+from cxrsynth.train.film import check_patients
+from cxrsynth.train.labelled import Source, choose_classes, gather
 from tests.train.chests import make
 
 ALL = ("right_lung", "left_lung", "heart")

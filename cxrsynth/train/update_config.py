@@ -1,0 +1,28 @@
+"""What decides how a network is trained, whatever it learns: the unit is the update, so that arms can be compared."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from cxrsynth.train.config import Part
+
+
+class UpdateConfig(Part):
+    """A training of a given number of updates, however many films there are."""
+
+    batch: int = Field(8, ge=1)
+    updates: int = Field(2000, ge=1)
+    lr: float = Field(1e-3, gt=0)
+    warmup: int = Field(50, ge=0)
+    final_lr: float = Field(0.01, ge=0, le=1, description="of lr, reached by a cosine at the last update")
+    weight_decay: float = Field(0.01, ge=0)
+    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    ema: float = Field(0.995, ge=0, lt=1, description="of weights per update; smaller at the start")
+    validate_every: int = Field(100, ge=1)
+    patience: int = Field(10, ge=0, description="stop after so many validations without gain; 0 never stops early")
+    precision: Literal["bf16", "no"] = "bf16"
+    workers: int = Field(0, ge=0, description="processes that read films beside the training")
+    checkpoint_minutes: float = Field(4.0, gt=0)
+    seed: int = Field(0, ge=0)
