@@ -46,10 +46,10 @@ def asked_for(item: ClassSpec, prompt: str) -> bool:
     """Whether a class has to be there: always, or for an optional class if the prompt names it and does not deny it."""
     if not item.optional:
         return True
-    return any(_affirmed(word, prompt) for word in item.when or (item.phrase,))
+    return any(affirmed(word, prompt) for word in item.when or (item.phrase,))
 
 
-def _affirmed(word: str, prompt: str) -> bool:
+def affirmed(word: str, prompt: str) -> bool:
     """Whether a word stands in the prompt as a whole word and without a "no" or "without" right before it."""
     found = re.finditer(rf"(?<!\w)(no |without )?{re.escape(word)}(?!\w)", prompt, re.IGNORECASE)
     return any(match.group(1) is None for match in found)

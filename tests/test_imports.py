@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "cxrsynth"
 # Top to bottom; a room may import from lines above its own, never from its own line.
 ORDER = [
     {"errors"},
-    {"registry", "console", "pool", "device"},
+    {"registry", "console", "pool", "device", "interval"},
     {"records"},
     {"store"},
     {"weights"},
@@ -26,6 +26,7 @@ ORDER = [
     {"ingest", "dataset", "relabel"},
     {"train", "annotate"},
     {"segment"},
+    {"classify"},
     {"evaluate"},
     {"compare"},
     {"summary", "preview"},

@@ -9,7 +9,8 @@ import numpy as np
 
 from cxrsynth.dataset import rows
 from cxrsynth.evaluate.images import see
-from cxrsynth.evaluate.results import Record, bootstrap, record
+from cxrsynth.evaluate.results import Record, record
+from cxrsynth.interval import auroc, bootstrap
 from cxrsynth.store import Row, Store
 
 # What is told apart -> (words in the prompt of the one kind, of the other).
@@ -100,12 +101,3 @@ def cardiothoracic_ratio(mask: np.ndarray | None, ids: dict[str, int]) -> float:
     heart = np.flatnonzero((mask == ids["heart"]).any(axis=0))
     chest = np.flatnonzero(((mask == ids["right_lung"]) | (mask == ids["left_lung"])).any(axis=0))
     return float((heart[-1] - heart[0] + 1) / (chest[-1] - chest[0] + 1))
-
-
-def auroc(values: np.ndarray) -> float:
-    """(N, 2) score and label -> chance that a labelled one scores higher than another."""
-    score, label = values[:, 0], values[:, 1].astype(bool)
-    if label.all() or not label.any():
-        return float("nan")
-    higher = score[label][:, None] - score[~label][None]
-    return float((higher > 0).mean() + 0.5 * (higher == 0).mean())

@@ -6,54 +6,17 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from cxrsynth.interval import bootstrap
 from cxrsynth.store import dumps, write_atomic
 
+__all__ = ["Record", "bootstrap", "commit", "machine", "record", "write"]
+
 Record = dict[str, Any]
-REPEATS = 2000
 SAME = ("benchmark", "arm", "dataset", "class", "metric")
-
-
-def bootstrap(
-    values: np.ndarray,
-    groups: Sequence[str] | None = None,
-    statistic: Callable[[np.ndarray], float] | None = None,
-    seed: int = 0,
-) -> tuple[float, float, float]:
-    """A statistic of (N, ...) values with its 95 % interval, drawn again by patient.
-
-    Args:
-        groups: the patient of each value; every value is its own patient by default.
-        statistic: of the drawn values; the mean by default.
-
-    Returns:
-        The statistic of all values, and the 2.5th and 97.5th percentile over the draws.
-    """
-    values = np.asarray(values)
-    names = np.arange(len(values)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    members = [np.flatnonzero(names == name) for name in range(int(names.max()) + 1)]
-    rng = np.random.default_rng(seed)
-    if statistic is None and values.ndim == 1:
-        # The mean of drawn patients needs only the sum and the count of each: a hundred times faster.
-        known = ~np.isnan(values)
-        sums, counts = (np.bincount(names, part) for part in (np.where(known, values, 0.0), known.astype(float)))
-        picks = rng.integers(len(members), size=(REPEATS, len(members)))
-        with np.errstate(invalid="ignore"):
-            means = sums[picks].sum(axis=1) / counts[picks].sum(axis=1)
-            low, high = np.nanpercentile(means, (2.5, 97.5))
-            return float(sums.sum() / counts.sum()), float(low), float(high)
-    statistic = statistic or (lambda chosen: float(np.nanmean(chosen)))
-    draws = []
-    for _ in range(REPEATS):
-        picked = rng.integers(len(members), size=len(members))
-        draws.append(statistic(values[np.concatenate([members[i] for i in picked])]))
-    low, high = np.nanpercentile(draws, (2.5, 97.5))
-    return statistic(values), float(low), float(high)
 
 
 def record(

@@ -8,7 +8,7 @@ DIR/metrics.json        what validation said
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +67,15 @@ class Network(nn.Module):
 
 
 def load_encoder(network: Network, path: Path) -> None:
-    """Start the encoder from a file of weights, ``.safetensors`` or what torch wrote; three input channels become one.
+    """Start the encoder of a segmentation network from a file of weights, as `read_encoder` does."""
+    read_encoder(network.body.encoder, path)
+
+
+def read_encoder(encoder: nn.Module, path: Path, fresh: Collection[str] = ()) -> None:
+    """Start an encoder from a file of weights, ``.safetensors`` or what torch wrote; three input channels become one.
+
+    Args:
+        fresh: tensors that keep what they have, such as those of a classifier's head.
 
     Raises:
         MissingError: no such file.
@@ -81,7 +89,6 @@ def load_encoder(network: Network, path: Path) -> None:
     else:
         state = torch.load(path, map_location="cpu", weights_only=True)
     state = state.get("state_dict", state)
-    encoder: nn.Module = network.body.encoder
     ours = encoder.state_dict()
     # timm encoders live one level deeper inside smp than in a file of timm itself.
     nested = all(name.startswith("model.") for name in ours) and not any(name in ours for name in state)
@@ -89,16 +96,17 @@ def load_encoder(network: Network, path: Path) -> None:
     found: dict[str, Tensor] = {}
     for name, value in state.items():
         target = ours.get(prefix + name)
-        if target is None:
+        if target is None or prefix + name in fresh:
             continue  # the classifier's head
         if value.shape != target.shape and value.ndim == 4 and value.shape[1] == 3 and target.shape[1] == 1:
             value = value.sum(dim=1, keepdim=True)
         if value.shape == target.shape:
             found[prefix + name] = value
-    missing = [name for name in ours if name not in found and not name.endswith("num_batches_tracked")]
+    needed = [name for name in ours if name not in fresh and not name.endswith("num_batches_tracked")]
+    missing = [name for name in needed if name not in found]
     if missing:
         raise MismatchError(
-            f"{path} lacks {len(missing)} of {len(ours)} tensors of the encoder, for example {missing[0]}",
+            f"{path} lacks {len(missing)} of {len(needed)} tensors of the encoder, for example {missing[0]}",
             "the file belongs to another --encoder",
         )
     encoder.load_state_dict({**ours, **found})
@@ -169,8 +177,11 @@ def save(folder: Path, network: nn.Module, config: Mapping[str, Any], metrics: M
     (folder / "config.json").write_bytes(dumps({**config, "sha256": file_sha256(weights)}))
 
 
-def locate(folder: Path) -> Path:
+def locate(folder: Path, what: str = "segmentation network", command: str = "train-seg") -> Path:
     """The folder that holds the network: the one given, or ``model`` in a run folder.
+
+    Args:
+        what: is looked for, and the command that makes one; for the error.
 
     Raises:
         MissingError: neither does.
@@ -179,9 +190,30 @@ def locate(folder: Path) -> Path:
         if (place / "config.json").is_file() and (place / "model.safetensors").is_file():
             return place
     raise MissingError(
-        f"{folder} holds no trained segmentation network (config.json, model.safetensors)",
-        f"train one: cxrsynth train-seg --data DATASET -o {folder}",
+        f"{folder} holds no trained {what} (config.json, model.safetensors)",
+        f"train one: cxrsynth {command} --data DATASET -o {folder}",
     )
+
+
+def read_config(folder: Path, keys: Collection[str], what: str, command: str) -> tuple[Path, dict[str, Any]]:
+    """The place of a trained network and its ``config.json``, both checked.
+
+    Args:
+        keys: that only a config of this kind has.
+
+    Raises:
+        MissingError: there is none.
+        MismatchError: it is of another kind, or the weights are not those the config was written with.
+    """
+    place = locate(folder, what, command)
+    config: dict[str, Any] = json.loads((place / "config.json").read_text(encoding="utf-8"))
+    if not {*keys, "sha256"} <= set(config):
+        path = place / "config.json"
+        raise MismatchError(f"{path} is not of a {what}", f"name a folder of {command}")
+    if file_sha256(place / "model.safetensors") != config["sha256"]:
+        path = place / "model.safetensors"
+        raise MismatchError(f"{path} was changed since it was trained", "copy the folder again, or train again")
+    return place, config
 
 
 def load(folder: Path, device: torch.device) -> Segmenter:
@@ -191,14 +223,7 @@ def load(folder: Path, device: torch.device) -> Segmenter:
         MissingError: there is none.
         MismatchError: the weights are not those the config was written with.
     """
-    place = locate(folder)
-    config = json.loads((place / "config.json").read_text(encoding="utf-8"))
-    if not {*SHAPE, "classes", "sha256"} <= set(config):
-        path = place / "config.json"
-        raise MismatchError(f"{path} is not of a segmentation network", "name a folder of train-seg")
-    if file_sha256(place / "model.safetensors") != config["sha256"]:
-        path = place / "model.safetensors"
-        raise MismatchError(f"{path} was changed since it was trained", "copy the folder again, or train again")
+    place, config = read_config(folder, {*SHAPE, "classes"}, "segmentation network", "train-seg")
     network = Network(config["arch"], config["encoder"], len(config["classes"]), config["options"])
     network.load_state_dict(load_file(place / "model.safetensors"))
     return Segmenter(network.eval().to(device), tuple(config["classes"]), config["size"], device, config)

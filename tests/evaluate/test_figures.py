@@ -11,7 +11,8 @@ from diffusers import StableDiffusionPipeline
 from cxrsynth.evaluate import results
 from cxrsynth.evaluate.images import correlation, kid, kid_interval, manifold, pairs_alike
 from cxrsynth.evaluate.localisation import dice, label, read_maps
-from cxrsynth.evaluate.obedience import auroc, cardiothoracic_ratio, kind, linear
+from cxrsynth.evaluate.obedience import cardiothoracic_ratio, kind, linear
+from cxrsynth.interval import auroc
 
 RNG = np.random.default_rng(0)
 
