@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cxrsynth.cli import compare, evaluate, generate, ingest, look, masks, segment, train
+from cxrsynth.cli import compare, control, evaluate, generate, ingest, look, masks, segment, train
 from cxrsynth.console import console
 from cxrsynth.errors import CxrError
 
@@ -71,6 +71,7 @@ app.command("ingest", rich_help_panel=REAL)(ingest.ingest)
 app.command("train-vae", rich_help_panel=TRAIN)(train.train_vae)
 app.command("train-diffusion", rich_help_panel=TRAIN)(train.train_diffusion)
 app.command("train-affinity", rich_help_panel=TRAIN)(masks.train_affinity)
+app.command("train-anatomy", rich_help_panel=TRAIN)(control.train_anatomy)
 app.command("annotate", rich_help_panel=REAL)(masks.annotate)
 app.command("train-seg", rich_help_panel=TRAIN)(segment.train_seg)
 app.command("segment", rich_help_panel=REAL)(segment.segment)
