@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
-from transformers import CLIPTokenizer
 
 from cxrsynth.train.publish import publish
 
@@ -18,6 +17,7 @@ Vae = Any  # AutoencoderKL
 Unet = Any  # UNet2DConditionModel
 TextEncoder = Any  # CLIPTextModel
 Scheduler = Any  # DDIMScheduler
+Tokenizer = Any  # a fast tokenizer of transformers
 Pipeline = Any  # StableDiffusionPipeline
 
 
@@ -38,26 +38,39 @@ def scheduler() -> Scheduler:
     )
 
 
-def pipeline(vae: Vae, unet: Unet, text_encoder: TextEncoder, tokenizer: CLIPTokenizer) -> Pipeline:
-    """The parts as one pipeline. No safety checker: it takes radiographs for something else and blacks them out."""
+def pipeline(
+    vae: Vae, unet: Unet, text_encoder: TextEncoder, tokenizer: Tokenizer, schedule: Scheduler | None = None
+) -> Pipeline:
+    """The parts as one pipeline. No safety checker: it takes radiographs for something else and blacks them out.
+
+    Args:
+        schedule: noise schedule; that of `scheduler` by default.
+    """
     return StableDiffusionPipeline(
         vae=vae,
         unet=unet,
         text_encoder=text_encoder,
         tokenizer=tokenizer,
-        scheduler=scheduler(),
+        scheduler=scheduler() if schedule is None else schedule,
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
     )
 
 
-def save(folder: Path, whole: Pipeline) -> None:
-    """Write the pipeline in float16, no weight file above 15 MiB. The pipeline itself is converted: pass a copy."""
+def save(folder: Path, whole: Pipeline, shard_bytes: int | None = None, card: str = "") -> None:
+    """Write the pipeline in float16. The pipeline itself is converted: pass a copy.
+
+    Args:
+        shard_bytes: no weight file is larger; 15 MiB by default, as hosts of source code want it.
+        card: the model card, ``README.md``; none where it is empty.
+    """
     whole.to(torch.float16)
 
     def write(path: Path) -> None:
-        whole.save_pretrained(path, max_shard_size=SHARD_BYTES)
+        whole.save_pretrained(path, max_shard_size=shard_bytes or SHARD_BYTES)
+        if card:
+            (path / "README.md").write_text(card, encoding="utf-8")
         for config in path.glob("*/config.json"):
             body = json.loads(config.read_text())
             body.pop("_name_or_path", None)  # where the part lay during training is nobody's business

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -147,8 +147,20 @@ class TrainRecipe(Part):
     diffusion: DiffusionConfig = DiffusionConfig()
 
 
+AnyRecipe = TypeVar("AnyRecipe", bound=Part)
+
+
 def load(path: Path, overrides: dict[str, Any] | None = None) -> TrainRecipe:
-    """A training recipe: a YAML file or the name of a bundled one (``recipes/train/mini.yaml``).
+    """A recipe for training from scratch: a YAML file or the name of a bundled one (``recipes/train/mini.yaml``).
+
+    Raises:
+        RecipeError: as `load_as`.
+    """
+    return load_as(TrainRecipe, path, overrides)
+
+
+def load_as(kind: type[AnyRecipe], path: Path, overrides: dict[str, Any] | None = None) -> AnyRecipe:
+    """A recipe of a kind of training.
 
     Args:
         overrides: dotted name (``diffusion.steps``) -> value.
@@ -160,6 +172,6 @@ def load(path: Path, overrides: dict[str, Any] | None = None) -> TrainRecipe:
     for name, value in (overrides or {}).items():
         put(body, name, value)
     try:
-        return TrainRecipe.model_validate(body)
+        return kind.model_validate(body)
     except ValidationError as error:
-        raise RecipeError(f"{file}: {explain(error, TrainRecipe)}", "mend it in the recipe") from None
+        raise RecipeError(f"{file}: {explain(error, kind)}", "mend it in the recipe") from None

@@ -66,15 +66,19 @@ class Denoiser(nn.Module):
             return self.unet(noisy, timesteps, states).sample, {}
         both = self.text_encoder(torch.cat([ids, self.class_ids])).last_hidden_state
         states, classes = both[:-1], both[-1:]
-        maps: LayerMaps = {}
+        seen: list[tuple[Layer, Tensor]] = []
 
-        def read(layer: Layer, query: Tensor) -> None:
+        def remember(layer: Layer, query: Tensor) -> None:
+            seen.append((layer, query))
+
+        # Maps are made after the pass: gradient checkpointing runs layers again without us and has to find them the same.
+        with observe(self.unet, remember):
+            prediction = self.unet(noisy, timesteps, states).sample
+        maps: LayerMaps = {}
+        for layer, query in seen:
             level = round(noisy.shape[-2] / layer.size[0])
             if level in self.levels:
                 probs = attention_probs(layer.attn, query[:grounded], project_keys(layer.attn, classes))
                 found = probs @ self.class_weights  # (n, heads, N, K)
                 maps[layer.name] = level, found.transpose(2, 3).unflatten(-1, layer.size)
-
-        with observe(self.unet, read):
-            prediction = self.unet(noisy, timesteps, states).sample
         return prediction, maps

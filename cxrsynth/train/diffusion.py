@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from diffusers import AutoencoderKL
-from diffusers.training_utils import EMAModel, compute_snr
+from diffusers.training_utils import EMAModel
 from torch import Tensor
 from transformers import CLIPTokenizer
 
@@ -24,6 +24,7 @@ from cxrsynth.errors import MissingError, RecipeError
 from cxrsynth.generate.taps import class_text, column_weights, token_columns
 from cxrsynth.store import Row, Store, dumps, sha256
 from cxrsynth.train import bundle, preview
+from cxrsynth.train import noise as noises
 from cxrsynth.train.captions import caption, corpus
 from cxrsynth.train.checkpoint import Checkpoint, finish_the_step, step_rng
 from cxrsynth.train.config import TrainRecipe
@@ -200,20 +201,13 @@ def make_batch(latents: Latents, draws: Draws, parts: Parts, rng: np.random.Gene
     ]
     values = latents.values[places]
     noise = torch.from_numpy(rng.standard_normal(values.shape, np.float32))
-    # One timestep from each of B equal parts of the range: the loss of a small batch varies less.
-    spread = (rng.permutation(config.batch) + rng.random(config.batch)) / config.batch
-    timesteps = torch.from_numpy((spread * 1000).astype(np.int64).clip(0, 999))
+    timesteps = noises.draw_timesteps(rng, config.batch, 1000)
     return Batch(values, noise, timesteps, ids(parts.tokenizer, captions), latents.masks[masked])
 
 
 def weigh(timesteps: Tensor, gamma: float) -> Tensor:
-    """(B,) -> (B,) float32 loss weights: min-SNR (Hang et al., ICCV 2023) for v-prediction.
-
-    min(SNR + 1, gamma) / (SNR + 1): as in the paper where SNR is high; never 0 where it is, at the last step of a
-    schedule with zero terminal SNR, which decides tone and layout of the film.
-    """
-    snr = compute_snr(bundle.scheduler(), timesteps) + 1
-    return torch.minimum(snr, torch.full_like(snr, gamma)) / snr
+    """(B,) -> (B,) float32 loss weights on the schedule of `bundle.scheduler`."""
+    return noises.weigh(bundle.scheduler(), timesteps, gamma)
 
 
 def denoising_loss(prediction: Tensor, batch: Batch, gamma: float) -> Tensor:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from cxrsynth.store import Row, Store, dumps, npz, sha256, write_atomic
 from cxrsynth.train.autoencoder import encode
 from cxrsynth.train.bundle import Vae
 from cxrsynth.train.config import AugmentConfig
+from cxrsynth.train.square import Square
 
 CHUNK = 64
 
@@ -47,10 +49,11 @@ class Draws:
     Args:
         latents: the encoded films.
         shares: source -> share of the draws; all sources alike when empty.
+        weight: (films,) how often a film is drawn among those of its source; all alike by default.
     """
 
-    def __init__(self, latents: Latents, shares: dict[str, float]) -> None:
-        source = np.array([latents.rows[film]["source"] for film in latents.film])
+    def __init__(self, latents: Latents, shares: dict[str, float], weight: np.ndarray | None = None) -> None:
+        source = np.array([latents.rows[film].get("source", "") for film in latents.film])
         wanted = shares or dict.fromkeys(sorted(set(source)), 1.0)
         self.places = {name: np.flatnonzero(source == name) for name in wanted}
         empty = [name for name, places in self.places.items() if not len(places)]
@@ -61,16 +64,23 @@ class Draws:
         weights = np.array([wanted[name] for name in self.places], float)
         self.weights = weights / weights.sum()
         self.masked = latents.masked
+        self.chances: dict[str, np.ndarray] = {}
+        if weight is not None:
+            chance = weight[latents.film]
+            self.chances = {name: chance[p] / chance[p].sum() for name, p in self.places.items()}
 
     def __call__(self, rng: np.random.Generator, batch: int, grounded: int) -> tuple[np.ndarray, np.ndarray]:
         """(batch,) positions in ``values``, and (grounded,) positions in ``masks`` of the first ones."""
         first = rng.integers(len(self.masked), size=grounded) if grounded else np.zeros(0, int)
         names = list(self.places)
-        rest = [
-            self.places[names[i]][rng.integers(len(self.places[names[i]]))]
-            for i in rng.choice(len(names), size=batch - grounded, p=self.weights)
-        ]
+        rest = [self._one(names[i], rng) for i in rng.choice(len(names), size=batch - grounded, p=self.weights)]
         return np.concatenate([self.masked[first], np.array(rest, int)]).astype(int), first
+
+    def _one(self, source: str, rng: np.random.Generator) -> int:
+        places = self.places[source]
+        if source in self.chances:
+            return int(rng.choice(places, p=self.chances[source]))
+        return int(places[rng.integers(len(places))])
 
 
 def prepare(
@@ -81,23 +91,27 @@ def prepare(
     names: Sequence[str],
     seed: int,
     folder: Path,
+    square: Square | None = None,
 ) -> Latents:
     """Encode the films, or read what an earlier call with the same films, autoencoder and settings left in ``folder``.
 
     Args:
         names: classes to keep masks of.
+        square: how a film becomes the picture that is encoded; as it is by default.
     """
     rows = limit(rows, config.films, seed)
-    what = [
+    what: list[Any] = [
         encoder_digest(vae),
         config.model_dump(mode="json"),
         list(names),
         seed,
         [[row["key"], row["image"]] for row in rows],
     ]
+    if square is not None:
+        what.append(asdict(square))
     path = folder / f"latents-{sha256(dumps(what))[:16]}.npz"
     if not path.exists():
-        write_atomic(path, npz(compute(store, rows, vae, config, names, seed)))
+        write_atomic(path, npz(compute(store, rows, vae, config, names, seed, square)))
     with np.load(path) as file:
         return Latents(
             torch.from_numpy(file["values"].astype(np.float32)),
@@ -119,17 +133,24 @@ def limit(rows: list[Row], most: dict[str, int], seed: int) -> list[Row]:
     rng = np.random.default_rng(seed)
     keep = np.ones(len(rows), bool)
     for source, number in sorted(most.items()):
-        places = np.array([i for i, row in enumerate(rows) if row["source"] == source], int)
+        places = np.array([i for i, row in enumerate(rows) if row.get("source") == source], int)
         keep[rng.permutation(places)[number:]] = False
     return [row for row, kept in zip(rows, keep, strict=True) if kept]
 
 
 def compute(
-    store: Store, rows: list[Row], vae: Vae, config: AugmentConfig, names: Sequence[str], seed: int
+    store: Store,
+    rows: list[Row],
+    vae: Vae,
+    config: AugmentConfig,
+    names: Sequence[str],
+    seed: int,
+    square: Square | None = None,
 ) -> dict[str, np.ndarray]:
     """Arrays of the file: ``values`` float16, ``film`` int32, ``masked`` int32, ``masks`` uint8 (255 = all covered)."""
     ids = store.classes()
     rng = np.random.default_rng(seed)
+    factor = 2 ** (len(vae.config.block_out_channels) - 1)
     pictures: list[np.ndarray] = []
     values: list[np.ndarray] = []
     film: list[int] = []
@@ -137,12 +158,14 @@ def compute(
     masks: list[np.ndarray] = []
     for index, row in enumerate(rows):
         image, mask = store.load_image(row), store.load_mask(row) if groundable(row) else None
+        if square is not None:
+            image, mask = square(row, image, mask)
         complete = mask is not None and set(names) <= set(row.get("mask_classes") or ids)
-        for variant in range(config.variants.get(row["source"], config.default_variants)):
+        for variant in range(config.variants.get(row.get("source", ""), config.default_variants)):
             x, labels = (image, mask) if variant == 0 else warp(image, mask, config, rng)
             if complete and labels is not None:
                 masked.append(len(film))
-                masks.append(np.stack([cover(labels == ids[name], x.shape[0] // 8) for name in names]))
+                masks.append(np.stack([cover(labels == ids[name], x.shape[0] // factor) for name in names]))
             film.append(index)
             pictures.append(x)
         if len(pictures) >= CHUNK or index == len(rows) - 1:

@@ -1,0 +1,146 @@
+"""How a Stable-Diffusion model is adapted to films and reports; every default is here.
+
+The settings of RoentGen (arXiv 2211.12737 and 2508.16783) that make sense on any machine are the defaults: UNet trained
+whole, autoencoder frozen, cosine after a warm-up of 500, bfloat16, films padded to a square.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from cxrsynth.train.config import AugmentConfig, CaptionConfig, GroundingConfig, Part
+
+How = Literal["full", "lora", "frozen"]
+
+
+class WhatConfig(Part):
+    """What trains. The autoencoder never does."""
+
+    unet: How = "full"
+    text_encoder: How = Field(
+        "frozen",
+        description="RoentGen tunes it, which draws best and ruins the attention maps; frozen, or with grounding, "
+        "they locate",
+    )
+    encoder: Path | None = Field(
+        None, description="folder of another text encoder with its tokenizer, in place of the base's own"
+    )
+    rank: int = Field(16, ge=1, description="of LoRA (Hu et al., ICLR 2022)")
+    alpha: float | None = Field(None, gt=0, description="LoRA's scale times rank; the rank by default: scale 1")
+    dropout: float = Field(0.0, ge=0, lt=1, description="in front of LoRA's own weights")
+    targets: tuple[str, ...] = Field(
+        ("to_q", "to_k", "to_v", "to_out.0"), min_length=1, description="layers of the UNet that get a LoRA"
+    )
+    text_targets: tuple[str, ...] = Field(
+        ("q_proj", "k_proj", "v_proj", "out_proj"), min_length=1, description="layers of the text encoder, likewise"
+    )
+
+    @model_validator(mode="after")
+    def _something(self) -> WhatConfig:
+        if self.unet == self.text_encoder == "frozen":
+            raise ValueError("unet and text_encoder are both frozen: nothing would train")
+        return self
+
+    @property
+    def lora(self) -> bool:
+        """Whether an adapter comes out, and nothing else was changed."""
+        return "full" not in (self.unet, self.text_encoder)
+
+
+class FilmConfig(Part):
+    """Which films, and how they become square."""
+
+    fit: Literal["pad", "squash"] = Field(
+        "pad", description="pad: the film's own aspect ratio with black beside it; squash: as ingested"
+    )
+    size: int | None = Field(None, ge=32, description="pixels; by default what the base was made for")
+    shares: dict[str, float] = Field(default_factory=dict, description="source -> share of the draws; others get none")
+    weight: str | None = Field(None, description="column with the weight of each film: how often it is drawn")
+    broken: Literal["refuse", "skip"] = Field(
+        "refuse", description="films without words, words without a film, pictures that cannot be read"
+    )
+
+
+class WordConfig(Part):
+    """What the model reads to a film."""
+
+    style: Literal["report", "varied"] = Field(
+        "report", description="report: the words as they are; varied: the caption in many ways (see `captions`)"
+    )
+    column: str = Field("prompt", description="column with the report; `text` holds original words where there are any")
+    sections: tuple[str, ...] = Field(
+        ("impression", "findings"), description="parts of a report to keep, in this order; all of one without headings"
+    )
+    person: bool = Field(False, description="put `50-year-old woman.` in front, where the columns age and sex know it")
+    long: Literal["cut", "refuse"] = Field(
+        "cut", description="words beyond the encoder's tokens (77 in CLIP) are cut at the end and counted, or refused"
+    )
+    dropout: float = Field(0.1, ge=0, le=1, description="share of empty prompts, for classifier-free guidance")
+
+
+class NoiseConfig(Part):
+    """Which noise is learned from, and what is predicted."""
+
+    prediction: Literal["base", "epsilon", "v_prediction"] = "base"
+    zero_snr: bool | None = Field(
+        None,
+        description="zero SNR at the last step (Lin et al., WACV 2024), needs v_prediction; as the base by default",
+    )
+    offset: float = Field(0.0, ge=0, description="deviation of a common offset per channel; 0.05 to 0.1 is usual")
+    snr_gamma: float | None = Field(5.0, gt=0, description="min-SNR (Hang et al., ICCV 2023); null weighs all alike")
+
+
+class AdaptConfig(Part):
+    """The training itself."""
+
+    steps: int = Field(1000, ge=1, description="updates")
+    batch: int = Field(16, ge=1, description="films per update and process")
+    micro: int | None = Field(None, ge=1, description="films at once; gradients of the parts of a batch are summed")
+    lr: float = Field(5e-5, gt=0)
+    final_lr: float = Field(0.0, ge=0, le=1, description="of lr, reached by a cosine at the last step")
+    warmup: int = Field(500, ge=0, description="updates; at most a tenth of all")
+    weight_decay: float = Field(0.01, ge=0)
+    clip: float = Field(1.0, gt=0)
+    optimizer: Literal["adamw", "adamw8bit"] = "adamw"
+    precision: Literal["bf16", "fp16", "no"] = "bf16"
+    gradient_checkpointing: bool = Field(False, description="less memory, about a third more time")
+    ema: float = Field(0.9999, ge=0, lt=1, description="average of what trains; 0 keeps the last weights")
+    ema_power: float = Field(0.75, gt=0, description="the EMA's memory grows with the run: 1 - (1 + step) ** -power")
+    seed: int = 0
+    log_every: int = Field(20, ge=1)
+    validation_films: int = Field(48, ge=0, description="0 measures no validation loss")
+    checkpoint_minutes: float = Field(10.0, gt=0)
+    sheet_every: int = Field(250, ge=1)
+    sheet_steps: int = Field(20, ge=1)
+    sheet_guidance: float = Field(4.0, ge=1)
+    sheet_prompts: tuple[str, ...] = (
+        "Frontal chest X-ray, PA view. Findings: no abnormality.",
+        "Frontal chest X-ray, PA view. Findings: cardiomegaly.",
+        "Frontal chest X-ray, PA view. Findings: pneumonia.",
+    )
+
+
+# How long a training runs and what it shows may change between a break and the resume.
+FREE = ("steps", "log_every", "checkpoint_minutes", "sheet_every", "sheet_steps", "sheet_guidance", "sheet_prompts")
+
+
+class AdaptRecipe(Part):
+    """Everything that decides what comes of a base. Folders are given on the command line."""
+
+    name: str = "adapted"
+    licence: str = Field("", description="of the result, for its card; by default the base's and the data's are listed")
+    what: WhatConfig = WhatConfig()
+    films: FilmConfig = FilmConfig()
+    words: WordConfig = WordConfig()
+    captions: CaptionConfig = CaptionConfig()
+    augment: AugmentConfig = AugmentConfig()
+    noise: NoiseConfig = NoiseConfig()
+    grounding: GroundingConfig = GroundingConfig()
+    adapt: AdaptConfig = AdaptConfig()
+
+    def trained_by(self) -> str:
+        """Digest of the settings that a running training cannot change."""
+        return self.digest("name", "licence", "adapt") + self.adapt.digest(*FREE)
