@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cxrsynth.cli import compare, control, evaluate, generate, ingest, look, masks, segment, train
+from cxrsynth.cli import classify, compare, control, decoder, evaluate, generate, ingest, look, masks, segment, train
 from cxrsynth.console import console
 from cxrsynth.errors import CxrError
 
@@ -70,11 +70,15 @@ app.command("info", rich_help_panel=LOOK)(look.info)
 app.command("ingest", rich_help_panel=REAL)(ingest.ingest)
 app.command("train-vae", rich_help_panel=TRAIN)(train.train_vae)
 app.command("train-diffusion", rich_help_panel=TRAIN)(train.train_diffusion)
+app.command("merge-adapter", rich_help_panel=TRAIN)(train.merge_adapter)
 app.command("train-affinity", rich_help_panel=TRAIN)(masks.train_affinity)
 app.command("train-anatomy", rich_help_panel=TRAIN)(control.train_anatomy)
+app.command("train-decoder", rich_help_panel=TRAIN)(decoder.train_decoder)
 app.command("annotate", rich_help_panel=REAL)(masks.annotate)
 app.command("train-seg", rich_help_panel=TRAIN)(segment.train_seg)
 app.command("segment", rich_help_panel=REAL)(segment.segment)
+app.command("train-cls", rich_help_panel=TRAIN)(classify.train_cls)
+app.command("classify", rich_help_panel=REAL)(classify.classify)
 app.command("compare", rich_help_panel=MEASURE)(compare.compare)
 app.add_typer(evaluate.app, name="evaluate", rich_help_panel=MEASURE)
 

@@ -41,6 +41,10 @@ class Draws(Dataset[tuple[Tensor, Tensor, list[str]]], Generic[AnyFilm]):
     def __len__(self) -> int:
         return self.config.updates
 
+    def rng(self, update: int) -> np.random.Generator:
+        """All random numbers of a batch come from here."""
+        return step_rng(self.config.seed, update, self.process)
+
     def draw(self, rng: np.random.Generator) -> list[AnyFilm]:
         """The films of a batch, drawn with replacement: a dataset by its share, then any of its films."""
         which = rng.choice(len(self.films), size=self.config.batch, p=self.shares)
@@ -59,7 +63,7 @@ class Feed(Draws[LabelledFilm]):
 
     def __getitem__(self, update: int) -> tuple[Tensor, Tensor, list[str]]:
         """(B, 1, S, S) float32 in 0..1, (B, S, S) int64 labels with 255 for unlabelled, and the masks' paths."""
-        rng = step_rng(self.config.seed, update, self.process)
+        rng = self.rng(update)
         chosen = self.draw(rng)
         images, masks = [], []
         for film in chosen:

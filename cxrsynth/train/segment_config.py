@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from cxrsynth.errors import UsageError
-from cxrsynth.recipe import explain, put
 from cxrsynth.train.config import Part
-from cxrsynth.train.update_config import UpdateConfig
+from cxrsynth.train.update_config import UpdateConfig, settle
 
 
 class SegmentAugment(Part):
@@ -44,19 +42,5 @@ class SegmentConfig(UpdateConfig):
 
 
 def configure(values: dict[str, Any], overrides: dict[str, Any] | None = None) -> SegmentConfig:
-    """A configuration from named values; None leaves the default.
-
-    Args:
-        values: field -> value.
-        overrides: dotted name (``augment.rotate``) -> value; they come last.
-
-    Raises:
-        UsageError: a name or value is wrong; the message names it.
-    """
-    body = {name: value for name, value in values.items() if value is not None}
-    for name, value in (overrides or {}).items():
-        put(body, name, value)
-    try:
-        return SegmentConfig.model_validate(body)
-    except ValidationError as error:
-        raise UsageError(explain(error, SegmentConfig), "cxrsynth train-seg --help") from None
+    """A configuration from named values, as `settle` makes it."""
+    return settle(SegmentConfig, values, overrides or {}, "cxrsynth train-seg --help")

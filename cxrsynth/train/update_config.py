@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
+from cxrsynth.errors import UsageError
+from cxrsynth.recipe import explain, put
 from cxrsynth.train.config import Part
 
 
@@ -26,3 +29,26 @@ class UpdateConfig(Part):
     workers: int = Field(0, ge=0, description="processes that read films beside the training")
     checkpoint_minutes: float = Field(4.0, gt=0)
     seed: int = Field(0, ge=0)
+
+
+Config = TypeVar("Config", bound=UpdateConfig)
+
+
+def settle(kind: type[Config], values: Mapping[str, Any], overrides: Mapping[str, Any], hint: str) -> Config:
+    """A configuration from named values; None leaves the default.
+
+    Args:
+        values: field -> value.
+        overrides: dotted name (``augment.rotate``) -> value; they come last.
+        hint: what to type when a name or value is wrong.
+
+    Raises:
+        UsageError: a name or value is wrong; the message names it.
+    """
+    body = {name: value for name, value in values.items() if value is not None}
+    for name, value in overrides.items():
+        put(body, name, value)
+    try:
+        return kind.model_validate(body)
+    except ValidationError as error:
+        raise UsageError(explain(error, kind), hint) from None

@@ -1,0 +1,143 @@
+"""``cxrsynth train-cls``, ``classify`` and ``evaluate cls``: what films show, as probabilities."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cxrsynth.cli.segment import Device, split_names
+from cxrsynth.cli.train import overrides, progress
+from cxrsynth.console import console
+
+Weights = Annotated[Path, typer.Option("--weights", "-w", help="Run folder of train-cls.", show_default=False)]
+Labels = Annotated[str, typer.Option(help="Label names, comma between: AP,child,effusion.")]
+
+
+def train_cls(
+    data: Annotated[
+        list[str],
+        typer.Option(help="Dataset, PATH or PATH:WEIGHT or PATH:WEIGHT:PATIENTS; repeat to mix.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Run folder: checkpoint, log, model/.", show_default=False)],
+    val: Annotated[
+        list[Path] | None, typer.Option(help="Dataset whose 'val' split decides; that of --data by default.")
+    ] = None,
+    labels: Labels = "",
+    encoder: Annotated[str | None, typer.Option(help="Any network of timm.  [default: resnet18]")] = None,
+    encoder_weights: Annotated[
+        Path | None, typer.Option(help="File to start the encoder from; random otherwise, nothing is downloaded.")
+    ] = None,
+    init: Annotated[
+        Path | None, typer.Option(help="Run folder to go on from: pre-train on one dataset, fine-tune on another.")
+    ] = None,
+    updates: Annotated[int | None, typer.Option(min=1, help="Steps of the optimizer.  [default: 2000]")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Films per update.  [default: 16]")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the square the network sees.  [default: 192]")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.  [default: 0.001]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed.  [default: 0]")] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Validations without gain before it stops; 0 never.  [default: 10]")
+    ] = None,
+    device: Device = "auto",
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Any other value: augment.rotate=5.")] = None,
+) -> None:
+    """Train a classifier on what is said about films; typing the command again goes on where it stopped.
+
+    A label is a finding (any word of the findings or prompts), or AP (against PA), child (against adult), woman
+    (against man). Without --labels it learns all that enough films have. Silence about a finding is not a "no": a film
+    counts as free of it only if it is said to be normal, or if its source names that finding on other films.
+
+    Example:
+
+    cxrsynth train-cls --data real --labels AP,child,cardiomegaly -o runs/classifier
+    """
+    from cxrsynth.train.classify_config import configure
+
+    named = {
+        "encoder": encoder, "labels": split_names(labels) or None, "updates": updates, "batch": batch, "size": size,
+        "lr": lr, "seed": seed, "patience": patience,
+    }  # fmt: skip
+    config = configure(named, overrides(set_))
+    from cxrsynth.train.classify import train_classifier
+    from cxrsynth.train.labelled import Source
+
+    sources = [Source.parse(text) for text in data]
+    held_out = [Source(path) for path in val or []]
+    with progress("train-cls") as on_step:
+        model = train_classifier(sources, out, config, held_out, init, encoder_weights, device, on_step)
+    console.print(f"open {model / 'curves.png'}")
+    metrics = json.loads((model / "metrics.json").read_text(encoding="utf-8"))
+    typer.echo(json.dumps({"model": str(model), **metrics}, indent=2))
+
+
+def classify(
+    images: Annotated[Path, typer.Argument(help="Picture, folder of pictures, or dataset.", show_default=False)],
+    weights: Weights,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="File to write: .csv or .json; stdout by default.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Of a dataset, only this split.")] = "",
+    device: Device = "auto",
+) -> None:
+    """Probability of every label a trained classifier knows, film by film. Not for diagnosis.
+
+    Example:
+
+    cxrsynth classify films/ --weights runs/classifier -o probabilities.csv
+    """
+    from cxrsynth.errors import UsageError
+
+    if out is not None and out.suffix not in (".csv", ".json"):
+        raise UsageError(f"{out} is neither .csv nor .json", "type -o probabilities.csv")
+    from cxrsynth.classify import as_csv
+    from cxrsynth.classify import classify as run
+    from cxrsynth.device import resolve
+    from cxrsynth.store import dumps, write_atomic
+    from cxrsynth.train.classifier import load
+
+    classifier = load(weights, resolve(device))
+    with progress("classify") as on_step:
+        result = run(classifier, images, split, lambda done, total: on_step(done, total, {}))
+    for item in result.refused[:10]:
+        console.print(f"refused {item['path']}: {item['reason']}")
+    if not result.films:
+        first = result.refused[0]
+        raise UsageError(f"{first['path']}: {first['reason']}", "none of the pictures can be read; give gray films")
+    if out is None:
+        typer.echo(json.dumps(result.films, indent=2))
+        return
+    write_atomic(out, as_csv(result.films, classifier.labels).encode() if out.suffix == ".csv" else dumps(result.films))
+    shown = {"films": len(result.films), "refused": len(result.refused), "labels": list(classifier.labels)}
+    typer.echo(json.dumps({**shown, "out": str(out)}, indent=2))
+
+
+def evaluate_cls(
+    data: Annotated[Path, typer.Argument(help="Dataset whose films say what they show.", show_default=False)],
+    weights: Weights,
+    split: Annotated[str, typer.Option(help="Split to measure on; 'all' for an external test set.")] = "test",
+    source: Annotated[list[str] | None, typer.Option(help="Only films of this source; may be repeated.")] = None,
+    labels: Labels = "",
+    arm: Annotated[str, typer.Option(help="Name of the row in tables; that of the run folder by default.")] = "",
+    device: Device = "auto",
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("results"),
+) -> None:
+    """AUROC per label with 95 % intervals by patient; auroc_within counts only pairs of the same source.
+
+    A classifier that tells hospitals apart looks good where a finding lives in one hospital; compare both figures.
+    """
+    from cxrsynth.device import resolve
+    from cxrsynth.evaluate.classification import judge, patients_of
+    from cxrsynth.evaluate.results import write
+    from cxrsynth.train.classifier import load
+
+    classifier = load(weights, resolve(device))
+    judged = judge(classifier, data, split, split_names(labels), source or (), patients_of(weights))
+    seeds = [int(classifier.config["seed"])]
+    name = arm or weights.resolve().name
+    records = judged.records(name, f"{data.resolve().name}:{split}", seeds=seeds)
+    write(out / "classify.json", records)
+    shown = ("arm", "dataset", "class", "metric", "value", "lo", "hi", "n")
+    typer.echo(json.dumps([{key: item[key] for key in shown} for item in records], indent=2))
