@@ -1,8 +1,11 @@
-"""``cxrsynth train-vae`` and ``cxrsynth train-diffusion``: a model of one's own from ingested films."""
+"""train-vae, train-diffusion, merge-adapter: a model of one's own from ingested films."""
 
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,7 +18,7 @@ Run = Annotated[Path, typer.Option("--out", "-o", help="Run folder: checkpoints,
 Recipe = Annotated[Path, typer.Option("--recipe", "-r", help="Training recipe.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Change a value of the recipe: diffusion.steps=5000.")]
-DEFAULT_RECIPE = Path("recipes/train/mini.yaml")
+DEFAULT_RECIPE, ADAPT_RECIPE = Path("recipes/train/mini.yaml"), Path("recipes/train/roentgen.yaml")
 
 
 def train_vae(
@@ -37,32 +40,148 @@ def train_vae(
     run = autoencoder.train_decoder if decoder else autoencoder.train_vae
     with progress("train-vae") as on_step:
         folder = run(data, out, config.vae, device, config.diffusion.seed, on_step)
-    typer.echo(json.dumps({"vae": str(folder)}))
+    if main_process():
+        typer.echo(json.dumps({"vae": str(folder)}))
 
 
 def train_diffusion(
-    data: Data,
     out: Run,
-    recipe: Recipe = DEFAULT_RECIPE,
+    data: Annotated[
+        Path | None, typer.Argument(help="Dataset that `cxrsynth ingest` wrote.", show_default=False)
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            "--base",
+            "-b",
+            help="Adapt this model: mini, a diffusers folder, or a hub id. Without it, train from scratch.",
+            show_default=False,
+        ),
+    ] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(
+            "--recipe", "-r", help=f"Training recipe; default {ADAPT_RECIPE} with --base, {DEFAULT_RECIPE} without."
+        ),
+    ] = None,
     device: Device = "auto",
     set_: Set = None,
+    dataset: Annotated[
+        Path | None, typer.Option("--data", help="The dataset, named as an option.", show_default=False)
+    ] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", envvar="CXRSYNTH_OFFLINE", help="Open no connection, whatever is missing.")
+    ] = False,
     export_only: Annotated[
         bool, typer.Option("--export-only", help="Write the model from the last checkpoint, without training.")
     ] = False,
 ) -> None:
-    """Train text encoder and denoiser on an autoencoder's latents; typing it again goes on where it stopped."""
-    from cxrsynth.train.config import load
+    """Train the denoiser and its words; typing the command again goes on where it stopped.
 
-    config = load(recipe, overrides(set_))
+    With --base an existing Stable-Diffusion model is adapted to films and reports, whole or by LoRA. The result is
+    RUN/model, again a diffusers folder (and RUN/adapter, where only LoRA trained):
+
+        cxrsynth train-diffusion data/films --base mini -o runs/mine --set what.unet=lora --set adapt.steps=500
+
+    Without it a small model is trained from scratch on the autoencoder that train-vae left in RUN. Several GPUs:
+
+        accelerate launch --num_processes 4 $(which cxrsynth) train-diffusion data/films --base FOLDER -o runs/mine
+    """
+    from cxrsynth.errors import UsageError
+
+    films = data or dataset
+    if films is None or (data and dataset):
+        raise UsageError("name one dataset", "cxrsynth train-diffusion DATA -o RUN")
+    path = recipe or (DEFAULT_RECIPE if base is None else ADAPT_RECIPE)
+    result = (
+        from_scratch(films, out, path, device, set_, export_only)
+        if base is None
+        else adapt_base(films, out, base, path, device, set_, offline, export_only)
+    )
+    if main_process():
+        typer.echo(json.dumps(result))
+
+
+def from_scratch(
+    films: Path, out: Path, path: Path, device: str, set_: list[str] | None, export_only: bool
+) -> dict[str, Any]:
+    """Text encoder and denoiser on the latents of the autoencoder in ``out``."""
+    from cxrsynth.errors import UsageError
+    from cxrsynth.recipe import read
+    from cxrsynth.train.adapt_config import AdaptRecipe
+    from cxrsynth.train.config import TrainRecipe, load
+
+    if set(read(path)[1]) & (set(AdaptRecipe.model_fields) - set(TrainRecipe.model_fields)):
+        raise UsageError(f"{path} adapts a model, and none is named", "add --base mini, a diffusers folder or a hub id")
+    config = load(path, overrides(set_))
     from cxrsynth.train.diffusion import export_checkpoint
     from cxrsynth.train.diffusion import train_diffusion as run
 
     if export_only:
-        folder = export_checkpoint(data, out, config)
-    else:
-        with progress("train-diffusion") as on_step:
-            folder = run(data, out, config, device, on_step)
-    typer.echo(json.dumps({"model": str(folder)}))
+        return {"model": str(export_checkpoint(films, out, config))}
+    with progress("train-diffusion") as on_step:
+        return {"model": str(run(films, out, config, device, on_step))}
+
+
+def adapt_base(
+    films: Path,
+    out: Path,
+    base: str,
+    path: Path,
+    device: str,
+    set_: list[str] | None,
+    offline: bool,
+    export_only: bool,
+) -> dict[str, Any]:
+    """An existing model on films and their reports."""
+    from cxrsynth import weights
+    from cxrsynth.console import console
+    from cxrsynth.train.adapt_config import AdaptRecipe
+    from cxrsynth.train.config import load_as
+
+    config = load_as(AdaptRecipe, path, overrides(set_))
+    found = weights.resolve(base, offline=offline)
+    from cxrsynth.train.adapt import adapt
+
+    with progress(f"adapt {config.name}") as on_step:
+        result = adapt(films, out, found, config, device, command(), on_step, export_only)
+    cut = result["captions"]
+    if cut["over_limit"] and main_process():
+        console.print(
+            f"{cut['over_limit']} captions are over {cut['limit']} tokens, {cut['tokens_cut']} tokens were cut"
+        )
+    return result
+
+
+def merge_adapter(
+    adapter: Annotated[Path, typer.Argument(help="RUN/adapter that train-diffusion wrote.", show_default=False)],
+    base: Annotated[str, typer.Option("--base", "-b", help="The model it was trained on.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Model folder to write.", show_default=False)],
+    offline: Annotated[
+        bool, typer.Option("--offline", envvar="CXRSYNTH_OFFLINE", help="Open no connection, whatever is missing.")
+    ] = False,
+) -> None:
+    """Put a LoRA adapter into its base; the result is a model folder for --model. Another base is refused.
+
+    Example:  cxrsynth merge-adapter runs/mine/adapter --base mini -o models/mine
+    """
+    from cxrsynth import weights
+
+    found = weights.resolve(base, offline=offline)
+    from cxrsynth.train.adapter import merge_adapter as merge
+
+    typer.echo(json.dumps({"model": str(merge(adapter, found, out))}))
+
+
+def command() -> str:
+    """What was typed, full paths shortened to their last part: they say something about a machine."""
+    typed = (Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:])
+    return " ".join(["cxrsynth", *(shlex.quote(word) for word in typed)])
+
+
+def main_process() -> bool:
+    """Whether this is the process that speaks, under ``accelerate launch``; asked without importing torch."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def overrides(pairs: list[str] | None) -> dict[str, Any]:
@@ -91,6 +210,8 @@ def progress(title: str) -> Iterator[Callable[[int, int, dict[str, float]], None
         bars: list[Meter] = []
 
         def on_step(done: int, total: int, values: dict[str, float]) -> None:
+            if not main_process():
+                return
             if not bars:  # only now is known how much an earlier run has done, which must not count for the time left
                 bars.append(stack.enter_context(meter(total, title, done - 1)))
             bars[0].set(done, " ".join(f"{name} {value:.3f}" for name, value in values.items()))

@@ -45,9 +45,9 @@ class WhatConfig(Part):
         return self
 
     @property
-    def lora(self) -> bool:
-        """Whether an adapter comes out, and nothing else was changed."""
-        return "full" not in (self.unet, self.text_encoder)
+    def adapter(self) -> bool:
+        """Whether LoRA is all that is changed, so that a small adapter says everything."""
+        return "full" not in (self.unet, self.text_encoder) and self.encoder is None
 
 
 class FilmConfig(Part):
@@ -75,6 +75,7 @@ class WordConfig(Part):
         ("impression", "findings"), description="parts of a report to keep, in this order; all of one without headings"
     )
     person: bool = Field(False, description="put `50-year-old woman.` in front, where the columns age and sex know it")
+    tokens: int | None = Field(None, ge=8, description="length of a prompt; by default all the encoder reads")
     long: Literal["cut", "refuse"] = Field(
         "cut", description="words beyond the encoder's tokens (77 in CLIP) are cut at the end and counted, or refused"
     )

@@ -71,7 +71,7 @@ class Denoiser(nn.Module):
         def remember(layer: Layer, query: Tensor) -> None:
             seen.append((layer, query))
 
-        # Maps are made after the pass: gradient checkpointing runs layers again without us and has to find them the same.
+        # Maps are made after the pass: gradient checkpointing runs layers again without us, and they must be the same.
         with observe(self.unet, remember):
             prediction = self.unet(noisy, timesteps, states).sample
         maps: LayerMaps = {}

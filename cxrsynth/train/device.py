@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import reduce
 
 from cxrsynth.errors import MissingError, UsageError
 
 
 def accelerate(device: str = "auto", precision: str = "bf16") -> Accelerator:
-    """An Accelerator on ``auto``, ``cpu`` or ``cuda``, in bfloat16 unless ``precision`` is ``no``.
+    """An Accelerator on ``auto``, ``cpu`` or ``cuda``, in bfloat16 unless ``precision`` is ``no`` or ``fp16``.
 
     Raises:
-        MissingError: CUDA was asked for and is not there.
+        MissingError: CUDA was asked for, or needed for float16, and is not there.
     """
     if device not in ("auto", "cpu", "cuda"):
         raise UsageError(f"unknown device '{device}'", "known: auto, cpu, cuda")
@@ -20,4 +21,15 @@ def accelerate(device: str = "auto", precision: str = "bf16") -> Accelerator:
         raise MissingError(
             "CUDA was asked for, but torch finds no CUDA device", "leave out --device, or type --device cpu"
         )
+    if precision == "fp16" and (device == "cpu" or not torch.cuda.is_available()):
+        raise MissingError("float16 is trained on CUDA only, and there is none", "choose bf16 or no as the precision")
     return Accelerator(mixed_precision=precision, cpu=device == "cpu")
+
+
+def agreed(stop: object, accelerator: Accelerator) -> bool:
+    """Whether any process was asked to stop; all give the same answer, so that none waits for one that has gone."""
+    if accelerator.num_processes == 1:
+        return bool(stop)
+    asked = torch.tensor(float(bool(stop)), device=accelerator.device)
+    total: torch.Tensor = reduce(asked, "sum")
+    return bool(total.item() > 0)

@@ -30,7 +30,7 @@ from cxrsynth.train.checkpoint import Checkpoint, finish_the_step, step_rng
 from cxrsynth.train.config import TrainRecipe
 from cxrsynth.train.curves import Curves, Progress
 from cxrsynth.train.denoiser import Denoiser, build_unet
-from cxrsynth.train.device import accelerate
+from cxrsynth.train.device import accelerate, agreed
 from cxrsynth.train.grounding import grounding_loss, plateau
 from cxrsynth.train.latents import Draws, Latents, encoder_digest, prepare
 from cxrsynth.train.schedule import learning_rate
@@ -112,18 +112,18 @@ def train_diffusion(
                 group["lr"] = config.lr * learning_rate(step, config.steps, config.warmup, config.final_lr)
             values = train_step(denoiser, optimizer, accelerator, batch, parts)
             ema.step(parts.denoiser.parameters())
-            last = step + 1 == config.steps
+            last, stopping = step + 1 == config.steps, agreed(stop, accelerator)
             if accelerator.is_main_process:
                 if last or (step + 1) % config.sheet_every == 0:
                     values |= look(run, parts, ema, validation, step + 1)
                 curves.add(step, values)
                 if last or (step + 1) % config.log_every == 0:
                     curves.plot(run / "diffusion_loss.png", FIGURES)
-                if last or stop or checkpoint.due():
+                if last or stopping or checkpoint.due():
                     checkpoint.save(step + 1)
             if on_step:
                 on_step(step + 1, config.steps, values)
-            if stop:
+            if stopping:
                 raise KeyboardInterrupt
     if accelerator.is_main_process:
         export(run / "model", parts, ema)

@@ -67,6 +67,9 @@ class Draws:
         self.chances: dict[str, np.ndarray] = {}
         if weight is not None:
             chance = weight[latents.film]
+            never = [name for name, places in self.places.items() if not chance[places].sum()]
+            if never:
+                raise RecipeError(f"every film of {', '.join(never)} has weight 0", "give films.shares without them")
             self.chances = {name: chance[p] / chance[p].sum() for name, p in self.places.items()}
 
     def __call__(self, rng: np.random.Generator, batch: int, grounded: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,276 @@
+"""Adapting a tiny Stable-Diffusion folder, whole: films in, a diffusers folder out."""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+
+from cxrsynth.errors import MismatchError, MissingError, RecipeError, UsageError
+from cxrsynth.train.adapt import adapt
+from cxrsynth.train.adapt_config import AdaptRecipe
+from cxrsynth.train.adapter import merge_adapter
+from cxrsynth.train.config import load_as
+from cxrsynth.weights import resolve
+from tests.tiny import build
+from tests.train.films import make
+
+SMALL: dict[str, Any] = {
+    "name": "small",
+    "films": {"fit": "squash"},
+    "grounding": {"films_per_batch": 2},
+    "adapt": {"steps": 4, "batch": 4, "validation_films": 2, "sheet_every": 100, "sheet_steps": 1,
+              "sheet_prompts": ["heart"], "lr": 1e-3, "warmup": 0, "ema": 0.5},
+}  # fmt: skip
+
+
+def recipe(**changes: dict[str, Any]) -> AdaptRecipe:
+    body = {**SMALL, **changes}
+    body["adapt"] = {**SMALL["adapt"], **changes.get("adapt", {})}
+    return AdaptRecipe.model_validate(body)
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("films"))
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model with three colours that predicts noise, as Stable Diffusion 1."""
+    return build(tmp_path_factory.mktemp("base") / "sd", gray=False)
+
+
+@pytest.fixture(scope="module")
+def whole(films: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run that trained the whole UNet."""
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    adapt(films, run, resolve(str(base)), recipe(), "cpu", "cxrsynth train-diffusion films")
+    return run
+
+
+@pytest.fixture(scope="module")
+def lora(films: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run that trained LoRA in both parts."""
+    run = tmp_path_factory.mktemp("runs") / "lora"
+    what = {"unet": "lora", "text_encoder": "lora", "rank": 2, "alpha": 4.0}
+    adapt(films, run, resolve(str(base)), recipe(what=what), "cpu")
+    return run
+
+
+def parts(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
+    loaded = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32, safety_checker=None)
+    return {name: getattr(loaded, name).state_dict() for name in ("unet", "text_encoder", "vae")}
+
+
+def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool:
+    """Equal up to the half precision in which models are written."""
+    return all(torch.equal(ours[name], value.half().float()) for name, value in theirs.items())
+
+
+def log(run: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run / "adapt_log.jsonl").read_text().splitlines()]
+
+
+def stop_after(steps: int) -> Callable[[int, int, dict[str, float]], None]:
+    def on_step(done: int, total: int, values: dict[str, float]) -> None:
+        if done == steps:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return on_step
+
+
+def test_the_result_is_a_diffusers_folder_that_draws(whole: Path) -> None:
+    drawn = StableDiffusionPipeline.from_pretrained(whole / "model", torch_dtype=torch.float32)
+    drawn.set_progress_bar_config(disable=True)
+    picture = drawn("right lung", num_inference_steps=1, output_type="np").images
+    assert picture.shape == (1, 64, 64, 3)
+    assert np.isfinite(picture).all()
+
+
+def test_only_the_unet_changes_when_only_the_unet_trains(whole: Path, base: Path) -> None:
+    ours, theirs = parts(whole / "model"), parts(base)
+    assert not same(ours["unet"], theirs["unet"])
+    assert same(ours["text_encoder"], theirs["text_encoder"])
+    assert same(ours["vae"], theirs["vae"])
+
+
+def test_the_card_names_base_data_licences_and_command(whole: Path, base: Path) -> None:
+    card = (whole / "model/README.md").read_text()
+    assert resolve(str(base)).digest in card
+    assert "| a | 3 |" in card
+    assert "6 films: not stated" in card
+    assert "cxrsynth train-diffusion films" in card
+
+
+def test_the_folder_does_not_tell_where_it_was_trained(whole: Path, base: Path) -> None:
+    for path in (whole / "model").rglob("*"):
+        if path.suffix in (".json", ".md", ".txt"):
+            assert str(base.parent) not in path.read_text(), path.name
+
+
+def test_grounding_is_learned_where_masks_exist_and_left_out_where_not(whole: Path, films: Path, base: Path) -> None:
+    assert all("ratio" in line for line in log(whole))
+    run = whole.parent / "unmasked"
+    adapt(films, run, resolve(str(base)), recipe(films={"shares": {"b": 1.0}}, adapt={"steps": 1}), "cpu")
+    assert all("ratio" not in line for line in log(run))
+
+
+def test_a_killed_adaptation_resumes_to_the_same_weights(films: Path, base: Path, whole: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        adapt(films, tmp_path, resolve(str(base)), recipe(), "cpu", on_step=stop_after(1))
+    assert len(log(tmp_path)) == 2  # the step that was running is finished
+    adapt(films, tmp_path, resolve(str(base)), recipe(), "cpu")
+    ours, theirs = (torch.load(run / "adapt.ckpt", weights_only=True)["parts"] for run in (tmp_path, whole))
+    for name, value in theirs["trained"].items():
+        assert torch.equal(ours["trained"][name], value), name
+    assert log(tmp_path) == log(whole)
+
+
+def test_a_batch_in_parts_learns_the_same(films: Path, base: Path, whole: Path, tmp_path: Path) -> None:
+    adapt(films, tmp_path, resolve(str(base)), recipe(adapt={"micro": 3}), "cpu")
+    for ours, theirs in zip(log(tmp_path), log(whole), strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=0.02)
+        assert ours["ratio"] == pytest.approx(theirs["ratio"], rel=0.02)
+
+
+def test_gradient_checkpointing_changes_memory_and_nothing_else(
+    films: Path, base: Path, whole: Path, tmp_path: Path
+) -> None:
+    adapt(films, tmp_path, resolve(str(base)), recipe(adapt={"gradient_checkpointing": True}), "cpu")
+    for ours, theirs in zip(log(tmp_path), log(whole), strict=True):
+        assert ours["norm"] == pytest.approx(theirs["norm"], rel=1e-3)
+
+
+def test_an_adapter_merged_into_its_base_is_the_model_of_the_run(lora: Path, base: Path, tmp_path: Path) -> None:
+    merged = parts(merge_adapter(lora / "adapter", resolve(str(base)), tmp_path / "merged"))
+    ours, theirs = parts(lora / "model"), parts(base)
+    for part in ("unet", "text_encoder"):
+        assert not same(ours[part], theirs[part])
+        for name, value in ours[part].items():
+            assert torch.allclose(merged[part][name], value, atol=2e-4), f"{part} {name}"
+
+
+def test_an_adapter_is_small_and_its_checkpoint_too(lora: Path, whole: Path) -> None:
+    assert (lora / "adapt.ckpt").stat().st_size < 0.3 * (whole / "adapt.ckpt").stat().st_size
+    assert not (whole / "adapter").exists()
+
+
+def test_an_adapter_for_another_base_is_refused(lora: Path, tmp_path: Path) -> None:
+    other = build(tmp_path / "other", gray=False, seed=1)
+    with pytest.raises(MismatchError, match="trained on 'sd'"):
+        merge_adapter(lora / "adapter", resolve(str(other)), tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
+
+
+def test_merging_never_replaces_a_folder(lora: Path, base: Path, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    with pytest.raises(MismatchError, match="there already"):
+        merge_adapter(lora / "adapter", resolve(str(base)), tmp_path / "there")
+
+
+def test_a_gray_base_that_predicts_velocities_gets_zero_snr(films: Path, tmp_path: Path) -> None:
+    base = build(tmp_path / "gray", prediction="v_prediction")
+    changes = {"noise": {"zero_snr": True}, "what": {"text_encoder": "full", "unet": "frozen"}}
+    adapt(films, tmp_path / "run", resolve(str(base)), recipe(adapt={"steps": 2}, **changes), "cpu")
+    body = json.loads((tmp_path / "run/model/scheduler/scheduler_config.json").read_text())
+    assert body["rescale_betas_zero_snr"]
+    assert body["prediction_type"] == "v_prediction"
+    ours, theirs = parts(tmp_path / "run/model"), parts(base)
+    assert same(ours["unet"], theirs["unet"])
+    assert not same(ours["text_encoder"], theirs["text_encoder"])
+
+
+def test_a_domain_encoder_of_another_width_takes_the_place_of_the_bases_own(
+    films: Path, base: Path, tmp_path: Path
+) -> None:
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    encoder = domain_encoder(tmp_path / "bert")
+    what = {"encoder": str(encoder), "text_encoder": "full"}
+    result = adapt(films, tmp_path / "run", resolve(str(base)), recipe(what=what, adapt={"steps": 2}), "cpu")
+    assert result["adapter"] is None
+    assert result["captions"]["limit"] == 24
+    loaded = StableDiffusionPipeline.from_pretrained(tmp_path / "run/model", torch_dtype=torch.float32)
+    assert isinstance(loaded.text_encoder, BertModel)
+    assert loaded.unet.config.cross_attention_dim == BertConfig.from_pretrained(encoder).hidden_size == 24
+    assert isinstance(loaded.tokenizer, PreTrainedTokenizerFast)
+    drawn = loaded("heart", num_inference_steps=1, output_type="np").images
+    assert np.isfinite(drawn).all()
+
+
+def domain_encoder(folder: Path) -> Path:
+    """A BERT of width 24 that knows three words."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    known = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "heart", "right", "left", "lung", "cardiomegaly"]
+    words = Tokenizer(models.WordLevel({name: i for i, name in enumerate(known)}, unk_token="[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=words, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]",
+        model_max_length=512,
+    )  # fmt: skip
+    fast.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(known), hidden_size=24, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=24,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+def test_keys_of_another_width_cannot_be_learned_by_lora(films: Path, base: Path, tmp_path: Path) -> None:
+    what = {"encoder": str(domain_encoder(tmp_path / "bert")), "unet": "lora"}
+    with pytest.raises(RecipeError, match="24 numbers") as error:
+        adapt(films, tmp_path / "run", resolve(str(base)), recipe(what=what), "cpu")
+    assert "what.unet=full" in error.value.hint
+
+
+def test_the_checkpoint_of_another_recipe_or_base_is_refused(
+    films: Path, base: Path, whole: Path, tmp_path: Path
+) -> None:
+    before = (whole / "adapt.ckpt").read_bytes()
+    with pytest.raises(MismatchError):
+        adapt(films, whole, resolve(str(base)), recipe(noise={"offset": 0.1}), "cpu")
+    with pytest.raises(MismatchError):
+        adapt(films, whole, resolve(str(build(tmp_path / "b", gray=False, seed=1))), recipe(), "cpu")
+    assert (whole / "adapt.ckpt").read_bytes() == before
+
+
+def test_a_model_of_another_training_is_never_replaced(films: Path, base: Path, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    with pytest.raises(UsageError, match="another training"):
+        adapt(films, tmp_path, resolve(str(base)), recipe(), "cpu")
+
+
+def test_a_base_in_the_run_folder_is_refused(films: Path, whole: Path) -> None:
+    with pytest.raises(UsageError, match="lies in the run folder"):
+        adapt(films, whole, resolve(str(whole / "model")), recipe(), "cpu")
+
+
+def test_eight_bit_adam_says_what_to_install(
+    films: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "bitsandbytes.optim", None)
+    with pytest.raises(MissingError) as error:
+        adapt(films, tmp_path / "run", resolve(str(base)), recipe(adapt={"optimizer": "adamw8bit"}), "cpu")
+    assert "cxrsynth[adam8bit]" in error.value.hint
+    assert not (tmp_path / "run").exists()
+
+
+def test_float16_without_a_gpu_is_refused(films: Path, base: Path, tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="CUDA"):
+        adapt(films, tmp_path / "run", resolve(str(base)), recipe(adapt={"precision": "fp16"}), "cpu")
+
+
+def test_the_shipped_recipe_can_be_loaded() -> None:
+    path = Path(__file__).parents[2] / "recipes/train/roentgen.yaml"
+    assert load_as(AdaptRecipe, path, {"what.unet": "lora"}).what.adapter
