@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cxrsynth.annotate.film import Labelled, content, embed, label_one, seed_of, shrink
+from cxrsynth.annotate.film import Labelled, content, embed, fractions, label_one, seed_of, shrink
 from cxrsynth.annotate.source import Picture, Source, find, open_all
 from cxrsynth.errors import MismatchError
 from cxrsynth.masks.labels import Labelling
 from cxrsynth.pool import spawn_pool
-from cxrsynth.recipe import Recipe
+from cxrsynth.recipe import AttentionSpec, Recipe
+from cxrsynth.records import BOX, Draw
 from cxrsynth.run import claim, locked
 from cxrsynth.sheet import Item, contact_sheet, save
 from cxrsynth.store import Entry, Row, Store, dumps, lines, sha256
@@ -44,7 +45,7 @@ class Reading:
         prompt: what the films are said to show.
     """
 
-    timesteps: tuple[int, ...] = (10, 50, 100)
+    timesteps: tuple[int, ...] = AttentionSpec.model_fields["timesteps"].default
     noises: int = 1
     seed: int = 0
     prompt: str = ""
@@ -163,7 +164,7 @@ def label(
             advance(len(refused))
             keep_maps = recipe.masks.keep_maps
             entries = [
-                entry(one, picture, maps, done.result(), recipe, keep_maps) for one, picture, maps, done in waiting
+                entry(one, picture, draw, done.result(), recipe, keep_maps) for one, picture, draw, done in waiting
             ]
             store.write(f"troubles/{shard:05d}.jsonl", lines(refused))
             planned = [one.key for one in shards[shard]]
@@ -172,7 +173,7 @@ def label(
 
 def submit(
     part: list[Picture], reader: Any, reading: Reading, labelling: Labelling, batch: int, pool: Executor
-) -> list[tuple[Source, np.ndarray, np.ndarray, Future[Labelled]]]:
+) -> list[tuple[Source, np.ndarray, Draw, Future[Labelled]]]:
     """Read one batch, and hand its labelling to the pool while the next one is read.
 
     A short batch is filled up with its last film: the maps of a film do not depend on how many are read beside it.
@@ -183,18 +184,21 @@ def submit(
     seeds = [seed_of(reading.seed, film) for film in films]
     missing = batch - len(part)
     filled = np.stack(films + films[-1:] * missing)
-    found = reader.read(filled, seeds + seeds[-1:] * missing, reading.timesteps, reading.noises)[: len(part)]
+    maps, reads = reader.read(filled, seeds + seeds[-1:] * missing, reading.timesteps, reading.noises)
     waiting = []
-    for (source, picture), box, read in zip(part, boxes, found, strict=True):
+    for (source, picture), film_maps, answers, box in zip(part, maps, reads, boxes, strict=False):
+        whole = embed(film_maps, box, picture.shape)
+        # The answers stay on the grid of the part that was read; refiners put them in their place.
+        covers = {BOX: fractions(box, picture.shape)} if answers and whole is not film_maps else {}
         # As stored, so that labelling again gives the same masks.
-        maps = embed(read, box, picture.shape).astype(np.float16).astype(np.float32)
-        film = shrink(picture, height, width)
-        waiting.append((source, picture, maps, pool.submit(label_one, film, maps, labelling, picture.shape)))
+        stored = whole.astype(np.float16).astype(np.float32)
+        draw = Draw(shrink(picture, height, width), stored, reads={**answers, **covers})
+        waiting.append((source, picture, draw, pool.submit(label_one, draw, labelling, picture.shape)))
     return waiting
 
 
 def entry(
-    source: Source, picture: np.ndarray, maps: np.ndarray, labelled: Labelled, recipe: Recipe, keep_maps: bool
+    source: Source, picture: np.ndarray, draw: Draw, labelled: Labelled, recipe: Recipe, keep_maps: bool
 ) -> Entry:
     """One film as it goes to disk; that a model made the mask is part of its row."""
     mask, own, scores = labelled
@@ -211,7 +215,7 @@ def entry(
         "mask_classes": [item.name for item in recipe.classes],
         "film_sha256": source.digest,
     }
-    return Entry(row, picture, mask, own, {"maps": maps.astype(np.float16)} if keep_maps else None)
+    return Entry(row, picture, mask, own, draw.arrays() if keep_maps else None)
 
 
 def troubles(store: Store) -> list[Row]:

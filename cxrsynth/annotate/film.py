@@ -58,21 +58,27 @@ def embed(maps: np.ndarray, box: tuple[slice, slice], shape: tuple[int, ...]) ->
     return whole
 
 
-def label_one(film: np.ndarray, maps: np.ndarray, labelling: Labelling, shape: tuple[int, int]) -> Labelled:
+def fractions(box: tuple[slice, slice], shape: tuple[int, ...]) -> np.ndarray:
+    """A part of a picture as `Draw` says it: (4,) float32 top, bottom, left, right, 0..1 of its sides."""
+    rows, columns = box
+    edges = (rows.start, rows.stop, columns.start, columns.stop)
+    return np.array(edges, np.float32) / np.repeat(np.array(shape, np.float32), 2)
+
+
+def label_one(draw: Draw, labelling: Labelling, shape: tuple[int, int]) -> Labelled:
     """Label one film at the size the model sees, and bring the labels to the size of the picture.
 
     Args:
-        film: (h, w) uint8.
-        maps: (K, h', w') float32.
+        draw: (h, w) uint8 film with its maps.
         shape: (H, W) of the picture.
 
     Returns:
         (H, W) uint8 class ids; (K, H, W) bool where classes overlap, or None; scores.
     """
-    sample: Sample = make_sample(Draw(film, maps), labelling)
+    sample: Sample = make_sample(draw, labelling)
     competing = labelling.competing
     # Probabilities are enlarged, not labels: the rim of a mask is smooth and no id lies between two others.
-    prob = np.stack([resize(one, *shape) for one in sample.prob]) if shape != film.shape else sample.prob
+    prob = np.stack([resize(one, *shape) for one in sample.prob]) if shape != draw.image.shape else sample.prob
     mask = paint(prob, competing, list(labelling.classes.values()))
     if labelling.ignore:
         mask[certainty(prob, competing) < labelling.ignore] = IGNORE

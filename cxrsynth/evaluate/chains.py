@@ -103,7 +103,7 @@ def measure(
             stored = store.load_maps(row)
             if stored is None:
                 raise UsageError(f"{annotated} keeps no maps", "annotate with masks.keep_maps: true")
-            draw = Draw(store.load_image(row), stored["maps"].astype(np.float32))
+            draw = Draw.stored(store.load_image(row), stored)
             if position == 0:
                 make_sample(draw, chain)  # networks are loaded and libraries warm before the clock runs
             started = time.perf_counter()

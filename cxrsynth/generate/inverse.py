@@ -15,6 +15,7 @@ from torch import Tensor
 from cxrsynth.errors import UsageError
 from cxrsynth.generate import schedulers
 from cxrsynth.generate.latent import Latent, check_tokens
+from cxrsynth.generate.reads import look
 from cxrsynth.generate.taps import KeySource, Taps, class_text, column_weights, merge_levels, observe, token_columns
 
 
@@ -47,8 +48,10 @@ class Reader:
         self.size = (height * latent.factor, width * latent.factor)
 
     @torch.inference_mode()
-    def read(self, films: np.ndarray, seeds: Sequence[int], timesteps: Sequence[int], noises: int) -> np.ndarray:
-        """The maps of one batch, averaged over noises and timesteps.
+    def read(
+        self, films: np.ndarray, seeds: Sequence[int], timesteps: Sequence[int], noises: int
+    ) -> tuple[np.ndarray, list[dict[str, np.ndarray]]]:
+        """The maps of one batch, averaged over noises and timesteps, and what the chain asked besides.
 
         Args:
             films: (B, H, W) uint8 of `size`.
@@ -57,30 +60,19 @@ class Reader:
             noises: how many noises each timestep is read with.
 
         Returns:
-            (B, K, h, w) float32 on the finest grid that is read.
+            (B, K, h, w) float32 on the finest grid that is read, and the reads of each film as `Draw` holds them.
 
         Raises:
             UsageError: a timestep the model was not trained with.
         """
-        known = int(self.scheduler.config.num_train_timesteps)
-        if any(not 0 <= t < known for t in timesteps):
-            raise UsageError(f"timesteps {list(timesteps)} are not all from 0 to {known - 1}", "try --timestep 100")
         latent = self.latent
         clean = torch.cat([self.encode(film) for film in films])  # (B, C, h, w)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        words = self.words.expand(len(films), -1, -1).to(latent.unet.dtype)
         taps = Taps([self.source], latent.latent_size, slice(None), self.attention.levels)
-        with observe(latent.unet, taps):
-            for _ in range(noises):
-                noise = torch.stack([torch.randn(clean.shape[1:], generator=one) for one in generators]).to(
-                    clean.device
-                )
-                for t in timesteps:
-                    steps = torch.full((len(films),), t, device=clean.device)
-                    noisy = self.scheduler.add_noise(clean, noise, steps).to(latent.unet.dtype)
-                    latent.unet(noisy, steps, encoder_hidden_states=words)
+        with observe(latent.unet, taps), latent.asker.observe(latent.unet, films) as answers:
+            look(latent.unet, self.scheduler, clean, self.words, generators, timesteps, noises)
         maps: np.ndarray = merge_levels(taps.maps(), self.attention.normalise_levels).cpu().numpy()
-        return maps
+        return maps, answers()
 
     def encode(self, film: np.ndarray) -> Tensor:
         """(H, W) uint8 -> (1, C, h, w) float32 latents as the UNet was trained on: the mean, scaled."""

@@ -46,31 +46,14 @@ def observe(unet: nn.Module, callback: Callable[[Layer, Tensor], None]) -> Itera
     layers: list[Layer] = []
     handles: list[Any] = []
 
-    def remember_size(mine: list[Layer]) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            hidden = args[0] if args else kwargs["hidden_states"]  # (B, C, h, w)
-            for layer in mine:
-                layer.size = (hidden.shape[-2], hidden.shape[-1])
-
-        return hook
-
     def report(layer: Layer) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
-            callback(layer, _split_heads(output, layer.attn.heads))
+            callback(layer, split_heads(output, layer.attn.heads))
 
         return hook
 
     try:
-        for parent_name, parent in unet.named_modules():
-            if not hasattr(parent, "transformer_blocks"):
-                continue
-            mine = [
-                Layer(f"{parent_name}.{name}", attn)
-                for name, attn in parent.named_modules()
-                if name.rsplit(".", 1)[-1] == "attn2" and hasattr(attn, "to_q")
-            ]
-            if not mine:
-                continue
+        for parent, mine in find_layers(unet, "attn2"):
             handles.append(parent.register_forward_pre_hook(remember_size(mine), with_kwargs=True))
             handles.extend(layer.attn.to_q.register_forward_hook(report(layer)) for layer in mine)
             layers.extend(mine)
@@ -84,22 +67,47 @@ def observe(unet: nn.Module, callback: Callable[[Layer, Tensor], None]) -> Itera
             handle.remove()
 
 
+def find_layers(unet: nn.Module, kind: str) -> Iterator[tuple[nn.Module, list[Layer]]]:
+    """The blocks of a UNet that hold attention of a kind, ``attn1`` (self) or ``attn2`` (cross), with its layers."""
+    for parent_name, parent in unet.named_modules():
+        if hasattr(parent, "transformer_blocks"):
+            mine = [
+                Layer(f"{parent_name}.{name}", attn)
+                for name, attn in parent.named_modules()
+                if name.rsplit(".", 1)[-1] == kind and hasattr(attn, "to_q")
+            ]
+            if mine:
+                yield parent, mine
+
+
+def remember_size(layers: list[Layer]) -> Callable[..., None]:
+    """A hook that runs before a block and tells its layers what grid they lie on."""
+
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        hidden = args[0] if args else kwargs["hidden_states"]  # (B, C, h, w)
+        for layer in layers:
+            layer.size = (hidden.shape[-2], hidden.shape[-1])
+
+    return hook
+
+
+def split_heads(states: Tensor, heads: int) -> Tensor:
+    """(B, N, heads * d) -> (B, heads, N, d)."""
+    batch, tokens, width = states.shape
+    return states.view(batch, tokens, heads, width // heads).transpose(1, 2)
+
+
 def project_keys(attn: Any, context: Tensor) -> Tensor:
     """(B, T, D) text states -> (B, heads, T, d) keys of a layer."""
     if getattr(attn, "norm_cross", None):
         context = attn.norm_encoder_hidden_states(context)
-    return _split_heads(attn.to_k(context), attn.heads)
+    return split_heads(attn.to_k(context), attn.heads)
 
 
 def attention_probs(attn: Any, query: Tensor, key: Tensor) -> Tensor:
     """(B, heads, N, d) queries, (B or 1, heads, T, d) keys -> (B, heads, N, T) float32 probabilities over T."""
     scores = query.float() @ key.float().transpose(-1, -2) * attn.scale
     return scores.softmax(dim=-1)
-
-
-def _split_heads(states: Tensor, heads: int) -> Tensor:
-    batch, tokens, width = states.shape
-    return states.view(batch, tokens, heads, width // heads).transpose(1, 2)
 
 
 def class_text(phrases: Sequence[str]) -> str:

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from cxrsynth import registry
 from cxrsynth.errors import RecipeError
-from cxrsynth.masks.refiner import Named
-from cxrsynth.recipe import resolve_entry
+from cxrsynth.masks.refiner import Named, Sighted
+from cxrsynth.recipe.entry import construct as build_entry
 from cxrsynth.records import Refiner
 
 
@@ -30,9 +29,16 @@ def build(entries: Sequence[Mapping[str, Any]], classes: Sequence[str], overlap:
     return [one.named(classes, overlap) if isinstance(one, Named) else one for one in built]
 
 
-def refine(image: np.ndarray, prob: np.ndarray, chain: Sequence[Refiner]) -> np.ndarray:
-    """(H, W) uint8, (K, H, W) float32 in 0..1 -> the same after every refiner in turn."""
-    return reduce(lambda refined, refiner: refiner(image, refined), chain, prob)
+def refine(
+    image: np.ndarray, prob: np.ndarray, chain: Sequence[Refiner], reads: Mapping[str, np.ndarray] | None = None
+) -> np.ndarray:
+    """(H, W) uint8, (K, H, W) float32 in 0..1 -> the same after every refiner in turn.
+
+    Args:
+        reads: what the network answered about this picture, for refiners that ask.
+    """
+    told = [one.given(reads or {}) if isinstance(one, Sighted) else one for one in chain]
+    return reduce(lambda refined, refiner: refiner(image, refined), told, prob)
 
 
 def construct(kind: str, entry: Mapping[str, Any]) -> Any:
@@ -42,7 +48,6 @@ def construct(kind: str, entry: Mapping[str, Any]) -> Any:
         RecipeError: unknown name, field or value; the message lists the right ones.
     """
     try:
-        resolved = resolve_entry(kind, dict(entry))
+        return build_entry(kind, entry)
     except ValueError as error:
         raise RecipeError(f"{kind}: {error}", "'cxrsynth info --schema' lists every key") from error
-    return registry.load(kind, resolved.pop("use"))(**resolved)

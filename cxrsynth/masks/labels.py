@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from cxrsynth.errors import UsageError
 from cxrsynth.masks import chain
 from cxrsynth.masks.attention import Evidence, Joint
-from cxrsynth.masks.layers import IGNORE, certainty, layers, paint
+from cxrsynth.masks.layers import IGNORE, certainty, layers, paint, uncertainty
 from cxrsynth.recipe import Recipe
 from cxrsynth.records import Draw, Refiner, Sample
 
@@ -21,7 +21,11 @@ class Labelling(BaseModel):
     Attributes:
         classes: class name -> id (1..255), in the order of K and of painting.
         overlap: classes that lie over others (an opacity in a lung) and do not compete with them.
-        use: ``attention`` labels from the maps; ``control`` from the masks that were imposed on the picture, exactly.
+        use: ``attention`` labels from the maps; ``control`` from the masks that were imposed on the picture,
+            exactly, and from the maps where none was; ``fused`` from the maps weighed with the imposed masks.
+        fuse: weight of the imposed masks in ``fused``.
+        imposed: names of the classes that were imposed; None: all.
+        agreement: whether imposed masks are compared with those of the maps (scores ``agreement.<class>``).
         normalise: entry of the normaliser that makes probabilities of maps.
         ignore: pixels whose likeliest label is less likely than this become 255; not in control masks.
         refine: entries of the refiner chain, ``{"use": name, field: value, ...}`` each; not applied to control masks.
@@ -31,7 +35,10 @@ class Labelling(BaseModel):
 
     classes: dict[str, int] = Field(min_length=1)
     overlap: tuple[str, ...] = ()
-    use: Literal["attention", "control"]
+    use: Literal["attention", "control", "fused"]
+    fuse: float = 0.5
+    imposed: tuple[str, ...] | None = None
+    agreement: bool = False
     normalise: dict[str, Any]
     ignore: float = 0.0
     refine: tuple[dict[str, Any], ...]
@@ -47,6 +54,9 @@ class Labelling(BaseModel):
             classes=recipe.class_ids(),
             overlap=tuple(item.name for item in recipe.classes if item.overlap),
             use=recipe.masks.use,
+            fuse=recipe.masks.fuse,
+            imposed=recipe.imposed(),
+            agreement=recipe.control is not None and recipe.reads_attention(),
             normalise=recipe.masks.normalise,
             ignore=recipe.masks.ignore,
             refine=tuple(recipe.masks.refine),
@@ -72,12 +82,23 @@ class Labelling(BaseModel):
         """(K,) bool, false for classes that lie over others."""
         return np.array([name not in self.overlap for name in self.classes], bool)
 
+    @property
+    def given(self) -> np.ndarray:
+        """(K,) bool, true for classes whose masks were imposed."""
+        return np.array([self.imposed is None or name in self.imposed for name in self.classes], bool)
+
+    @property
+    def exact(self) -> bool:
+        """Whether every class was imposed."""
+        return bool(self.given.all())
+
 
 def make_sample(draw: Draw, labelling: Labelling, required: tuple[str, ...] = ()) -> Sample:
     """Label one draw. A pure function of its arguments, at the top of a module so that pool workers can run it.
 
     Scores: ``presence.<class>`` (0..1), ``stability.<class>`` (0..1, before refinement), ``area.<class>`` (fraction of
-    the picture, after it).
+    the picture, after it), ``agreement.<class>`` (Dice of imposed mask and attention mask),
+    ``uncertainty.<class>`` (0..1, of the final probabilities, see `layers.uncertainty`).
 
     Args:
         draw: picture and maps, K in the order of ``labelling.classes``.
@@ -87,24 +108,30 @@ def make_sample(draw: Draw, labelling: Labelling, required: tuple[str, ...] = ()
         UsageError: the number of maps is not the number of classes, or control masks are asked for and there are none.
     """
     competing = labelling.competing
-    if labelling.use == "control":
+    scores: dict[str, float] = {}
+    if labelling.use == "control" and labelling.exact:
         own = _imposed(draw, labelling)
         evidence = _certain(own, competing)
         prob = evidence.prob
+        if labelling.agreement:
+            scores = agreement(draw, labelling, _seen(draw, labelling).prob)
     else:
-        _expect(draw.maps, labelling.classes)
-        height, width = draw.image.shape
-        evidence = labelling.normaliser()(draw.maps, height, width, competing)
-        prob = chain.refine(draw.image, evidence.prob, labelling.refiners())
+        evidence = _seen(draw, labelling)
+        if labelling.agreement:
+            scores = agreement(draw, labelling, evidence.prob)
+        start = fused(evidence.prob, draw, labelling) if labelling.use == "fused" else evidence.prob
+        prob = chain.refine(draw.image, start, labelling.refiners(), draw.reads)
+        if labelling.use == "control":
+            prob = laid_over(prob, draw, labelling)
         own = layers(prob, competing)
     mask = paint(prob, competing, list(labelling.classes.values()))
-    if labelling.ignore and labelling.use == "attention":
+    if labelling.ignore and labelling.use != "control":
         mask[certainty(prob, competing) < labelling.ignore] = IGNORE
-    scores: dict[str, float] = {}
     for k, name in enumerate(labelling.classes):
         scores[f"presence.{name}"] = round(float(evidence.presence[k]), 4)
         scores[f"stability.{name}"] = round(float(evidence.stability[k]), 4)
         scores[f"area.{name}"] = round(float(own[k].mean()), 5)
+        scores[f"uncertainty.{name}"] = round(uncertainty(prob[k], own[k]), 4)
     return Sample(
         image=draw.image,
         mask=mask,
@@ -115,6 +142,46 @@ def make_sample(draw: Draw, labelling: Labelling, required: tuple[str, ...] = ()
         finite=draw.finite,
         required=required,
     )
+
+
+def agreement(draw: Draw, labelling: Labelling, prob: np.ndarray) -> dict[str, float]:
+    """How well two independent sources agree: Dice of each imposed mask and what attention says, before refinement.
+
+    A class that neither of the two shows is left out.
+    """
+    imposed, seen = _imposed(draw, labelling), layers(prob, labelling.competing)
+    found = {}
+    for k, name in enumerate(labelling.classes):
+        total = int(imposed[k].sum()) + int(seen[k].sum())
+        if labelling.given[k] and total:
+            found[f"agreement.{name}"] = round(2 * int((imposed[k] & seen[k]).sum()) / total, 4)
+    return found
+
+
+def fused(prob: np.ndarray, draw: Draw, labelling: Labelling) -> np.ndarray:
+    """Attention and imposed masks, weighed: (K, H, W) float32; classes that nobody imposed stay as they are."""
+    imposed, given, competing = _imposed(draw, labelling), labelling.given, labelling.competing
+    certain = _certain(imposed, competing & given).prob
+    mixed = (1 - labelling.fuse) * prob + labelling.fuse * certain
+    taken = labelling.fuse * imposed[given & competing].any(axis=0)
+    rest = np.where((competing & ~given)[:, None, None], prob * (1 - taken), prob)
+    return np.where(given[:, None, None], mixed, rest).astype(np.float32)
+
+
+def laid_over(prob: np.ndarray, draw: Draw, labelling: Labelling) -> np.ndarray:
+    """Imposed masks for the classes that have them, (K, H, W) float32; other competing classes keep the rest."""
+    imposed, given, competing = _imposed(draw, labelling), labelling.given, labelling.competing
+    certain = _certain(imposed, competing & given).prob
+    taken = imposed[given & competing].any(axis=0)
+    rest = np.where((competing & ~given)[:, None, None], prob * ~taken, prob)
+    return np.where(given[:, None, None], certain, rest).astype(np.float32)
+
+
+def _seen(draw: Draw, labelling: Labelling) -> Evidence:
+    """What the maps say."""
+    _expect(draw.maps, labelling.classes)
+    height, width = draw.image.shape
+    return labelling.normaliser()(draw.maps, height, width, labelling.competing)
 
 
 def _imposed(draw: Draw, labelling: Labelling) -> np.ndarray:

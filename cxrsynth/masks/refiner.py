@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, PrivateAttr
+
+from cxrsynth.errors import UsageError
+from cxrsynth.records import BOX, Asked
 
 
 class Named(BaseModel, ABC):
@@ -45,3 +48,43 @@ class Named(BaseModel, ABC):
     def index(self, name: str) -> int | None:
         """The k of a class, or None where the recipe has no such class."""
         return self._classes.index(name) if name in self._classes else None
+
+
+class Sighted(Named):
+    """Base of refiners that look at what the network saw in the picture, not at the picture alone.
+
+    The generator answers what a chain asks (`asks`); the answers are kept with the maps, so that another chain can
+    use them later without a network.
+    """
+
+    _reads: dict[str, np.ndarray] = PrivateAttr(default_factory=dict)
+
+    @property
+    @abstractmethod
+    def asks(self) -> Asked:
+        """What the generator has to answer."""
+
+    def given(self, reads: Mapping[str, np.ndarray]) -> Self:
+        """A copy that knows the answers for one picture, as `Draw` holds them."""
+        copy = self.model_copy()
+        copy._reads = dict(reads)
+        return copy
+
+    def read(self, name: str) -> np.ndarray:
+        """One answer, float32.
+
+        Raises:
+            UsageError: it was not asked for when the picture was drawn or read.
+        """
+        if name not in self._reads:
+            kept = ", ".join(self._reads) or "nothing"
+            raise UsageError(
+                f"the network was not asked for '{name}' when this picture was made (kept beside the maps: {kept})",
+                "name this refiner with the same settings in the recipe of generate or annotate",
+            )
+        return self._reads[name].astype(np.float32)
+
+    def box(self, height: int, width: int) -> tuple[slice, slice]:
+        """Rows and columns of a picture of this size that the answers cover."""
+        top, bottom, left, right = self._reads.get(BOX, np.array([0.0, 1.0, 0.0, 1.0])).astype(float)
+        return slice(round(top * height), round(bottom * height)), slice(round(left * width), round(right * width))

@@ -35,6 +35,16 @@ def resolve_entry(kind: str, entry: Any) -> Entry:
     return {"use": entry["use"], **built.model_dump(mode="json")}
 
 
+def construct(kind: str, entry: Mapping[str, Any]) -> Any:
+    """An entry -> the object it configures; its other fields take their defaults.
+
+    Raises:
+        ValueError: unknown name or parameter; the message lists the right ones.
+    """
+    resolved = resolve_entry(kind, dict(entry))
+    return registry.load(kind, resolved.pop("use"))(**resolved)
+
+
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """All problems of a validation in one line each, naming the keys that would be right."""
     told = []
@@ -43,7 +53,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             owner = _owner(model, problem["loc"][:-1])
-            known = sorted(owner.model_fields) if owner else []
+            fields = owner.model_fields.items() if owner else ()
+            known = sorted(field.alias or name for name, field in fields)
             message = f"unknown key; known here: {', '.join(known)}"
         told.append(f"{place}: {message}" if place else message)
     return "; ".join(told)

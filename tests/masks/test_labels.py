@@ -86,7 +86,9 @@ def test_a_finding_that_is_not_there_has_no_mask() -> None:
 
 def test_scores_name_every_class() -> None:
     scores = make_sample(draw("normal chest"), labelling()).scores
-    assert set(scores) == {f"{what}.{name}" for what in ("presence", "stability", "area") for name in ANATOMY}
+    assert set(scores) == {
+        f"{what}.{name}" for what in ("presence", "stability", "area", "uncertainty") for name in ANATOMY
+    }
     assert all(0 <= value <= 1 for value in scores.values())
 
 

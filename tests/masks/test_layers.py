@@ -1,8 +1,9 @@
 """Probabilities become ids and layers."""
 
 import numpy as np
+import pytest
 
-from cxrsynth.masks.layers import layers, paint
+from cxrsynth.masks.layers import layers, paint, uncertainty
 
 
 def planes(*values: float) -> np.ndarray:
@@ -41,3 +42,14 @@ def test_id_254_survives() -> None:
     mask = paint(planes(0.9), np.ones(1, bool), [254])
     assert mask.dtype == np.uint8
     assert (mask == 254).all()
+
+
+def test_uncertainty_counts_coin_tosses_next_to_the_mask_that_they_surround() -> None:
+    prob = np.zeros((10, 10), np.float32)
+    prob[:5] = 1.0
+    own = prob > 0.5
+    assert uncertainty(prob, own) == 0
+    prob[5, :] = 0.5  # ten pixels of doubt beside fifty of the mask
+    assert uncertainty(prob, own) == pytest.approx(0.2)
+    assert uncertainty(np.full((10, 10), 0.4, np.float32), np.zeros((10, 10), bool)) == 1
+    assert uncertainty(np.zeros((10, 10), np.float32), np.zeros((10, 10), bool)) == 0

@@ -8,7 +8,9 @@ import pytest
 from cxrsynth import registry
 from cxrsynth.errors import RecipeError
 from cxrsynth.masks import chain
-from cxrsynth.records import Refiner
+from cxrsynth.masks.refiner import Sighted
+from cxrsynth.records import Asked, Refiner
+from cxrsynth.weights import companion, read_name
 
 NAMES = registry.names("refiners")
 LUNGS = ["right_lung", "left_lung", "heart"]
@@ -16,7 +18,19 @@ SIZE = (48, 40)
 
 
 def refiner(name: str, classes: list[str] | None = None, overlap: tuple[str, ...] = ()) -> Refiner:
-    return chain.build([{"use": name}], LUNGS if classes is None else classes, overlap)[0]
+    built = chain.build([{"use": name}], LUNGS if classes is None else classes, overlap)[0]
+    return built.given(reads(built.asks)) if isinstance(built, Sighted) else built
+
+
+def reads(asked: Asked) -> dict[str, np.ndarray]:
+    """Answers to what a refiner asks: each place looks at its neighbours, and a decoder that sees three blobs."""
+    places = np.stack(np.mgrid[:6, :5], axis=-1).reshape(-1, 2)
+    near = np.exp(-np.abs(places[:, None] - places).sum(axis=-1))
+    near /= near.sum(axis=1, keepdims=True)
+    found = {f"self_{level}": near.reshape(6, 5, 6, 5).astype(np.float16) for level in asked.levels}
+    for name in asked.heads:
+        found[read_name(companion(name, "head"))] = probabilities(3)[:, ::2, ::2].astype(np.float16)
+    return found
 
 
 def picture() -> np.ndarray:

@@ -1,0 +1,26 @@
+"""How a decoder is built and fitted; every default is here."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from cxrsynth.train.config import AugmentConfig, Part
+
+
+class DecoderConfig(Part):
+    """How the head is built and fitted."""
+
+    classes: tuple[str, ...] = Field(("right_lung", "left_lung", "heart"), min_length=1)
+    width: int = Field(32, ge=8, multiple_of=8, description="channels inside the head")
+    timesteps: tuple[int, ...] = Field((10, 50, 100), min_length=1, description="noise of the films, in turn")
+    variants: int = Field(4, ge=1, description="copies of each film, all but the first slightly changed")
+    augment: AugmentConfig = AugmentConfig(shift=0.06, scale=0.12, rotate=6.0, gamma=0.3)
+    batch: int = Field(8, ge=1)
+    steps: int = Field(600, ge=1)
+    lr: float = Field(2e-3, gt=0)
+    final_lr: float = Field(0.02, ge=0, le=1)
+    warmup: int = Field(30, ge=0)
+    weight_decay: float = Field(1e-2, ge=0)
+    dropout: float = Field(0.2, ge=0, lt=1, description="of feature channels, so that the head leans on no single one")
+    seed: int = Field(0, ge=0)
+    checkpoint_minutes: float = Field(1.0, gt=0)
