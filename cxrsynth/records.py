@@ -6,6 +6,7 @@ rows and columns of a low-resolution attention map. The patient's right is on th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -39,7 +40,7 @@ class Spec:
         split: ``train``, ``val`` or ``test``.
         attempt: 0, then one more after every rejection.
         fields: what the prompt was filled with, for example ``{"view": "PA"}``.
-        control: reference to a control map, or None.
+        control: what is imposed, in plain types (see `cxrsynth.recipe.control.Control.impose`), or None.
     """
 
     index: int
@@ -52,7 +53,31 @@ class Spec:
     split: str
     attempt: int = 0
     fields: dict[str, str] = field(default_factory=dict)
-    control: str | None = None
+    control: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What refiners want to know from the network beside the class maps; nothing by default.
+
+    Attributes:
+        levels: grids of self-attention, 1 the latent grid, 2 half of it, each once.
+        heads: decoder weights, by the name or path the recipe gives, each once.
+    """
+
+    levels: tuple[int, ...] = ()
+    heads: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.levels or self.heads)
+
+    def __or__(self, other: Asked) -> Asked:
+        """What either of the two wants."""
+        return Asked(tuple(dict.fromkeys(self.levels + other.levels)), tuple(dict.fromkeys(self.heads + other.heads)))
+
+
+# Name of the read that says which part of the picture the others cover: top, bottom, left, right, as fractions.
+BOX = "box"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +89,30 @@ class Draw:
         maps: (K, h, w) float32, >= 0, raw class attention averaged over layers, heads and steps, not normalised.
         control: (K, H, W) bool, the masks that were imposed (phantom: the exact masks), or None.
         finite: whether every pixel was a number before it became uint8.
+        reads: answers to what the chain `Asked`, float16: ``self_<level>`` (h, w, h, w), from each place to all places,
+            each summing to 1; ``decoder_<sha256>`` (C, h, w) in 0..1; and `BOX` where they cover a part of the picture.
     """
 
     image: np.ndarray
     maps: np.ndarray
     control: np.ndarray | None = None
     finite: bool = True
+    reads: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @classmethod
+    def stored(cls, image: np.ndarray, arrays: Mapping[str, np.ndarray]) -> Draw:
+        """A draw as it was kept: the picture, and the arrays of its ``.npz``."""
+        reads = {name: array for name, array in arrays.items() if name not in ("maps", "control")}
+        return cls(image, arrays["maps"].astype(np.float32), arrays.get("control"), reads=reads)
+
+    def arrays(self, maps: bool = True) -> dict[str, np.ndarray] | None:
+        """What goes into the ``.npz``: the maps in half precision, the reads, and the masks that were imposed.
+
+        Args:
+            maps: without, only what was imposed is kept; None where nothing was.
+        """
+        imposed = {} if self.control is None else {"control": self.control}
+        return {"maps": self.maps.astype(np.float16), **self.reads, **imposed} if maps else imposed or None
 
 
 @dataclass(frozen=True, slots=True)

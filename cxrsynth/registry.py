@@ -30,6 +30,8 @@ BUILTIN: dict[str, dict[str, str]] = {
         "adaptive": "cxrsynth.masks.threshold:Adaptive",
         "sequential": "cxrsynth.masks.fusion:Sequential",
         "cross": "cxrsynth.masks.fusion:Cross",
+        "selfattention": "cxrsynth.masks.selfattention:SelfAttention",
+        "decoder": "cxrsynth.masks.decoder:Decoder",
     },
     "checks": {
         "finite": "cxrsynth.curate:Finite",
@@ -39,6 +41,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "laterality": "cxrsynth.curate:Laterality",
         "border": "cxrsynth.curate:Border",
         "duplicate": "cxrsynth.curate:Duplicate",
+        "agreement": "cxrsynth.curate:Agreement",
     },
     "engines": {
         "local": "cxrsynth.engines.local:Local",

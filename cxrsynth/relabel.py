@@ -98,7 +98,7 @@ def relabel(plan: RelabelPlan, advance: Callable[[float], None]) -> Summary:
                     raise UsageError(
                         f"{row['key']} has no stored maps", "generate the dataset with masks.keep_maps: true"
                     )
-                draw = Draw(plan.source.load_image(row), stored["maps"].astype(np.float32))
+                draw = Draw.stored(plan.source.load_image(row), stored)
                 pairs.append(
                     (row, draw, pool.submit(make_sample, draw, labelling, plan.recipe.required(row["present"])))
                 )
@@ -112,7 +112,7 @@ def relabel(plan: RelabelPlan, advance: Callable[[float], None]) -> Summary:
                 body = {**row, "scores": {**sample.scores, **verdict.scores}}
                 if verdict.keep:
                     kept.append(sample)
-                    maps = {"maps": draw.maps.astype(np.float16)} if plan.recipe.masks.keep_maps else None
+                    maps = draw.arrays(plan.recipe.masks.keep_maps)
                     entries.append(Entry(body, sample.image, sample.mask, sample.layers if layered else None, maps))
                 else:
                     rejected.append(({**body, "reason": verdict.reason}, sample.image))

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from cxrsynth import curate, registry
+from cxrsynth import curate, generate
 from cxrsynth.errors import MismatchError
 from cxrsynth.masks.labels import Labelling, make_sample
 from cxrsynth.pool import spawn_pool
@@ -62,8 +62,7 @@ class ShardMaker:
         self.job, self.store = job, Store(job.out)
         self.labelling = Labelling.from_recipe(job.recipe)
         self.checks: list[Check] = curate.build(job.recipe.curate.checks, list(job.recipe.class_ids()))
-        kind = registry.load("generators", job.recipe.generator)
-        self.generator: Generator = kind.from_recipe(job.recipe, job.model, job.device, self._stepped)
+        self.generator: Generator = generate.build(job.recipe, job.model, job.device, self._stepped)
         self.pool = spawn_pool(job.labellers)
         self.advance: Advance | None = None
 
@@ -146,7 +145,7 @@ def make_shard(
                 image=sample.image,
                 mask=sample.mask,
                 layers=sample.layers if layered else None,
-                maps={"maps": draw.maps.astype(np.float16)} if recipe.masks.keep_maps else None,
+                maps=draw.arrays(recipe.masks.keep_maps),
             )
             for one, draw, sample in (kept[index] for index in sorted(kept))
         ),

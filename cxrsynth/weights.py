@@ -10,9 +10,9 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cxrsynth.errors import MissingError, UsageError
 from cxrsynth.registry import unknown
@@ -183,24 +183,75 @@ def licence(folder: Path) -> str:
     return found.group(1).strip().strip("\"'") if found else ""
 
 
-def companion(name: str) -> Path:
+class Companion(NamedTuple):
+    """A kind of small networks that recipes name beside the model.
+
+    Attributes:
+        kind: as the bundled file is called, ``mini.<kind>.safetensors``.
+        format: what such a file calls itself.
+        make: the command that makes one.
+    """
+
+    kind: str
+    format: str
+    make: str
+
+
+# By the key of a recipe that names the file.
+COMPANIONS = {
+    "weights": Companion("affinity", "cxrsynth-affinity-1", "cxrsynth train-affinity PILOT -o FILE"),
+    "head": Companion("decoder", "cxrsynth-decoder-1", "cxrsynth train-decoder DATA -o FILE"),
+    "network": Companion("anatomy", "cxrsynth-anatomy-1", "cxrsynth train-anatomy DATA -o FILE"),
+}
+
+
+def companion(name: str, key: str = "weights") -> Path:
     """The file of a small network that a recipe names beside the model: a path, or the bundled one of a model.
 
     Args:
         name: ``mini`` for ``models/mini.affinity.safetensors`` of the package, or a path.
+        key: under which key of the recipe it stands: ``weights`` of an AffinityNet, ``head`` of a decoder,
+            ``network`` of the anatomy controller.
 
     Raises:
         MissingError: there is no such file.
     """
-    bundled_file = MODELS / f"{name}.affinity.safetensors"
+    kind, _, make = COMPANIONS[key]
+    bundled_file = MODELS / f"{name}.{kind}.safetensors"
     path = bundled_file if bundled_file.is_file() else Path(name).expanduser()
     if not path.is_file():
-        known = ", ".join(sorted(file.name.split(".")[0] for file in MODELS.glob("*.affinity.safetensors"))) or "none"
-        raise MissingError(
-            f"there are no affinity weights at {name}",
-            f"make them with 'cxrsynth train-affinity PILOT -o FILE'; bundled: {known}",
-        )
+        known = ", ".join(sorted(file.name.split(".")[0] for file in MODELS.glob(f"*.{kind}.safetensors"))) or "none"
+        raise MissingError(f"there are no {kind} weights at {name}", f"make them with '{make}'; bundled: {known}")
     return path
+
+
+def about(path: Path, key: str) -> dict[str, Any]:
+    """What the file of a small network says of itself: its format, how it is built, and how it was trained.
+
+    Raises:
+        MissingError: it is no such file.
+    """
+    return _about(str(path), path.stat().st_mtime_ns, key)
+
+
+@lru_cache(maxsize=8)
+def _about(path: str, changed: int, key: str) -> dict[str, Any]:
+    from safetensors import SafetensorError, safe_open
+
+    kind, form, make = COMPANIONS[key]
+    try:
+        with safe_open(path, "np") as file:
+            found: dict[str, Any] = json.loads((file.metadata() or {}).get("cxrsynth", "{}"))
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+        raise MissingError(f"{path} cannot be read as {kind} weights: {error}", f"make them with '{make}'") from error
+    if found.get("format") != form:
+        raise MissingError(f"{path} holds no {kind} weights", f"name a file that '{make.split(' -o')[0]}' wrote")
+    return found
+
+
+def read_name(path: Path) -> str:
+    """Under which name the answers of a decoder are kept: those of another one are never taken for its own."""
+    return f"decoder_{hash_of(path)[:12]}"
 
 
 def hashed(body: Any) -> Any:
@@ -211,7 +262,7 @@ def hashed(body: Any) -> Any:
     """
     if isinstance(body, dict):
         return {
-            key: hash_of(companion(value)) if key == "weights" and isinstance(value, str) else hashed(value)
+            key: hash_of(companion(value, key)) if key in COMPANIONS and isinstance(value, str) else hashed(value)
             for key, value in body.items()
         }
     return [hashed(item) for item in body] if isinstance(body, list) else body
@@ -224,7 +275,7 @@ def absolute(body: Any, folder: Path) -> Any:
     """
     if isinstance(body, dict):
         return {
-            key: _absolute(value, folder) if key == "weights" and isinstance(value, str) else absolute(value, folder)
+            key: _absolute(value, folder) if key in COMPANIONS and isinstance(value, str) else absolute(value, folder)
             for key, value in body.items()
         }
     return [absolute(item, folder) for item in body] if isinstance(body, list) else body

@@ -20,6 +20,20 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("models") / "tiny")
 
 
+@pytest.fixture(scope="session")
+def fitted(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A decoder for the tiny model, fitted for a moment on a few drawn chests. Tests only read it."""
+    from cxrsynth.train.decoder import train_decoder
+    from cxrsynth.train.decoder_config import DecoderConfig
+    from cxrsynth.weights import resolve
+    from tests.train.chests import make
+
+    folder = tmp_path_factory.mktemp("decoder")
+    config = DecoderConfig(steps=30, variants=2, batch=4, width=8, warmup=2, timesteps=(10,))
+    train_decoder(make(folder / "films"), folder / "fitted.safetensors", resolve(str(tiny)), config, device="cpu")
+    return folder / "fitted.safetensors"
+
+
 CLASSES = [
     {"name": "right_lung", "id": 1, "phrase": "right lung"},
     {"name": "left_lung", "id": 2, "phrase": "left lung"},

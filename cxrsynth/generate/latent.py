@@ -10,7 +10,7 @@ import inspect
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import diffusers
 import numpy as np
@@ -22,11 +22,23 @@ from torch import Tensor
 from cxrsynth.device import resolve
 from cxrsynth.errors import MissingError, RecipeError
 from cxrsynth.generate import schedulers
+from cxrsynth.generate.reads import Asker, look
 from cxrsynth.generate.taps import KeySource, Taps, class_text, column_weights, merge_levels, observe, token_columns
 from cxrsynth.recipe import AttentionSpec, Recipe, Sampler
-from cxrsynth.records import Draw, Spec
+from cxrsynth.records import Asked, Draw, Spec
 
 OnStep = Callable[[int, int], None]
+NOTHING_ASKED = Asked()
+
+
+class Steer(Protocol):
+    """Changes what the network predicts, between its pass and the scheduler's step."""
+
+    guidance_scale: float
+
+    def __call__(self, predicted: Tensor, x: Tensor, t: Any, done: float, scheduler: Any) -> Tensor:
+        """(B, C, h, w) prediction for the (B, C, h, w) input of the network; ``done``: part of the steps, 0 to 1."""
+        ...
 
 
 class Latent:
@@ -38,6 +50,7 @@ class Latent:
         attention: what to read; None draws without taps, the maps are then empty.
         device: where to compute.
         on_step: called as ``on_step(step, steps)`` after each denoising step.
+        asked: what refiners want to know about a picture besides its maps; it is looked at once more for that.
 
     Raises:
         MissingError: the folder lacks a part or a part cannot be read.
@@ -51,6 +64,7 @@ class Latent:
         attention: AttentionSpec | None,
         device: torch.device,
         on_step: OnStep | None = None,
+        asked: Asked = NOTHING_ASKED,
     ) -> None:
         self.sampler, self.attention, self.device, self.on_step = sampler, attention, device, on_step
         self.tokenizer = load_tokenizer(folder)
@@ -74,6 +88,7 @@ class Latent:
         self.vae = self.vae.to(device).eval()
         self.factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.latent_size = self._latent_size()
+        self.asker = Asker(folder, asked, self.latent_size, device)
 
     @classmethod
     def from_recipe(cls, recipe: Recipe, model: Path | None, device: str, on_step: OnStep | None = None) -> Latent:
@@ -83,8 +98,8 @@ class Latent:
         # The libraries' own bars count weight files; ours counts samples.
         transformers.utils.logging.disable_progress_bar()
         diffusers.utils.logging.disable_progress_bar()
-        reads_attention = recipe.masks.use == "attention"
-        return cls(model, recipe.sampler, recipe.attention if reads_attention else None, resolve(device), on_step)
+        attention = recipe.attention if recipe.reads_attention() else None
+        return cls(model, recipe.sampler, attention, resolve(device), on_step, recipe.asked())
 
     def _latent_size(self) -> tuple[int, int]:
         native = self.unet.config.sample_size
@@ -98,7 +113,6 @@ class Latent:
             )
         return height // self.factor, width // self.factor
 
-    @torch.inference_mode()
     def draw(self, specs: list[Spec]) -> list[Draw]:
         """One batch.
 
@@ -109,7 +123,13 @@ class Latent:
         Raises:
             RecipeError: a prompt or the list of phrases is over the token limit.
         """
-        guided = self.sampler.guidance_scale > 1
+        return self.steered(specs)[0]
+
+    @torch.inference_mode()
+    def steered(self, specs: list[Spec], steer: Steer | None = None) -> tuple[list[Draw], Tensor]:
+        """One batch as `draw` gives it, and its latents (B, C, h, w); ``steer`` changes predictions on the way."""
+        scale = self.sampler.guidance_scale if steer is None else steer.guidance_scale
+        guided = scale > 1
 
         # 1. Text: prompts, negative prompts, and the phrases of the classes.
         prompts = [spec.prompt for spec in specs]
@@ -142,7 +162,10 @@ class Latent:
                 both = scheduler.scale_model_input(both, t).to(self.unet.dtype)
                 predicted = self.unet(both, t, encoder_hidden_states=context.to(self.unet.dtype)).sample.float()
                 if guided:
-                    predicted = guide(predicted, self.sampler.guidance_scale, self.sampler.guidance_rescale)
+                    predicted = guide(predicted, scale, self.sampler.guidance_rescale)
+                if steer is not None:
+                    # In full precision: at the last steps the noise is so small that rounding would be divided by it.
+                    predicted = steer(predicted, scheduler.scale_model_input(x, t), t, step / steps, scheduler)
                 x = scheduler.step(predicted, t, x, **step_options).prev_sample
                 if self.on_step is not None:
                     self.on_step(step + 1, steps)
@@ -162,7 +185,22 @@ class Latent:
             maps = np.zeros((len(specs), 0, 1, 1), dtype=np.float32)
         else:
             maps = merge_levels(taps.maps(), self.attention.normalise_levels).cpu().numpy()
-        return [Draw(image=image, maps=maps[i], finite=finite) for i, (image, finite) in enumerate(pictures)]
+
+        # 7. What the chain asks besides, of the finished pictures.
+        reads = self._reads(latents, np.stack([image for image, _ in pictures]), noise_generators)
+        return [
+            Draw(image=image, maps=maps[i], finite=finite, reads=reads[i]) for i, (image, finite) in enumerate(pictures)
+        ], latents
+
+    def _reads(
+        self, latents: Tensor, pictures: np.ndarray, generators: list[torch.Generator]
+    ) -> list[dict[str, np.ndarray]]:
+        """Answers for each picture; the noise for it comes from the picture's own stream."""
+        with self.asker.observe(self.unet, pictures) as answers:
+            if self.asker.asked and self.attention is not None:
+                scheduler = schedulers.build("ddim", self.scheduler_config)
+                look(self.unet, scheduler, latents, self.encode([""]), generators, self.attention.timesteps)
+            return answers()
 
     def encode(self, texts: list[str]) -> Tensor:
         """Texts -> (B, T, D) float32 states, padded to the tokenizer's length."""

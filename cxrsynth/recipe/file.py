@@ -10,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from cxrsynth.errors import RecipeError
+from cxrsynth.recipe.control import located
 from cxrsynth.recipe.entry import explain
 from cxrsynth.recipe.model import Recipe
 from cxrsynth.weights import absolute
@@ -78,6 +79,7 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None, assignments: li
                 prompts[source] = str((file.parent / prompts[source]).resolve())
     if isinstance(raw.get("masks"), dict):
         raw["masks"] = absolute(raw["masks"], file.parent)
+    raw["control"] = located(raw.get("control"), file.parent)
     return parse(raw, str(file))
 
 

@@ -23,6 +23,12 @@ def identity(recipe: Recipe, weights: str) -> dict[str, Any]:
     body = {name: value for name, value in recipe.resolved().items() if name not in NOT_IN_FINGERPRINT}
     body["model"] = weights
     body["masks"] = hashed(body["masks"])
+    if recipe.control is None:
+        del body["control"]  # a dataset that nothing was imposed on keeps its fingerprint
+    else:
+        body["control"] = hashed(recipe.control.identity())
+    if recipe.prompts.each == 1:
+        del body["prompts"]["each"]  # likewise where every picture has its own prompt
     for source in ("csv", "text"):
         path = getattr(recipe.prompts, source)
         if path is not None:

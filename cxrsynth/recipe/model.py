@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import reduce
 from pathlib import Path
 from string import Formatter
 from typing import Annotated, Any, Literal
@@ -10,7 +11,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from cxrsynth import registry
-from cxrsynth.recipe.entry import Entry, resolve_entry
+from cxrsynth.atlas import CLASSES as ANATOMY
+from cxrsynth.recipe.control import Control
+from cxrsynth.recipe.entry import Entry, construct, resolve_entry
+from cxrsynth.records import Asked
 
 
 def _entries(kind: str) -> Any:
@@ -58,8 +62,13 @@ class Prompts(Config):
     vocabulary: dict[str, Weighted] = Field(
         default_factory=dict, description="word -> {choice: weight} or a list of choices"
     )
-    csv: Path | None = Field(None, description="CSV with a column 'prompt'; other columns become fields; used in order")
+    csv: Path | None = Field(
+        None,
+        description="CSV with a column 'prompt'; 'negative_prompt' wins over the recipe's; other columns become fields; "
+        "used in order",
+    )
     text: Path | None = Field(None, description="one prompt per line, used in order")
+    each: int = Field(1, ge=1, description="pictures per prompt, one after the other, each from its own noise")
 
     @model_validator(mode="after")
     def _one_source(self) -> Prompts:
@@ -113,6 +122,12 @@ class AttentionSpec(Config):
         (0.0, 1.0), description="part of the steps to read, 0 the first (pure noise), 1 the last"
     )
     normalise_levels: bool = Field(False, description="divide each level by its maximum before averaging")
+    timesteps: tuple[int, ...] = Field(
+        (10, 50, 100),
+        min_length=1,
+        description="noise at which a finished picture is read, 0 none to 999: by annotate, and for refiners that ask "
+        "the network (selfattention, decoder)",
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> AttentionSpec:
@@ -124,7 +139,12 @@ class AttentionSpec(Config):
 class Masks(Config):
     """From attention to labels."""
 
-    use: Literal["attention", "control"] = Field("attention", description="control: the imposed masks are the labels")
+    use: Literal["attention", "control", "fused"] = Field(
+        "attention",
+        description="control: the imposed masks are the labels, classes that nobody imposed come from attention; "
+        "fused: both, weighed before the refiner chain",
+    )
+    fuse: float = Field(0.5, ge=0, le=1, description="weight of the imposed masks in fused labels")
     normalise: Annotated[Entry, BeforeValidator(lambda value: resolve_entry("normalisers", value))] = Field(
         default_factory=lambda: resolve_entry("normalisers", "joint")
     )
@@ -205,6 +225,7 @@ class Recipe(Config):
     sampler: Sampler = Field(default_factory=Sampler)
     attention: AttentionSpec = Field(default_factory=AttentionSpec)
     masks: Masks = Field(default_factory=Masks)
+    control: Control | None = Field(None, description="what is imposed on the films; null: nothing")
     curate: Curate = Field(default_factory=Curate)
     split: Split = Field(default_factory=Split)
     card: Card = Field(default_factory=Card)
@@ -215,9 +236,48 @@ class Recipe(Config):
             raise ValueError("overlapping classes are stored one bit each: at most 8 classes")
         return self
 
+    @model_validator(mode="after")
+    def _controllable(self) -> Recipe:
+        if self.control is not None and self.generator == "phantom":
+            raise ValueError("the phantom draws an anatomy of its own: control needs generator: latent")
+        self.finding_labels()
+        return self
+
     def resolved(self) -> dict[str, Any]:
         """The recipe as plain types with every default."""
-        return self.model_dump(mode="json")
+        return self.model_dump(mode="json", by_alias=True)
+
+    def finding_labels(self) -> list[str]:
+        """The class that each finding of ``control.pathology`` fills, in its order.
+
+        Raises:
+            ValueError: a finding has no class, or names one that is not there.
+        """
+        found = []
+        for item in self.control.pathology if self.control else ():
+            known = [one.name for one in self.classes]
+            named = [item.label] if item.label else [one.name for one in self.classes if _names(one, item.finding)]
+            if not named or named[0] not in known:
+                what = f"there is no class '{item.label}'" if item.label else f"'{item.finding}' has no class"
+                raise ValueError(
+                    f"control.pathology: {what}; add one with overlap: true, or give label: one of {', '.join(known)}"
+                )
+            found.append(named[0])
+        return found
+
+    def imposed(self) -> tuple[str, ...] | None:
+        """Names of the classes whose masks are imposed; None where the generator itself knows them all."""
+        if self.control is None:
+            return None
+        anatomy = () if self.control.anatomy is None else (*ANATOMY, "lungs")
+        return tuple(one.name for one in self.classes if one.name in (*anatomy, *self.finding_labels()))
+
+    def reads_attention(self) -> bool:
+        """Whether class maps are needed: for labels, for a check of the imposed masks, or to find a region by words."""
+        imposed = self.imposed()
+        everything = imposed is None or len(imposed) == len(self.classes)
+        checked = any(entry["use"] == "agreement" for entry in self.curate.checks)
+        return self.masks.use != "control" or not everything or checked
 
     def shard_keys(self, shard: int) -> list[str]:
         """Keys of the slots of a shard."""
@@ -232,6 +292,13 @@ class Recipe(Config):
         """Number of shards."""
         return -(-self.count // self.shard)
 
+    def asked(self) -> Asked:
+        """What the refiners of the chain want to know from the network beside the class maps."""
+        if not self.reads_attention():
+            return Asked()
+        chain = (construct("refiners", entry) for entry in self.masks.refine)
+        return reduce(Asked.__or__, (one.asks for one in chain if hasattr(one, "asks")), Asked())
+
     def class_ids(self) -> dict[str, int]:
         """Class name -> id, in recipe order."""
         return {item.name: item.id for item in self.classes}
@@ -244,6 +311,12 @@ class Recipe(Config):
 def key(index: int) -> str:
     """File stem of a sample."""
     return f"{index:09d}"
+
+
+def _names(one: ClassSpec, finding: str) -> bool:
+    """Whether a finding is of a class: by its name, its phrase, or one of the words that ask for it."""
+    text = finding.lower()
+    return any(word.lower() in text for word in (one.name.replace("_", " "), one.phrase, *one.when))
 
 
 def _known(kind: str, name: str) -> str:
