@@ -16,6 +16,9 @@ def compare(
     recipe: Annotated[Path, typer.Option("--recipe", "-r", help="Comparison: a YAML file, or compare/lung.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder; default out/compare/NAME.")] = None,
     device: Annotated[str, typer.Option(envvar="CXRSYNTH_DEVICE", help="auto, cpu or cuda.")] = "auto",
+    workers: Annotated[
+        int, typer.Option(min=1, help="Trainings side by side; as many as CPU cores, or 2 to 4 on one GPU.")
+    ] = 1,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change a value: --set train.updates=500.")] = None,
 ) -> None:
     """Train the same network on real, synthetic and mixed films, and say with intervals what each is worth.
@@ -24,7 +27,7 @@ def compare(
 
     Example:
 
-        cxrsynth compare --recipe recipes/compare/lung.yaml
+        cxrsynth compare --recipe recipes/compare/lung.yaml --workers 2
     """
     from cxrsynth import compare as rooms
 
@@ -32,7 +35,7 @@ def compare(
     folder = out or Path("out/compare") / loaded.name
     total, done = rooms.updates(loaded, folder)
     with meter(total, f"compare {loaded.name}", done) as bar:
-        outcome = rooms.compare(loaded, folder, device, bar.set)
+        outcome = rooms.compare(loaded, folder, device, bar.set, workers)
     rooms.write_report(loaded, outcome, folder)
     console.print(f"open {folder / 'report.html'}")
     shown = ("arm", "dataset", "class", "metric", "value", "lo", "hi", "n")

@@ -3,18 +3,22 @@
     R-N          real films of N patients              S-M          M synthetic films
     R-N+S-M      both, each half of the draws          S-M>R-N      half of the updates on each, synthetic first
     S-M teacher  synthetic films, labelled by a network that learned from all real ones
+    R-all teacher  all real films, labelled by that network too
 
-All arms get the same number of updates. The teacher's masks separate what the synthetic pictures are worth from what
-their attention masks are worth.
+All arms get the same number of updates. The teacher is the R-all cell of the first seed. Its masks separate what the
+synthetic pictures are worth from what their attention masks are worth: S teacher against S is the masks alone (same
+films), S teacher against R teacher the films alone (same labeller), R teacher against R the teacher's own mistakes.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from cxrsynth.compare.recipe import CompareRecipe, TestSet
 from cxrsynth.device import resolve
@@ -39,7 +43,7 @@ class Cell:
         real: patients of the real dataset, 0 for all; None without real films.
         synthetic: films of the synthetic dataset, 0 for all; None without.
         order: ``mixed``; ``first`` for the synthetic half before fine-tuning; ``then`` for the real half after it.
-        teacher: whether a network labelled the synthetic films.
+        teacher: whether a network labelled the films.
     """
 
     seed: int
@@ -51,7 +55,8 @@ class Cell:
     @property
     def arm(self) -> str:
         """The name of its row."""
-        real, synthetic = f"R-{self.real or 'all'}", f"S-{self.synthetic or 'all'}{' teacher' if self.teacher else ''}"
+        by = " teacher" if self.teacher else ""
+        real, synthetic = f"R-{self.real or 'all'}{by}", f"S-{self.synthetic or 'all'}{by}"
         if self.real is None:
             return synthetic
         if self.synthetic is None:
@@ -72,20 +77,21 @@ class Cell:
 def plan(recipe: CompareRecipe) -> list[Cell]:
     """All cells, in an order in which none needs a later one: the teacher first."""
     most = 0 if 0 in recipe.synthetic_films else max(recipe.synthetic_films)
+    mixed, fine_tuned = recipe.mixed_patients, recipe.fine_tuned_patients
     cells: list[Cell] = []
     for seed in recipe.seeds:
         found = []
         if "teacher" in recipe.arms:
-            found += [Cell(seed, real=0), Cell(seed, synthetic=most, teacher=True)]
+            found += [Cell(seed, real=0), Cell(seed, synthetic=most, teacher=True), Cell(seed, real=0, teacher=True)]
         if "real" in recipe.arms:
             found += [Cell(seed, real=n) for n in recipe.real_patients]
         if "synthetic" in recipe.arms:
             found += [Cell(seed, synthetic=m) for m in recipe.synthetic_films]
         if "mixed" in recipe.arms:
-            found += [Cell(seed, real=n, synthetic=most) for n in recipe.real_patients]
+            found += [Cell(seed, real=n, synthetic=most) for n in mixed or recipe.real_patients]
         if "fine_tuned" in recipe.arms:
             found += [Cell(seed, synthetic=most, order="first")]
-            found += [Cell(seed, real=n, synthetic=most, order="then") for n in recipe.real_patients]
+            found += [Cell(seed, real=n, synthetic=most, order="then") for n in fine_tuned or recipe.real_patients]
         cells += dict.fromkeys(found)
     return cells
 
@@ -103,6 +109,13 @@ class Laboratory:
     recipe: CompareRecipe
     out: Path
     device: str = "auto"
+    _identities: dict[Path, list[Any]] = field(default_factory=dict, repr=False)
+
+    def identity(self, root: Path) -> list[Any]:
+        """What `identity` says of a dataset, looked up once: it is asked for every cell and every second."""
+        if root not in self._identities:
+            self._identities[root] = identity(root)
+        return self._identities[root]
 
     def folder(self, cell: Cell) -> Path:
         """The run folder of a cell; another recipe or other data give another folder, so nothing is mistaken."""
@@ -110,7 +123,7 @@ class Laboratory:
         used = [recipe.real, *([] if cell.synthetic is None else [recipe.synthetic])]
         config = recipe.settings(cell.seed, cell.updates(recipe)).digest("workers", "checkpoint_minutes")
         whole = recipe.train.updates if cell.order == "then" or cell.teacher else 0
-        digest = sha256(dumps([asdict(cell), config, whole, [identity(root) for root in used], recipe.seeds[0]]))
+        digest = sha256(dumps([asdict(cell), config, whole, [self.identity(root) for root in used], recipe.seeds[0]]))
         name = cell.arm.replace(">", "-then-").replace(" ", "-")
         part = "-first-half" if not cell.shown else ""
         return self.out / "cells" / f"{name}{part}-seed{cell.seed}-{digest[:8]}"
@@ -122,6 +135,26 @@ class Laboratory:
             return False
         return not cell.shown or all(self.figures_path(run, test).exists() for test in self.recipe.tests)
 
+    def needs(self, cell: Cell) -> list[Cell]:
+        """The cells that have to be done before it."""
+        if cell.order == "then":
+            return [self.first_half(cell)]
+        return [self.teacher] if cell.teacher else []
+
+    @property
+    def teacher(self) -> Cell:
+        """The one network that labels for all seeds."""
+        return Cell(self.recipe.seeds[0], real=0)
+
+    def first_half(self, cell: Cell) -> Cell:
+        """What a fine-tuned cell goes on from."""
+        return Cell(cell.seed, synthetic=cell.synthetic, order="first")
+
+    def seen(self, cell: Cell) -> int:
+        """Finished updates of a cell that may be running in another process."""
+        log = self.folder(cell) / "segment_log.jsonl"
+        return len(log.read_bytes().splitlines()) if log.exists() else 0
+
     def run(self, cell: Cell, advance: Advance | None = None) -> None:
         """Train and measure a cell; what is there already is not made again."""
         run = self.folder(cell)
@@ -132,8 +165,7 @@ class Laboratory:
 
         if not (run / "model/config.json").exists():
             config = self.recipe.settings(cell.seed, cell.updates(self.recipe))
-            first = Cell(cell.seed, synthetic=cell.synthetic, order="first")
-            init = self.folder(first) if cell.order == "then" else None
+            init = self.folder(self.first_half(cell)) if cell.order == "then" else None
             train_segmenter(
                 self.sources(cell), run, config, [Source(self.recipe.real)], init, None, self.device, on_step
             )
@@ -144,18 +176,19 @@ class Laboratory:
 
     def sources(self, cell: Cell) -> list[Source]:
         """What a cell learns from."""
-        real = [] if cell.real is None else [Source(self.recipe.real, films=cell.real)]
-        if cell.synthetic is None or cell.order == "then":
-            return real
-        root = self.labelled_by_teacher() if cell.teacher else self.recipe.synthetic
-        return [*real, Source(root, films=cell.synthetic)]
+        found = [] if cell.real is None else [(self.recipe.real, cell.real)]
+        if cell.synthetic is not None and cell.order != "then":
+            found.append((self.recipe.synthetic, cell.synthetic))
+        return [Source(self.labelled_by_teacher(root) if cell.teacher else root, films=n) for root, n in found]
 
-    def labelled_by_teacher(self) -> Path:
-        """The synthetic films with the masks of the network that learned from all real ones."""
-        run = self.folder(Cell(self.recipe.seeds[0], real=0))
-        segmenter = load(run, resolve(self.device))
-        made = self.out / "teacher" / f"{self.recipe.synthetic.name}-{segmenter.config['sha256'][:8]}"
-        segment(segmenter, self.recipe.synthetic, made)
+    def labelled_by_teacher(self, root: Path) -> Path:
+        """The films of a dataset with the masks of the network that learned from all real ones."""
+        segmenter = load(self.folder(self.teacher), resolve(self.device))
+        made = self.out / "teacher" / f"{root.name}-{segmenter.config['sha256'][:8]}"
+        made.parent.mkdir(parents=True, exist_ok=True)
+        # Cells of other seeds may want the same films at the same time.
+        with FileLock(f"{made}.lock"):
+            segment(segmenter, root, made)
         return made
 
     def measure(self, run: Path) -> None:
@@ -176,7 +209,7 @@ class Laboratory:
 
     def figures_path(self, run: Path, test: TestSet) -> Path:
         """Where the figures of a run on a test are; other films or sources give another name."""
-        mark = sha256(dumps([test.split, test.sources, identity(test.data)]))[:8]
+        mark = sha256(dumps([test.split, test.sources, self.identity(test.data)]))[:8]
         return run / f"test-{test.label.replace(':', '-').replace('/', '-')}-{mark}.json"
 
     def figures(self, cell: Cell, test: TestSet) -> dict[str, Any]:

@@ -41,6 +41,8 @@ class CompareRecipe(Part):
     tests: tuple[TestSet, ...] = Field(min_length=1)
     arms: tuple[Arms, ...] = ("real", "synthetic", "mixed", "fine_tuned", "teacher")
     real_patients: tuple[int, ...] = Field((8, 32, 0), min_length=1, description="N of R(N); 0 is all of them")
+    mixed_patients: tuple[int, ...] = Field((), description="N of R(N)+S; those of real_patients by default")
+    fine_tuned_patients: tuple[int, ...] = Field((), description="N of S>R(N); those of real_patients by default")
     synthetic_films: tuple[int, ...] = Field((0,), min_length=1, description="M of S(M); 0 is all of them")
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
     train: SegmentConfig = SegmentConfig()

@@ -23,12 +23,13 @@ KINDS = {
     "mixed": ("real + synthetic", "tab:green", "^-"),
     "then": ("synthetic, then real", "tab:red", "v-"),
     "teacher": ("synthetic, teacher's masks", "tab:purple", "D--"),
+    "real_teacher": ("real, teacher's masks", "tab:cyan", "D--"),
 }
 INTRO = (
     "Mean over test patients and seeds, with the 95 % interval over patients and seeds drawn again. R-N: real films of "
     "N patients. S-M: M synthetic films. R-N+S-M: both, half of the draws each. S-M>R-N: synthetic first, then real, "
-    "half of the updates each. Teacher: synthetic films labelled by a network trained on all real ones. All arms have "
-    "the same number of updates."
+    "half of the updates each. Teacher: films labelled by a network trained on all real ones. All arms have the same "
+    "number of updates."
 )
 
 

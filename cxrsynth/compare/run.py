@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxrsynth.compare.cells import Cell, Laboratory, identity, plan
+from cxrsynth.compare.cells import Cell, Laboratory, plan
+from cxrsynth.compare.check import check
 from cxrsynth.compare.recipe import CompareRecipe, TestSet
+from cxrsynth.compare.schedule import Progress, one_by_one, side_by_side
 from cxrsynth.compare.statistics import Table, difference, equivalent, holm, ratio, wilcoxon
 from cxrsynth.evaluate.metrics import METRICS
 from cxrsynth.evaluate.results import Record, record
-from cxrsynth.train.labelled import choose_classes
 
-# (finished updates, what is going on)
-Progress = Callable[[int, str], None]
+ALL_REAL = Cell(0, real=0).arm
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,13 @@ class Outcome:
     curves: list[dict[str, Any]]
 
 
-def compare(recipe: CompareRecipe, out: Path, device: str = "auto", progress: Progress | None = None) -> Outcome:
+def compare(
+    recipe: CompareRecipe, out: Path, device: str = "auto", progress: Progress | None = None, workers: int = 1
+) -> Outcome:
     """Train and measure all cells, then compare them.
+
+    Args:
+        workers: processes that train cells side by side.
 
     Raises:
         UsageError: classes that do not match, an empty split, fewer films than asked for.
@@ -43,17 +48,10 @@ def compare(recipe: CompareRecipe, out: Path, device: str = "auto", progress: Pr
     check(recipe)
     laboratory = Laboratory(recipe, out, device)
     cells = plan(recipe)
-    finished = 0
-    for cell in cells:
-        before = finished
-
-        def advance(done: int, what: str, before: int = before) -> None:
-            if progress:
-                progress(before + done, what)
-
-        laboratory.run(cell, advance)
-        finished += cell.updates(recipe)
-        advance(cell.updates(recipe), cell.arm)
+    if workers == 1:
+        one_by_one(laboratory, cells, progress)
+    else:
+        side_by_side(laboratory, cells, workers, progress)
     return conclude(laboratory, cells)
 
 
@@ -62,13 +60,6 @@ def updates(recipe: CompareRecipe, out: Path) -> tuple[int, int]:
     laboratory, cells = Laboratory(recipe, out), plan(recipe)
     done = sum(cell.updates(recipe) for cell in cells if laboratory.done(cell))
     return sum(cell.updates(recipe) for cell in cells), done
-
-
-def check(recipe: CompareRecipe) -> None:
-    """Cheap checks of all datasets before the first hour of training."""
-    choose_classes([recipe.real, recipe.synthetic], recipe.train.classes)
-    for root in (recipe.real, recipe.synthetic, *(test.data for test in recipe.tests)):
-        identity(root)
 
 
 def conclude(laboratory: Laboratory, cells: Sequence[Cell]) -> Outcome:
@@ -91,7 +82,8 @@ def conclude(laboratory: Laboratory, cells: Sequence[Cell]) -> Outcome:
             change = (item["difference"], *item["difference_interval"])
             label = f"{names[0]} - {names[1]}"
             records.append(_record(recipe, test, label, "dice_difference", change, item["n"], names[2]))
-            if item["ratio"] is not None:
+            # The ratio says what films are worth in place of all real ones; gains are differences.
+            if item["ratio"] is not None and names[1] == ALL_REAL:
                 share = (item["ratio"], *item["ratio_interval"])
                 label = f"{names[0]} / {names[1]}"
                 records.append(_record(recipe, test, label, "dice_ratio", share, item["n"], names[2]))
@@ -117,17 +109,18 @@ def values_of(table: Table, test: TestSet, recipe: CompareRecipe) -> list[Record
 
 def pairs_of(cells: Sequence[Cell]) -> list[tuple[str, str]]:
     """Which arms are compared: synthetic with all real; mixed and fine-tuned with the same real films alone, and with
-    each other; attention's masks with the teacher's."""
+    each other; the teacher's masks with those of the same films, and its synthetic films with its real ones."""
     arms = {cell.arm: cell for cell in cells}
-    every, pairs = Cell(0, real=0).arm, []
+    pairs = []
     for arm, cell in arms.items():
-        if cell.real is None:
-            pairs.append((arm, every))
+        if cell.real is None or cell.teacher:
+            pairs.append((arm, ALL_REAL))
         elif cell.synthetic is not None:
             pairs.append((arm, Cell(0, real=cell.real).arm))
             pairs.append((arm, Cell(0, cell.real, cell.synthetic).arm))
-        if cell.teacher:
+        if cell.teacher and cell.synthetic is not None:
             pairs.append((arm, Cell(0, synthetic=cell.synthetic).arm))
+            pairs.append((arm, Cell(0, real=0, teacher=True).arm))
     return [pair for pair in dict.fromkeys(pairs) if pair[0] != pair[1] and set(pair) <= set(arms)]
 
 
@@ -165,11 +158,13 @@ def scaling(
         if estimate is None:
             continue
         value, low, high = estimate.interval
-        if cell.synthetic is None:
+        if cell.teacher:
+            kind = "real_teacher" if cell.synthetic is None else "teacher"
+        elif cell.synthetic is None:
             kind = "real"
             real[arm] = counted[arm]
         elif cell.real is None:
-            kind = "teacher" if cell.teacher else "synthetic"
+            kind = "synthetic"
         else:
             kind = cell.order
         point = {"test": test.label, "kind": kind, "arm": arm, "films": counted[arm]}
@@ -190,4 +185,4 @@ def scaling(
 def _record(
     recipe: CompareRecipe, test: TestSet, arm: str, metric: str, figures: tuple[float, float, float], n: int, klass: str
 ) -> Record:
-    return record("compare", arm, f"{recipe.name}, {test.label}", metric, figures, n, klass, list(recipe.seeds))
+    return record("compare", arm, f"{recipe.name}:{test.label}", metric, figures, n, klass, list(recipe.seeds))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from cxrsynth.evaluate.results import REPEATS
+from cxrsynth.interval import REPEATS
 
 Figures = Mapping[str, Any]  # what a cell's `as_json` says of one test
 Interval = tuple[float, float, float]

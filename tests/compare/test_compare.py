@@ -1,6 +1,7 @@
 """A whole comparison in small: every arm, every table, and no cell trained twice."""
 
 import json
+import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from cxrsynth.compare import CompareRecipe, compare, load, updates, write_report
 from cxrsynth.compare.cells import Cell, Laboratory, plan
 from cxrsynth.errors import MismatchError, RecipeError, UsageError
+from cxrsynth.train.updates import NotFiniteError
 from tests.train.chests import make
 
 TRAIN = {
@@ -49,13 +51,18 @@ def test_every_arm_gets_the_same_number_of_updates(datasets: Path) -> None:
     assert halves == {"mixed": 7, "first": 3, "then": 4}
 
 
-def test_no_cell_needs_a_later_one(datasets: Path) -> None:
-    cells = plan(recipe(datasets))
-    teacher = next(i for i, cell in enumerate(cells) if cell.teacher)
-    assert cells.index(Cell(0, real=0)) < teacher
-    for i, cell in enumerate(cells):
-        if cell.order == "then":
-            assert Cell(cell.seed, synthetic=cell.synthetic, order="first") in cells[:i]
+def test_no_cell_needs_a_later_one(datasets: Path, tmp_path: Path) -> None:
+    small = recipe(datasets)
+    cells, laboratory = plan(small), Laboratory(small, tmp_path)
+    needed = [(i, other) for i, cell in enumerate(cells) for other in laboratory.needs(cell)]
+    assert {other for _, other in needed} == {Cell(0, real=0), *(Cell(s, synthetic=0, order="first") for s in (0, 1))}
+    assert all(other in cells[:i] for i, other in needed)
+
+
+def test_mixed_and_fine_tuned_arms_have_numbers_of_their_own(datasets: Path) -> None:
+    cells = plan(recipe(datasets, seeds=[0], mixed_patients=[3], fine_tuned_patients=[4, 0]))
+    arms = {cell.arm for cell in cells if cell.real is not None and cell.synthetic is not None}
+    assert arms == {"R-3+S-all", "S-all>R-4", "S-all>R-all"}
 
 
 def test_all_results_are_written(finished: Path) -> None:
@@ -66,14 +73,34 @@ def test_all_results_are_written(finished: Path) -> None:
 def test_every_arm_has_dice_of_every_class_with_an_interval(finished: Path) -> None:
     records = [item for item in json.loads((finished / "compare.json").read_text()) if item["metric"] == "dice"]
     arms = {"R-2", "R-all", "S-2", "S-all", "R-2+S-all", "R-all+S-all", "S-all>R-2", "S-all>R-all", "S-all teacher"}
+    arms |= {"R-all teacher"}
     assert {item["arm"] for item in records} == arms
     assert {item["class"] for item in records} == {"right_lung", "left_lung", "heart", "mean"}
     assert all(item["lo"] <= item["value"] <= item["hi"] and item["n"] == 3 for item in records)
 
 
-def test_synthetic_films_are_compared_with_all_real_ones_and_with_the_teachers_masks(finished: Path) -> None:
+def test_every_question_has_its_pair(finished: Path) -> None:
     pairs = {(item["arm"], item["against"]) for item in json.loads((finished / "comparisons.json").read_text())}
-    assert {("S-all", "R-all"), ("R-2+S-all", "R-2"), ("S-all>R-2", "R-2+S-all"), ("S-all teacher", "S-all")} <= pairs
+    assert {("S-all", "R-all"), ("R-2+S-all", "R-2"), ("S-all>R-2", "R-2"), ("S-all>R-2", "R-2+S-all")} <= pairs
+
+
+def test_the_teachers_masks_are_told_apart_from_its_films(finished: Path) -> None:
+    pairs = {(item["arm"], item["against"]) for item in json.loads((finished / "comparisons.json").read_text())}
+    masks, films = ("S-all teacher", "S-all"), ("S-all teacher", "R-all teacher")
+    assert {masks, films, ("R-all teacher", "R-all")} <= pairs
+
+
+def test_the_teacher_labels_each_dataset_once(finished: Path) -> None:
+    made = {path.name.rpartition("-")[0] for path in (finished / "teacher").iterdir() if path.is_dir()}
+    assert made == {"real", "drawn"}
+
+
+def test_a_ratio_is_given_to_all_real_films_only(finished: Path) -> None:
+    records = json.loads((finished / "compare.json").read_text())
+    found = {item["arm"] for item in records if item["metric"] == "dice_ratio"}
+    assert found == {
+        f"{arm} / R-all" for arm in ("S-2", "S-all", "S-all teacher", "R-all teacher", "R-all+S-all", "S-all>R-all")
+    }
 
 
 def test_corrected_p_values_are_never_smaller(finished: Path) -> None:
@@ -95,6 +122,38 @@ def test_a_second_call_trains_nothing(datasets: Path, finished: Path) -> None:
     before = times()
     compare(recipe(datasets, seeds=[0]), finished, "cpu")
     assert times() == before
+
+
+def test_processes_train_side_by_side_what_is_not_done(datasets: Path, finished: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (finished / "cells").rglob("*.safetensors")}
+    told = []
+    two = recipe(datasets, arms=["real", "teacher"], real_patients=[0], synthetic_films=[0])
+    outcome = compare(two, finished, "cpu", lambda done, what: told.append(done), workers=2)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert {item["arm"] for item in outcome.records if item["metric"] == "dice"} == {
+        "R-all", "S-all teacher", "R-all teacher"
+    }  # fmt: skip
+    assert told == sorted(told)
+    assert told[-1] == updates(two, finished)[1] == 12
+
+
+def test_an_error_in_a_process_is_the_error_of_the_comparison(datasets: Path, tmp_path: Path) -> None:
+    wild = recipe(datasets, arms=["real"], real_patients=[0], seeds=[0], train={**TRAIN, "lr": 1e30, "updates": 20})
+    with pytest.raises(NotFiniteError, match="the loss is"):
+        compare(wild, tmp_path / "out", "cpu", workers=2)
+
+
+def test_ctrl_c_leaves_a_checkpoint_of_every_running_cell(datasets: Path, tmp_path: Path) -> None:
+    long = recipe(datasets, arms=["real"], real_patients=[0], train={**TRAIN, "updates": 5000})
+
+    def stop_when_both_run(done: int, what: str) -> None:
+        if sum(log.stat().st_size > 0 for log in (tmp_path / "cells").glob("*/segment_log.jsonl")) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(long, tmp_path, "cpu", stop_when_both_run, workers=2)
+    assert len(list((tmp_path / "cells").glob("*/segment.ckpt"))) == 2
+    assert not multiprocessing.active_children()
 
 
 def test_other_settings_train_other_cells(datasets: Path, finished: Path) -> None:
@@ -121,15 +180,28 @@ def test_synthetic_films_are_said_to_equal_a_number_of_real_patients(finished: P
 
 def test_what_is_done_is_not_waited_for_again(datasets: Path, finished: Path, tmp_path: Path) -> None:
     small = recipe(datasets, seeds=[0])
-    assert updates(small, finished) == (17, 17)
-    assert updates(small, tmp_path) == (17, 0)
+    assert updates(small, finished) == (19, 19)
+    assert updates(small, tmp_path) == (19, 0)
 
 
 def test_a_test_film_of_a_training_patient_is_refused(datasets: Path, tmp_path: Path) -> None:
     make(tmp_path / "leak", splits="ts", rows={1: {"patient": "p1"}})
-    leaking = recipe(datasets, tests=[{"data": tmp_path / "leak"}], arms=["real"], real_patients=[0], seeds=[0])
-    with pytest.raises(MismatchError, match="clinic/p1 was in the training"):
-        compare(leaking, tmp_path / "out", "cpu")
+    with pytest.raises(MismatchError, match="clinic/p1 is in two splits"):
+        compare(recipe(datasets, tests=[{"data": tmp_path / "leak"}]), tmp_path / "out", "cpu")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_empty_test_split_is_refused_before_anything_is_trained(datasets: Path, tmp_path: Path) -> None:
+    make(tmp_path / "untested", splits="tv")
+    with pytest.raises(UsageError, match="untested has no film in split 'test'"):
+        compare(recipe(datasets, tests=[{"data": tmp_path / "untested"}]), tmp_path / "out", "cpu")
+    assert not (tmp_path / "out").exists()
+
+
+def test_more_patients_than_there_are_are_refused_before_anything_is_trained(datasets: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="9 patients were asked for"):
+        compare(recipe(datasets, mixed_patients=[9]), tmp_path / "out", "cpu")
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_unfinished_dataset_is_refused_before_anything_is_trained(datasets: Path, tmp_path: Path) -> None:
