@@ -35,7 +35,7 @@ def render(text: str, results: Path) -> str:
         path = results / f"{match[2]}.json"
         if not path.exists():
             raise UsageError(
-                f"a table wants {path}, which is not there", f"run the benchmark first: make bench-{match[2]}"
+                f"a table wants {path}, which is not there", "run its benchmark first; make help lists them"
             )
         options = dict(option.split("=", 1) for option in match[3].split())
         body = table(json.loads(path.read_text()), **options)
@@ -61,11 +61,16 @@ def table(records: list[Record], rows: str = "arm", columns: str = "metric", **o
 
 
 def cell(record: Record) -> str:
-    """``0.95 (0.94-0.96)``: a value with its interval, where it has one."""
-    value = number(record["value"])
+    """``0.95 (0.94-0.96)``: a value with its interval, where it has one; ``to`` where a minus would be misread.
+
+    A record with a ``sign`` other than ``=`` is a bound: ``< 8``.
+    """
+    sign = record.get("sign", "=")
+    value = number(record["value"]) if sign == "=" else f"{sign} {number(record['value'])}"
     if record["lo"] is None or record["hi"] is None or record["lo"] != record["lo"]:
         return value
-    return f"{value} ({number(record['lo'])}-{number(record['hi'])})"
+    dash = " to " if record["lo"] < 0 else "-"
+    return f"{value} ({number(record['lo'])}{dash}{number(record['hi'])})"
 
 
 def number(value: float) -> str:

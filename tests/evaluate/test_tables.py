@@ -26,6 +26,15 @@ def test_rows_and_columns_span_the_table() -> None:
     assert lines[3] == "| crf | 0.85 |  | 26 |"
 
 
+def test_an_interval_with_a_minus_is_written_with_to() -> None:
+    assert "| 0.01 (-0.02 to 0.04) |" in table([one("gain", "heart", 0.01, -0.02, 0.04)], columns="class")
+
+
+def test_a_bound_is_written_with_its_sign() -> None:
+    bound = {**one("drawn", "mean", 8, 8, 11), "sign": "<"}
+    assert "| < 8 (8-11) |" in table([bound], columns="class")
+
+
 def test_only_the_block_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "masks.json").write_text(json.dumps(RECORDS))
     text = "before\n<!-- table: masks columns=class arm=crf -->\nold\n<!-- /table -->\nafter\n"
