@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint train-mini bench-speed bench-masks bench-grounding tables benchmark-smoke bench-train
+.PHONY: help demo test lint train-mini bench-speed bench-masks bench-grounding tables benchmark benchmark-smoke bench-train
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -59,6 +59,24 @@ bench-masks: $(READY) data/train256  ## mask chains on held-out films with human
 	  $(BIN)/cxrsynth annotate data/train256 -o out/bench-masks/$$split --split $$split --source wingspan && \
 	  $(BIN)/cxrsynth evaluate chains out/bench-masks/$$split data/train256 --split $$split --name wingspan:$$split || exit 1; \
 	done
+
+# How many films the benchmark draws, and how many processes draw and train.
+FILMS   ?= 1024
+WORKERS ?= 2
+
+benchmark: data/real/summary.json data/montgomery/summary.json  ## what drawn films are worth next to real ones; writes results/compare.json; type it again to resume
+	$(BIN)/cxrsynth generate --prompts recipes/lung.yaml --count $(FILMS) --workers $(WORKERS) -o out/benchmark/lung
+	$(BIN)/cxrsynth compare --recipe recipes/compare/lung.yaml --workers $(WORKERS)
+	cp out/compare/lung/compare.json out/compare/lung/compare.csv out/compare/lung/compare.md results/
+	cp out/compare/lung/curves.png docs/scaling.png
+	$(MAKE) tables
+	@echo "open out/compare/lung/report.html"
+
+data/real/summary.json: | $(READY)
+	$(BIN)/cxrsynth ingest --layout collection $(DATA) --source wingspan -o data/real
+
+data/montgomery/summary.json: | $(READY)
+	$(BIN)/cxrsynth ingest --layout collection $(DATA) --source montgomery --benchmark -o data/montgomery
 
 benchmark-smoke: $(READY)  ## a whole comparison on phantoms in minutes; fails when a figure leaves its range
 	$(BIN)/python -m tests.bench.smoke
