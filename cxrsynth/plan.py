@@ -101,8 +101,9 @@ def check_prompts(plan: Plan) -> None:
         return
     from cxrsynth.generate.latent import check_tokens, load_tokenizer
 
-    prompts = {spec(recipe, index).prompt for shard in plan.todo for index in recipe.shard_indices(shard)}
-    check_tokens(load_tokenizer(plan.job.model), sorted(prompts | {recipe.negative_prompt}))
+    specs = (spec(recipe, index) for shard in plan.todo for index in recipe.shard_indices(shard))
+    texts = {text for one in specs for text in (one.prompt, one.negative_prompt)}
+    check_tokens(load_tokenizer(plan.job.model), sorted(texts))
 
 
 def _check_owner(store: Store, recipe: Recipe, digest: str, resume: Resume) -> None:

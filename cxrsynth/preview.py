@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from cxrsynth import curate, registry
+from cxrsynth import curate, generate
 from cxrsynth.masks.labels import Labelling
 from cxrsynth.plan import weights_of
 from cxrsynth.prompts import spec
@@ -46,9 +46,8 @@ def preview(
         if advance is not None:
             advance(recipe.sampler.batch / steps)
 
-    kind = registry.load("generators", recipe.generator)
     found = weights_of(recipe, offline)
-    generator = kind.from_recipe(recipe, None if found is None else found.path, device, stepped)
+    generator = generate.build(recipe, None if found is None else found.path, device, stepped)
     checks = curate.build(recipe.curate.checks, list(recipe.class_ids()))
     specs = [spec(recipe, index) for index in range(number)]
     kept: list[Sample] = []

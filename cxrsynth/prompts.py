@@ -13,7 +13,7 @@ import numpy as np
 
 from cxrsynth.errors import RecipeError
 from cxrsynth.recipe import ClassSpec, Recipe, key
-from cxrsynth.records import STREAM_NOISE, STREAM_PROMPT, STREAM_SPLIT, Spec, rng
+from cxrsynth.records import STREAM_CONTROL, STREAM_NOISE, STREAM_PROMPT, STREAM_SPLIT, Spec, rng
 
 T = TypeVar("T")
 
@@ -21,24 +21,33 @@ T = TypeVar("T")
 def spec(recipe: Recipe, index: int, attempt: int = 0) -> Spec:
     """The Spec of one slot.
 
-    The prompt and the split belong to the slot and stay the same when it is drawn again; the noise changes.
+    The prompt, the split and what is imposed belong to the slot and stay the same when it is drawn again; the noise
+    changes.
 
     Raises:
         RecipeError: the prompt file is missing, empty or has no 'prompt' column.
     """
-    prompt, fields = _prompt(recipe, index)
+    turn = index // recipe.prompts.each  # slots of one turn share prompt and split, and differ in noise
+    prompt, fields = _prompt(recipe, turn)
+    negative = fields.pop("negative_prompt", "") if recipe.prompts.csv is not None else ""
     present = {item.name: asked_for(item, prompt) for item in recipe.classes}
+    control = None
+    if recipe.control is not None:
+        labels = recipe.finding_labels()
+        control = recipe.control.impose(rng(recipe.seed, index, STREAM_CONTROL), labels)
+        present |= {name: any(one["label"] == name for one in control["findings"]) for name in labels}
     return Spec(
         index=index,
         key=key(index),
         prompt=prompt,
-        negative_prompt=recipe.negative_prompt,
+        negative_prompt=negative or recipe.negative_prompt,
         phrases={item.name: item.phrase for item in recipe.classes},
         present=present,
         seed=int(rng(recipe.seed, index, STREAM_NOISE, attempt).integers(0, 2**63 - 1)),
-        split=_choose(recipe.split.model_dump(), rng(recipe.seed, index, STREAM_SPLIT)),
+        split=_choose(recipe.split.model_dump(), rng(recipe.seed, turn, STREAM_SPLIT)),
         attempt=attempt,
         fields=fields,
+        control=control,
     )
 
 

@@ -16,6 +16,8 @@ ORDER = [
     {"records"},
     {"store"},
     {"weights"},
+    {"atlas"},
+    {"regions"},
     {"recipe"},
     {"prompts"},
     {"generate", "masks", "curate"},
@@ -29,7 +31,7 @@ ORDER = [
     {"classify"},
     {"evaluate"},
     {"compare"},
-    {"summary", "preview"},
+    {"summary", "preview", "grid"},
     {"card", "report"},
     {"cli"},
 ]

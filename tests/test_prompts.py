@@ -7,7 +7,7 @@ import pytest
 
 from cxrsynth.errors import RecipeError
 from cxrsynth.prompts import asked_for, spec
-from cxrsynth.recipe import ClassSpec, parse
+from cxrsynth.recipe import ClassSpec, identity, parse
 from tests.conftest import phantom_body
 
 
@@ -72,3 +72,25 @@ def test_a_csv_without_a_prompt_column_names_its_columns(tmp_path: Path) -> None
 def test_an_optional_class_is_there_when_the_prompt_asks_for_it(prompt: str, there: bool) -> None:
     item = ClassSpec(name="effusion", id=1, phrase="pleural effusion", optional=True)
     assert asked_for(item, prompt) is there
+
+
+def test_slots_of_one_prompt_differ_in_noise_and_stay_in_one_split() -> None:
+    recipe = parse(phantom_body(prompts={**phantom_body()["prompts"], "each": 4}))
+    specs = [spec(recipe, index) for index in range(40)]
+    for start in range(0, 40, 4):
+        four = specs[start : start + 4]
+        assert len({(one.prompt, one.split) for one in four}) == 1
+        assert len({one.seed for one in four}) == 4
+
+
+def test_one_picture_per_prompt_leaves_older_datasets_their_fingerprint() -> None:
+    assert "each" not in identity(parse(phantom_body()), "")["prompts"]
+    several = parse(phantom_body(prompts={**phantom_body()["prompts"], "each": 2}))
+    assert identity(several, "")["prompts"]["each"] == 2
+
+
+def test_a_negative_prompt_of_a_csv_row_wins_over_the_recipes(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("prompt,negative_prompt\nfirst,tubes\nsecond,\n")
+    recipe = parse(phantom_body(prompts={"csv": str(tmp_path / "p.csv")}, negative_prompt="letters"))
+    assert [spec(recipe, index).negative_prompt for index in range(2)] == ["tubes", "letters"]
+    assert spec(recipe, 0).fields == {}

@@ -1,11 +1,13 @@
 """Curation: checks with reasons; what passes them all is kept."""
 
+from cxrsynth.curate.agreement import Agreement
 from cxrsynth.curate.anatomy import Border, Laterality
 from cxrsynth.curate.judge import build, judge
 from cxrsynth.curate.picture import Duplicate, Finite
 from cxrsynth.curate.regions import Area, Present, Stability
 
 __all__ = [
+    "Agreement",
     "Area",
     "Border",
     "Duplicate",
