@@ -1,0 +1,47 @@
+"""``cxrsynth evaluate agreement``: labels of drawn films against a network that learned from real ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cxrsynth.cli.train import progress
+
+
+def evaluate_agreement(
+    drawn: Annotated[Path, typer.Argument(help="Films that generate wrote, with stored maps.", show_default=False)],
+    weights: Annotated[
+        Path, typer.Option("--weights", "-w", help="Network that train-seg made from real films.", show_default=False)
+    ],
+    chains: Annotated[
+        Path | None, typer.Option(help="YAML with chains to try on the same maps; the own labels only by default.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="Name of the dataset in the table; default: the folder's.")] = "",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.", envvar="CXRSYNTH_DEVICE")] = "auto",
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("results"),
+) -> None:
+    """Do the labels of drawn films say what a network trained on real films sees in the pictures?
+
+    Dice per chain, and for every curation score its rank correlation with that Dice. Draw without checks, so that bad
+    films are in it. Example:
+
+        cxrsynth generate --prompts recipes/lung.yaml --count 96 -o out/unchecked --set curate.checks=[]
+        cxrsynth evaluate agreement out/unchecked --weights runs/segmenter
+    """
+    from cxrsynth.device import resolve
+    from cxrsynth.evaluate import agreement as run
+    from cxrsynth.evaluate.chains import load_chains
+    from cxrsynth.evaluate.results import write
+    from cxrsynth.recipe import find
+    from cxrsynth.train.network import load
+
+    segmenter = load(weights, resolve(device))
+    tried = load_chains(find(chains), drawn) if chains else {}
+    with progress("evaluate agreement") as on_film:
+        found = run.agreement(drawn, segmenter, tried, on_film)
+    made = run.records(found, name or drawn.resolve().name)
+    write(out / "masks.json", made)
+    typer.echo(json.dumps(run.table(made), indent=2))
