@@ -7,6 +7,7 @@ them, exactly, so that ``scaling_factor`` is 1 and every channel has mean 0 and 
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,13 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from cxrsynth.dataset import images, rows, trainable
+from cxrsynth.errors import MissingError
 from cxrsynth.store import sha256
 from cxrsynth.train.bundle import Vae
 from cxrsynth.train.checkpoint import Checkpoint, finish_the_step, step_rng
 from cxrsynth.train.config import VaeConfig
 from cxrsynth.train.curves import Curves, Progress
-from cxrsynth.train.device import accelerate
+from cxrsynth.train.device import accelerate, agreed
 from cxrsynth.train.publish import publish
 from cxrsynth.train.schedule import learning_rate
 
@@ -139,9 +141,16 @@ def train_decoder(
 ) -> Path:
     """Train the decoder of ``run/vae`` further and leave the latents as they are, so that a denoiser still fits.
 
-    For the time after `train_vae` has been cut short: drawn films become sharper and the denoiser need not know. Not
-    resumable: the result appears at the end, and typing the command again starts from it.
+    For the time after `train_vae` has been cut short: drawn films become sharper and the denoiser need not know.
+    Typing the same command again goes on at the last checkpoint, with the same result as without the break; once it
+    is finished, it does nothing. Other settings then start a further round from what is there.
+
+    Raises:
+        MissingError: there is no autoencoder.
+        MismatchError: another round is unfinished, or its autoencoder was replaced meanwhile.
     """
+    if not (run / "vae/config.json").exists():
+        raise MissingError(f"{run / 'vae'} holds no autoencoder", f"type `cxrsynth train-vae DATA -o {run}` first")
     accelerator = accelerate(device)
     films = images(data, rows(data, ("train",), trainable))
     vae = AutoencoderKL.from_pretrained(run / "vae").train().to(memory_format=torch.channels_last)
@@ -151,25 +160,86 @@ def train_decoder(
         parameter.requires_grad_(True)
     model = Reconstruct(vae)
     optimizer = torch.optim.AdamW(parameters, lr=config.decoder_lr, betas=(0.9, 0.99), weight_decay=0.0)
+    digest = sha256(f"{config.digest('steps', 'lr')} {len(films)} {seed}".encode())
+    path, now = run / "decoder.ckpt", weights_digest(vae)
+    stage = Round.read(path)
+    if stage.finished and stage.result == now and stage.digest == digest:
+        return run / "vae"
+    # A finished round gives way to the next; from an unfinished one we go on, or refuse.
+    fresh = stage.finished and stage.start != now
+    stage = Round(now, digest) if fresh or not path.exists() else stage
+    parts = {"decoder": vae.decoder, "post": vae.post_quant_conv, "optimizer": optimizer, "round": stage}
+    checkpoint = Checkpoint(path, sha256(f"{now} {digest}".encode()), parts)
+    start = 0 if fresh else checkpoint.resume()
     trained, optimizer = accelerator.prepare(model, optimizer)
-    for step in range(config.decoder_steps):
-        x = crops(films, config, step_rng(seed + 1, step, accelerator.process_index))
-        x = x.to(accelerator.device, memory_format=torch.channels_last)
-        side = x.shape[-1] // 2 ** (len(config.block_out_channels) - 1)
-        for group in optimizer.param_groups:
-            group["lr"] = config.decoder_lr * learning_rate(step, config.decoder_steps, config.warmup, 0.02)
-        y, _ = trained(x, torch.zeros(len(x), config.latent_channels, side, side, device=x.device))
-        pixel, gradient = F.l1_loss(y, x), gradient_difference(y, x)
-        optimizer.zero_grad(set_to_none=True)
-        accelerator.backward(pixel + config.gradient_weight * gradient)
-        accelerator.clip_grad_norm_(parameters, config.clip)
-        optimizer.step()
-        if on_step:
-            on_step(step + 1, config.decoder_steps, {"l1": pixel.item(), "gradient": gradient.item()})
+    with finish_the_step() as stop:
+        for step in range(start, config.decoder_steps):
+            x = crops(films, config, step_rng(seed + 1, step, accelerator.process_index))
+            x = x.to(accelerator.device, memory_format=torch.channels_last)
+            side = x.shape[-1] // 2 ** (len(config.block_out_channels) - 1)
+            for group in optimizer.param_groups:
+                group["lr"] = config.decoder_lr * learning_rate(step, config.decoder_steps, config.warmup, 0.02)
+            y, _ = trained(x, torch.zeros(len(x), config.latent_channels, side, side, device=x.device))
+            pixel, gradient = F.l1_loss(y, x), gradient_difference(y, x)
+            optimizer.zero_grad(set_to_none=True)
+            accelerator.backward(pixel + config.gradient_weight * gradient)
+            accelerator.clip_grad_norm_(parameters, config.clip)
+            optimizer.step()
+            stopping = agreed(stop, accelerator)
+            if accelerator.is_main_process and (stopping or checkpoint.due()):
+                checkpoint.save(step + 1)
+            if on_step:
+                on_step(step + 1, config.decoder_steps, {"l1": pixel.item(), "gradient": gradient.item()})
+            if stopping:
+                raise KeyboardInterrupt
     if accelerator.is_main_process:
+        # Saved first: killed between the two, the same command puts the result in place.
+        stage.result = weights_digest(vae)
+        checkpoint.save(config.decoder_steps)
         publish(run / "vae", vae.cpu().eval().save_pretrained)
     accelerator.wait_for_everyone()
     return run / "vae"
+
+
+@dataclass(slots=True)
+class Round:
+    """Which training of a decoder a checkpoint belongs to; a part of the checkpoint.
+
+    Attributes:
+        start: digest of the autoencoder that it began with.
+        digest: of its settings.
+        result: digest of the autoencoder that came of it; empty before its end.
+    """
+
+    start: str = ""
+    digest: str = ""
+    result: str = ""
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has come to its end, or there is none."""
+        return bool(self.result) or not self.start
+
+    @classmethod
+    def read(cls, path: Path) -> Round:
+        """The round of a checkpoint; an empty one without a file."""
+        found = cls()
+        if path.exists():
+            found.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["parts"]["round"])
+        return found
+
+    def state_dict(self) -> dict[str, str]:
+        """All of it."""
+        return {"start": self.start, "digest": self.digest, "result": self.result}
+
+    def load_state_dict(self, state: dict[str, str]) -> None:
+        """The reverse."""
+        self.start, self.digest, self.result = state["start"], state["digest"], state["result"]
+
+
+def weights_digest(vae: Vae) -> str:
+    """sha256 of all weights of an autoencoder."""
+    return sha256(b"".join(value.detach().cpu().numpy().tobytes() for value in vae.state_dict().values()))
 
 
 @torch.no_grad()

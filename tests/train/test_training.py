@@ -187,6 +187,35 @@ def test_training_the_decoder_further_leaves_the_latents_alone(trained: Path, fi
     assert not np.array_equal(decode(after, latents), decode(before, latents))
 
 
+def test_a_killed_decoder_resumes_to_the_same_weights_and_then_rests(
+    trained: Path, films: Path, tmp_path: Path
+) -> None:
+    config = recipe().vae.model_copy(update={"decoder_steps": 4})
+    for name in ("whole", "killed"):
+        shutil.copytree(trained / "vae", tmp_path / name / "vae")
+    train_decoder(films, tmp_path / "whole", config, "cpu")
+    with pytest.raises(KeyboardInterrupt):
+        train_decoder(films, tmp_path / "killed", config, "cpu", on_step=stop_after(1))
+    with pytest.raises(MismatchError):
+        train_decoder(films, tmp_path / "killed", config.model_copy(update={"decoder_lr": 1e-3}), "cpu")
+    steps: list[int] = []
+    for _ in range(2):
+        train_decoder(films, tmp_path / "killed", config, "cpu", on_step=lambda done, *_: steps.append(done))
+    assert steps == [3, 4]  # and nothing the second time
+    ours, theirs = (next((tmp_path / name / "vae").glob("*.safetensors")) for name in ("killed", "whole"))
+    assert ours.read_bytes() == theirs.read_bytes()
+
+
+def test_other_settings_start_a_further_round_of_the_decoder(trained: Path, films: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained / "vae", tmp_path / "vae")
+    config = recipe().vae.model_copy(update={"decoder_steps": 1})
+    steps: list[int] = []
+    for crop in (32, 64):
+        changed = config.model_copy(update={"crop": crop})
+        train_decoder(films, tmp_path, changed, "cpu", on_step=lambda done, *_: steps.append(done))
+    assert steps == [1, 1]
+
+
 def test_the_last_timestep_counts() -> None:
     weights = weigh(torch.tensor([0, 500, 999]), 5.0)
     assert weights[2] == pytest.approx(1.0)

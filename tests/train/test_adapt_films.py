@@ -1,0 +1,190 @@
+"""Broken films, missing words and unfit bases are said before anything is written."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cxrsynth.errors import MissingError, RecipeError, UsageError
+from cxrsynth.store import Store, lines
+from cxrsynth.train.adapt import adapt
+from cxrsynth.train.adapt_films import gather
+from cxrsynth.train.base import load_base
+from cxrsynth.train.latents import Draws, Latents
+from cxrsynth.train.square import Square
+from cxrsynth.weights import resolve
+from tests.tiny import build
+from tests.train.films import make
+from tests.train.test_adapt import domain_encoder, recipe
+
+Edit = Callable[[list[dict[str, Any]]], None]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("base") / "sd", gray=False)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(base: Path) -> Any:
+    return load_base(resolve(str(base)), recipe()).tokenizer
+
+
+def films(root: Path, edit: Edit = lambda rows: None) -> Path:
+    """The small dataset, its rows changed."""
+    make(root)
+    rows = list(Store(root).rows())
+    edit(rows)
+    (root / "meta/00000.jsonl").write_bytes(lines(rows))
+    return root
+
+
+def without_words(root: Path) -> Path:
+    return films(root, lambda rows: rows[1].update(prompt=" "))
+
+
+def without_picture(root: Path) -> Path:
+    films(root)
+    (root / "images/00000/001.png").unlink()
+    return root
+
+
+def unreadable(root: Path) -> Path:
+    films(root)
+    path = root / "images/00000/001.png"
+    path.write_bytes(path.read_bytes()[:200])
+    return root
+
+
+BROKEN = [
+    (without_words, "picture without words"),
+    (without_picture, "words without a picture"),
+    (unreadable, "picture cannot be read"),
+]
+
+
+@pytest.mark.parametrize(("damage", "reason"), BROKEN)
+def test_a_broken_film_is_refused_by_name_and_nothing_is_written(
+    damage: Callable[[Path], Path], reason: str, base: Path, tmp_path: Path
+) -> None:
+    data = damage(tmp_path / "films")
+    with pytest.raises(UsageError, match=f"001: {reason}") as error:
+        adapt(data, tmp_path / "run", resolve(str(base)), recipe(), "cpu")
+    assert "films.broken=skip" in error.value.hint
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("damage", "reason"), BROKEN)
+def test_a_broken_film_can_be_left_out_and_is_counted(
+    damage: Callable[[Path], Path], reason: str, tokenizer: Any, tmp_path: Path
+) -> None:
+    found = gather(damage(tmp_path), recipe(films={"broken": "skip"}), tokenizer)
+    assert found.left_out == {reason: 1}
+    assert [row["key"] for row in found.train] == ["000", "002", "003", "004", "005"]
+
+
+def test_words_that_an_encoder_does_not_know_are_refused(base: Path, tmp_path: Path) -> None:
+    def strange(rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            row["prompt"] = "heart"
+        rows[2]["prompt"] = "xyz qqq"
+
+    what = {"encoder": str(domain_encoder(tmp_path / "bert"))}
+    with pytest.raises(UsageError, match="002: words of which the encoder knows none"):
+        adapt(films(tmp_path / "films", strange), tmp_path / "run", resolve(str(base)), recipe(what=what), "cpu")
+
+
+def test_words_over_the_limit_are_counted_or_refused(tokenizer: Any, tmp_path: Path) -> None:
+    long = "heart " * 90
+    data = films(tmp_path, lambda rows: rows[0].update(prompt=long))
+    cut = gather(data, recipe(), tokenizer).cut
+    assert (cut.captions, cut.cut, cut.limit) == (6, 1, 77)
+    assert cut.tokens == len(tokenizer(long).input_ids) - 77
+    with pytest.raises(RecipeError, match="1 of 6 captions are over 77 tokens"):
+        gather(data, recipe(words={"long": "refuse"}), tokenizer)
+
+
+def test_weights_decide_how_often_a_film_is_drawn(tokenizer: Any, tmp_path: Path) -> None:
+    def weigh(rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            row["wanted"] = 3 if row["key"] == "001" else 1
+
+    found = gather(films(tmp_path, weigh), recipe(films={"weight": "wanted", "shares": {"b": 1.0}}), tokenizer)
+    count = len(found.train)
+    latents = Latents(torch.zeros(count, 4, 2, 2), np.arange(count), found.train, np.zeros(0, int), torch.zeros(0))
+    places, _ = Draws(latents, {"b": 1.0}, found.weight)(np.random.default_rng(0), 5000, 0)
+    shares = {found.train[i]["key"]: float((places == i).mean()) for i in range(count)}
+    assert shares == pytest.approx({"001": 0.6, "003": 0.2, "005": 0.2}, abs=0.03)
+
+
+@pytest.mark.parametrize("value", ["", "many", -1, None])
+def test_a_film_without_a_usable_weight_is_named(value: object, tokenizer: Any, tmp_path: Path) -> None:
+    data = films(tmp_path, lambda rows: [row.update(wanted=1) for row in rows] and rows[3].update(wanted=value))
+    with pytest.raises(RecipeError, match="film 003"):
+        gather(data, recipe(films={"weight": "wanted"}), tokenizer)
+
+
+def test_padding_gives_a_film_its_aspect_back_and_moves_its_mask_along() -> None:
+    image, mask = np.full((64, 64), 200, np.uint8), np.ones((64, 64), np.uint8)
+    padded, labels = Square("pad", 32)({"aspect": 0.5}, image, mask)
+    assert labels is not None
+    assert padded.shape == labels.shape == (32, 32)
+    assert (padded[:, 8:24] == 200).all()
+    assert padded[:, :8].max() == padded[:, 24:].max() == 0
+    assert np.array_equal(labels > 0, padded > 0)
+    squashed, _ = Square("squash", 32)({"aspect": 0.5}, image, None)
+    assert (squashed == 200).all()
+
+
+def change(folder: Path, part: str, **values: Any) -> None:
+    file = folder / part / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+
+
+@pytest.mark.parametrize(
+    ("part", "values", "message"),
+    [
+        ("unet", {"in_channels": 9}, "reads 9 and gives 4 channels"),
+        ("vae", {"latent_channels": 16}, "its autoencoder has 16"),
+        ("vae", {"in_channels": 4}, "has 4 colours"),
+        ("unet", {"addition_embed_type": "text_time"}, "more than a text"),
+        ("unet", {"cross_attention_dim": 64}, "gives 32 numbers a token, its UNet reads 64"),
+        ("unet", {"_class_name": "Transformer2DModel"}, "Transformer2DModel"),
+    ],
+)
+def test_a_base_that_cannot_be_fed_is_refused(
+    part: str, values: dict[str, Any], message: str, base: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(base, tmp_path / "sd")
+    change(tmp_path / "sd", part, **values)
+    with pytest.raises(MissingError, match=message):
+        load_base(resolve(str(tmp_path / "sd")), recipe())
+
+
+def test_a_base_without_a_text_encoder_is_refused(base: Path, tmp_path: Path) -> None:
+    shutil.copytree(base, tmp_path / "sd")
+    shutil.rmtree(tmp_path / "sd/text_encoder")
+    with pytest.raises(MissingError, match="lacks its text_encoder"):
+        resolve(str(tmp_path / "sd"))
+
+
+def test_zero_snr_needs_a_model_that_predicts_velocities(base: Path) -> None:
+    with pytest.raises(RecipeError, match="zero terminal SNR") as error:
+        load_base(resolve(str(base)), recipe(noise={"zero_snr": True}))
+    assert "noise.prediction=v_prediction" in error.value.hint
+
+
+def test_a_size_that_the_grids_do_not_divide_is_refused(base: Path) -> None:
+    with pytest.raises(RecipeError, match="multiple of 8"):
+        load_base(resolve(str(base)), recipe(films={"size": 60}))
+
+
+def test_layers_that_are_not_there_get_no_lora(base: Path, tmp_path: Path) -> None:
+    what = {"unet": "lora", "targets": ["no_such_layer"]}
+    with pytest.raises(RecipeError, match="no layer called no_such_layer"):
+        adapt(films(tmp_path / "films"), tmp_path / "run", resolve(str(base)), recipe(what=what), "cpu")
