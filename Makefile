@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint train-mini bench-speed bench-masks bench-grounding tables benchmark benchmark-smoke bench-train
+.PHONY: help demo test lint train-mini bench-speed bench-masks bench-grounding tables benchmark benchmark-smoke bench-train bench-adapt
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -86,6 +86,9 @@ bench-grounding: runs/mini/.autoencoder  ## train shortly with and without groun
 
 bench-train: $(READY)  ## training speed and memory against a plain smp loop; writes results/train.json
 	$(BIN)/python -m tests.bench.segmentation
+
+bench-adapt: $(READY)  ## adapting: speed against diffusers' example loop; writes results/train-diffusion.json
+	$(BIN)/python -m tests.bench.adapt
 
 tables: $(READY)  ## write the tables of README and model card from results/*.json
 	$(BIN)/python -m cxrsynth.evaluate.tables README.md cxrsynth/models/mini/README.md

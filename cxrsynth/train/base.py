@@ -130,7 +130,10 @@ def picture_size(recipe: AdaptRecipe, unet: dict[str, Any], vae: dict[str, Any])
     size = recipe.films.size or side * factor
     multiple = factor * 2 ** (len(unet["block_out_channels"]) - 1)
     if size % multiple:
-        raise RecipeError(f"films.size {size} does not fit the base", f"it has to be a multiple of {multiple}")
+        raise RecipeError(
+            f"films.size {size} is no multiple of {multiple}",
+            f"type --set films.size={-(-size // multiple) * multiple}",
+        )
     return int(size)
 
 
