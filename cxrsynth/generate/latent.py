@@ -67,6 +67,9 @@ class Latent:
         asked: Asked = NOTHING_ASKED,
     ) -> None:
         self.sampler, self.attention, self.device, self.on_step = sampler, attention, device, on_step
+        # The libraries' own bars count weight files; ours counts samples.
+        transformers.utils.logging.disable_progress_bar()
+        diffusers.utils.logging.disable_progress_bar()
         self.tokenizer = load_tokenizer(folder)
         self.scheduler_config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
         schedulers.build(sampler.scheduler, self.scheduler_config)  # an unknown name is said before the model is read
@@ -95,9 +98,6 @@ class Latent:
         """The generator of a recipe; ``model`` is the folder its weights were resolved to."""
         if model is None:
             raise MissingError("generator 'latent' needs a model", "--model mini, a folder, or a hub id")
-        # The libraries' own bars count weight files; ours counts samples.
-        transformers.utils.logging.disable_progress_bar()
-        diffusers.utils.logging.disable_progress_bar()
         attention = recipe.attention if recipe.reads_attention() else None
         return cls(model, recipe.sampler, attention, resolve(device), on_step, recipe.asked())
 

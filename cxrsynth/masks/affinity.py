@@ -30,6 +30,7 @@ class Affinity(Named):
         stride: pixels between places without weights; a weights file brings its own.
         restore: whether every class and the background get their peak back after the walk. A long walk thins a small
             organ out over its surroundings long before it forgets where the organ ends.
+        device: where the walk is computed: None on the CPU by scipy, or ``cuda``, which long walks on fine grids need.
         contrast: gray levels (of 255) after which the affinity of two places has fallen to 1/e, without weights.
     """
 
@@ -40,6 +41,7 @@ class Affinity(Named):
     stride: Literal[4, 8] = 4
     contrast: float = Field(60.0, gt=0)
     restore: bool = True
+    device: Literal["cpu", "cuda"] | None = None
 
     def __call__(self, image: np.ndarray, prob: np.ndarray) -> np.ndarray:
         """(H, W) uint8, (K, H, W) float32 -> (K, H, W) float32 in 0..1.
@@ -55,7 +57,7 @@ class Affinity(Named):
         competing = self.competing(len(prob))
         rest = background(prob, competing)[None]
         planes = np.concatenate([prob, rest, 1.0 - prob[~competing]])  # what is, what is not, what is not beside others
-        walked = spread(planes, matrix, height, width, self.steps)
+        walked = spread(planes, matrix, height, width, self.steps, self.device)
         if self.restore:
             before, after = (np.percentile(one[:, ::2, ::2], PEAK, axis=(1, 2)) for one in (planes, walked))
             walked *= (before / np.maximum(after, EPSILON)).astype(np.float32)[:, None, None]

@@ -8,11 +8,14 @@ never formed, only its products with the K maps. And places at the border have f
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from PIL import Image
-from scipy.sparse import csr_matrix
+from scipy.sparse import block_diag, csr_matrix
 from scipy.special import gammaln
 
 # What the dropped terms of the expansion may weigh together; single precision resolves no more.
@@ -108,40 +111,76 @@ def expansion(steps: int) -> np.ndarray:
     return kept / kept.sum()  # what everybody agrees on stays as it is
 
 
-def walk(matrix: csr_matrix, values: np.ndarray, steps: int) -> np.ndarray:
+def stack(matrices: Sequence[csr_matrix]) -> csr_matrix:
+    """Several pictures as one walk: (N_i, N_i) each -> (sum N_i, sum N_i), without a step from one to another."""
+    return block_diag(matrices, format="csr", dtype=np.float32)
+
+
+def walk(matrix: csr_matrix, values: np.ndarray, steps: int, device: str | None = None) -> np.ndarray:
     """``matrix**steps @ values`` by sparse products alone.
 
     Args:
-        matrix: (N, N) as `transition` gives it.
+        matrix: (N, N) as `transition` gives it, or of several pictures as `stack` does.
         values: (N, K) float32.
         steps: how often the matrix is applied; psa takes 2**8.
+        device: of torch (``cuda``, ``cpu``); None computes with scipy, which is faster than torch on a CPU.
 
     Returns:
         (N, K) float32, within the range of ``values``.
+
+    Raises:
+        UsageError: the device is not there.
     """
     weights = expansion(steps)
-    before, now = values.astype(np.float32), matrix @ values.astype(np.float32)
-    total = weights[0] * before
-    for weight in weights[1:]:
-        if weight:
-            total += np.float32(weight) * now
-        before, now = now, 2 * (matrix @ now) - before
+    if device is None:
+        total = expand(matrix, values.astype(np.float32), weights)
+    else:
+        total = on_device(matrix, values.astype(np.float32), weights, device)
     return np.clip(total, values.min(axis=0), values.max(axis=0)).astype(np.float32)
 
 
-def spread(planes: np.ndarray, matrix: csr_matrix, height: int, width: int, steps: int) -> np.ndarray:
+def expand(matrix: Any, values: Any, weights: np.ndarray) -> Any:
+    """The sum of ``weights[k] T_k(matrix) @ values``, T_k the Chebyshev polynomials, for arrays and tensors alike."""
+    before, now = values, matrix @ values
+    total = float(weights[0]) * before
+    for weight in weights[1:].tolist():
+        if weight:
+            total += weight * now
+        before, now = now, 2 * (matrix @ now) - before
+    return total
+
+
+def on_device(matrix: csr_matrix, values: np.ndarray, weights: np.ndarray, device: str) -> np.ndarray:
+    """The same with torch's sparse products on one device."""
+    import torch
+
+    from cxrsynth.device import resolve
+
+    where = resolve(device)
+    parts = [torch.from_numpy(part).to(where) for part in (matrix.indptr, matrix.indices, matrix.data)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch calls its sparse tensors a beta at every first use
+        sparse = torch.sparse_csr_tensor(*parts, size=matrix.shape, dtype=torch.float32, check_invariants=False)
+    found: np.ndarray = expand(sparse, torch.from_numpy(values).to(where), weights).cpu().numpy()
+    return found
+
+
+def spread(
+    planes: np.ndarray, matrix: csr_matrix, height: int, width: int, steps: int, device: str | None = None
+) -> np.ndarray:
     """Walk with planes on a coarser grid, and come back to the picture's.
 
     Args:
         planes: (K, H, W) float32; each walks on its own.
         height: rows of the grid.
         width: columns of the grid.
+        device: as in `walk`.
 
     Returns:
         (K, H, W) float32, each plane within its own range; planes that sum to 1 still do.
     """
     small = np.stack([resize(one, height, width) for one in planes])
-    walked = walk(matrix, small.reshape(len(planes), -1).T, steps).T.reshape(small.shape)
+    walked = walk(matrix, small.reshape(len(planes), -1).T, steps, device).T.reshape(small.shape)
     return np.stack([resize(one, *planes.shape[1:]) for one in walked])
 
 

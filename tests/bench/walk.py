@@ -1,22 +1,32 @@
-"""The sparse walk against the dense one: same result, how much faster.
+"""The sparse walk against the dense one: same result, how much faster; several films at once, and on CUDA.
 
     python -m tests.bench.walk
 
-Prints one JSON line per grid. The dense form squares the transition matrix eight times, as the public code of psa and
-DiffuMask does; affinities and matrix are made once and not timed.
+Writes to ``results/masks.json``, dataset ``walk``. The dense form squares the transition matrix eight times, as the
+public code of psa and DiffuMask does; affinities and matrix are made once and not timed.
 """
 
 from __future__ import annotations
 
-import json
+import math
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
+import torch
 
-from cxrsynth.masks.walk import affinities, transition, walk
+from cxrsynth.evaluate.results import Record, record, write
+from cxrsynth.masks.walk import affinities, stack, transition, walk
 
-CLASSES, DOUBLINGS, RADIUS, BETA = 4, 8, 5, 8.0
+CLASSES, DOUBLINGS, RADIUS, BETA, FILMS = 4, 8, 5, 8.0, 8
+COMMAND = "make bench-masks"
+
+
+def figure(arm: str, metric: str, value: float, n: int) -> Record:
+    """A record of this benchmark; a time is the fastest of n runs and has no interval."""
+    made = record("masks", arm, "walk", metric, (value, math.nan, math.nan), n)
+    return {**made, "lo": None, "hi": None, "command": COMMAND}
 
 
 def fastest(work: Callable[[], np.ndarray], repeats: int) -> tuple[float, np.ndarray]:
@@ -29,12 +39,15 @@ def fastest(work: Callable[[], np.ndarray], repeats: int) -> tuple[float, np.nda
     return min(seconds), result
 
 
-def compare(side: int) -> dict[str, float | str]:
-    """Both forms on a grid of ``side`` by ``side`` places."""
+def compare(side: int) -> list[Record]:
+    """All forms on a grid of ``side`` by ``side`` places."""
     rng = np.random.default_rng(0)
-    features = rng.normal(size=(32, side, side)).astype(np.float32)
-    values = rng.random((side * side, CLASSES)).astype(np.float32)
-    matrix = transition(affinities(features, RADIUS), side, side, RADIUS, BETA)
+    matrices = []
+    for _ in range(FILMS):
+        features = rng.normal(size=(32, side, side)).astype(np.float32)
+        matrices.append(transition(affinities(features, RADIUS), side, side, RADIUS, BETA))
+    matrix, values = matrices[0], rng.random((side * side, CLASSES)).astype(np.float32)
+    many = np.tile(values, (FILMS, 1))
 
     def dense() -> np.ndarray:
         power = matrix.toarray()
@@ -42,17 +55,32 @@ def compare(side: int) -> dict[str, float | str]:
             power = power @ power
         return power @ values
 
-    sparse_seconds, sparse = fastest(lambda: walk(matrix, values, 2**DOUBLINGS), 5)
+    steps, grid = 2**DOUBLINGS, f"{side}x{side}"
+    sparse_seconds, sparse = fastest(lambda: walk(matrix, values, steps), 5)
     dense_seconds, exact = fastest(dense, 1)
-    return {
-        "grid": f"{side}x{side}",
-        "sparse_s": round(sparse_seconds, 4),
-        "dense_s": round(dense_seconds, 3),
-        "times_faster": round(dense_seconds / sparse_seconds, 1),
-        "largest_difference": float(np.abs(sparse - exact).max()),
-    }
+    together = stack(matrices)
+    batch_seconds, _ = fastest(lambda: walk(together, many, steps), 3)
+    made = [
+        figure(f"{grid} sparse", "seconds", sparse_seconds, 5),
+        figure(f"{grid} sparse, {FILMS} films at once", "seconds", batch_seconds, 3),
+        figure(f"{grid} dense", "seconds", dense_seconds, 1),
+        figure(f"{grid} sparse", "times_faster", dense_seconds / sparse_seconds, 5),
+        figure(f"{grid} sparse", "largest_difference", float(np.abs(sparse - exact).max()), 1),
+    ]
+    if torch.cuda.is_available():
+        cuda_seconds, _ = fastest(lambda: walk(together, many, steps, "cuda"), 3)
+        made.append(figure(f"{grid} sparse, {FILMS} films at once, cuda", "seconds", cuda_seconds, 3))
+    return made
+
+
+def main() -> None:
+    """Measure and write."""
+    for side in (32, 64):
+        made = compare(side)
+        write(Path("results/masks.json"), made)
+        for one in made:
+            print(f"{one['arm']:32s} {one['metric']:20s} {one['value']:.5g}", flush=True)
 
 
 if __name__ == "__main__":
-    for side in (32, 64):
-        print(json.dumps(compare(side)))
+    main()

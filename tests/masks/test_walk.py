@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cxrsynth.masks.walk import affinities, expansion, offsets, pairs, spread, transition, walk
+from cxrsynth.masks.walk import affinities, expansion, offsets, pairs, spread, stack, transition, walk
 
 RNG = np.random.default_rng(0)
 
@@ -80,3 +80,25 @@ def test_probabilities_still_sum_to_one_after_the_walk() -> None:
     features = RNG.normal(size=(2, 13, 10)).astype(np.float32)
     matrix = transition(affinities(features, 5), 13, 10, 5, 8.0)
     np.testing.assert_allclose(spread(prob, matrix, 13, 10, 64).sum(axis=0), 1, atol=1e-4)
+
+
+def test_pictures_that_walk_together_walk_as_they_do_alone() -> None:
+    matrices, values = [], []
+    for height, width in ((12, 10), (9, 16)):
+        features = RNG.normal(size=(3, height, width)).astype(np.float32)
+        matrices.append(transition(affinities(features, 5), height, width, 5, 8.0))
+        values.append(RNG.random((height * width, 3)).astype(np.float32))
+    together = walk(stack(matrices), np.concatenate(values), 64)
+    alone = np.concatenate([walk(matrix, one, 64) for matrix, one in zip(matrices, values, strict=True)])
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_walk_is_the_same_on_every_device(device: str) -> None:
+    torch = pytest.importorskip("torch")
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device here")
+    features = RNG.normal(size=(3, 20, 24)).astype(np.float32)
+    matrix = transition(affinities(features, 5), 20, 24, 5, 8.0)
+    values = RNG.random((480, 4)).astype(np.float32)
+    np.testing.assert_allclose(walk(matrix, values, 256, device), walk(matrix, values, 256), atol=1e-5)

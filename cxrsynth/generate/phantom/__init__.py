@@ -14,7 +14,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from scipy import ndimage
 
-from cxrsynth.errors import UsageError
+from cxrsynth.errors import RecipeError, UsageError
 from cxrsynth.generate.phantom.anatomy import Chest, build
 from cxrsynth.generate.phantom.film import expose
 from cxrsynth.generate.phantom.findings import read
@@ -49,7 +49,16 @@ class Phantom(BaseModel):
 
     @classmethod
     def from_recipe(cls, recipe: Recipe, model: Path | None, device: str, on_step: OnStep | None = None) -> Phantom:
-        """The phantom of a recipe, which gives the size; it needs neither model nor device."""
+        """The phantom of a recipe, which gives the size; it needs neither model nor device.
+
+        Raises:
+            RecipeError: the chain asks a network, and there is none.
+        """
+        if recipe.asked():
+            raise RecipeError(
+                "the phantom has no network that selfattention or decoder could ask",
+                "leave these refiners out, or set generator: latent",
+            )
         size = {name: value for name in ("height", "width") if (value := getattr(recipe.sampler, name)) is not None}
         phantom = cls(**size)
         phantom._on_step = on_step
