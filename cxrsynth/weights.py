@@ -145,9 +145,10 @@ def pin(folder: Path) -> dict[str, dict[str, str]]:
 
 
 def write_pins(name: str) -> Path:
-    """Pin the files of a model folder beside this package as they are now; done once, when a model is added."""
+    """Pin the files of a model folder and of its companions as they are now; done once, when one of them is added."""
     path = MODELS / f"{name}.sha256.json"
-    write_atomic(path, dumps(pin(MODELS / name)))
+    beside = {file.name: hash_of(file) for file in sorted(MODELS.glob(f"{name}.*.safetensors"))}
+    write_atomic(path, dumps({**pin(MODELS / name), "companions": beside}))
     return path
 
 
@@ -222,6 +223,11 @@ def companion(name: str, key: str = "weights") -> Path:
     if not path.is_file():
         known = ", ".join(sorted(file.name.split(".")[0] for file in MODELS.glob(f"*.{kind}.safetensors"))) or "none"
         raise MissingError(f"there are no {kind} weights at {name}", f"make them with '{make}'; bundled: {known}")
+    if path == bundled_file:
+        pins = MODELS / f"{name}.sha256.json"
+        pinned = json.loads(pins.read_text()).get("companions", {}) if pins.exists() else {}
+        if path.name in pinned and hash_of(path) != pinned[path.name]:
+            raise MissingError(f"{path.name} is not the file that was pinned", "install cxrsynth again")
     return path
 
 

@@ -26,7 +26,7 @@ ORDER = [
     {"run"},
     {"sheet"},
     {"ingest", "dataset", "relabel"},
-    {"train", "annotate"},
+    {"train", "annotate", "edit"},
     {"segment"},
     {"classify"},
     {"evaluate"},

@@ -9,7 +9,20 @@ from typing import Annotated, Any
 
 import typer
 
-from cxrsynth.cli import classify, compare, control, decoder, evaluate, generate, ingest, look, masks, segment, train
+from cxrsynth.cli import (
+    classify,
+    compare,
+    control,
+    decoder,
+    evaluate,
+    generate,
+    grid,
+    ingest,
+    look,
+    masks,
+    segment,
+    train,
+)
 from cxrsynth.console import console
 from cxrsynth.errors import CxrError
 
@@ -59,8 +72,10 @@ _state: dict[str, Any] = {"debug": False}
 MAKE, LOOK, REAL, TRAIN, MEASURE = "Make", "Look", "Real films", "Train", "Measure"
 app.command("generate", rich_help_panel=MAKE)(generate.generate)
 app.command("preview", rich_help_panel=MAKE)(generate.preview)
+app.command("grid", rich_help_panel=MAKE)(grid.grid)
 app.command("check", rich_help_panel=MAKE)(generate.check)
 app.command("refine", rich_help_panel=MAKE)(generate.refine)
+app.command("control", rich_help_panel=MAKE)(control.control)
 app.command("recipes", rich_help_panel=LOOK)(look.recipes)
 app.command("new", rich_help_panel=MAKE)(look.new)
 app.command("status", rich_help_panel=LOOK)(look.status)

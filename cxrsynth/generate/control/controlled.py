@@ -76,7 +76,7 @@ class Controlled:
         with self._counting(passes):
             known = [mask for mask in maps if mask is not None]
             draws, latents = self.latent.steered(specs, self._anatomy(known) if known else None)
-            shown = list(maps) if known else [self.rough(draw.maps) if draw.maps.size else None for draw in draws]
+            shown = list(maps) if known else [self.rough(draw.maps, self.classes) for draw in draws]
             return self._edit(specs, draws, latents, shown, imposed=bool(known))
 
     def edit(self, films: Sequence[np.ndarray], maps: Sequence[np.ndarray], specs: list[Spec]) -> list[Draw]:
@@ -86,7 +86,7 @@ class Controlled:
             films: (H, W) uint8 each, at the size of the picture.
             maps: (H, W) uint8 ids each, of the films.
         """
-        draws = [Draw(film, np.zeros((len(self.classes), 1, 1), np.float32)) for film in films]
+        draws = [Draw(film, np.zeros((0, 1, 1), np.float32)) for film in films]
         gray = torch.from_numpy(np.stack(films).astype(np.float32) / 127.5 - 1)[:, None]
         with self._counting(max(len(findings_of(spec)) for spec in specs)):
             return self._edit(specs, draws, self.encode(gray.to(self.latent.device)), maps, imposed=True)
@@ -101,12 +101,12 @@ class Controlled:
         found: Tensor = (torch.cat(means) - shift) * vae.config.scaling_factor
         return found
 
-    def rough(self, maps: np.ndarray) -> np.ndarray:
-        """(K, h, w) class maps -> (H, W) uint8 ids of the anatomy among them."""
+    def rough(self, maps: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+        """(K, h, w) class maps -> (H, W) uint8 ids of the anatomy among K classes; nothing where there are no maps."""
         size = (self.width, self.height)
         best = np.full((self.height, self.width), ROUGH, np.float32)
         found = np.zeros((self.height, self.width), np.uint8)
-        for name, plane in zip(self.classes, maps.astype(np.float32), strict=True):
+        for name, plane in zip(classes, maps.astype(np.float32), strict=False):
             if name in CLASSES:
                 big = np.asarray(Image.fromarray(plane / max(float(plane.max()), 1e-8)).resize(size))
                 found[big > best] = CLASSES[name]
