@@ -150,8 +150,15 @@ def bytes_per_sample(job: Job) -> int:
     side = 256 if job.model is None else _native_side(job.model)
     sampler = job.recipe.sampler
     pixels = (sampler.height or side) * (sampler.width or side)
-    maps = len(job.recipe.classes) * pixels // 64 * 2 if job.recipe.masks.keep_maps else 0
+    maps = len(job.recipe.classes) * pixels // 64 * 2 + _reads(job.recipe, pixels) if job.recipe.masks.keep_maps else 0
     return pixels + pixels // 8 + maps + 4096
+
+
+def _reads(recipe: Recipe, pixels: int) -> int:
+    """Bytes of what the chain asks of the network: a number for each pair of places, and the decoders' half grid."""
+    asked = recipe.asked()
+    pairs = sum((pixels // 64 // level**2) ** 2 for level in asked.levels)
+    return 2 * pairs + len(asked.heads) * len(recipe.classes) * pixels // 4 * 2
 
 
 def _native_side(model: Path) -> int:
