@@ -1,12 +1,26 @@
-"""``cxrsynth evaluate model``: what a trained model loses, finds, invents and copies."""
+"""``cxrsynth evaluate model`` and ``evaluate images``: what a model loses, finds, invents and copies."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from cxrsynth.cli.segment import Device
+from cxrsynth.console import console, meter
+
+if TYPE_CHECKING:
+    from cxrsynth.evaluate.results import Record
+
+Classifier = Annotated[
+    Path | None, typer.Option(help="Run folder of train-cls on real films: features and prompt alignment.")
+]
+Segmenter = Annotated[Path | None, typer.Option(help="Run folder of train-seg on real films: anatomy, heart size.")]
+Split = Annotated[str, typer.Option(help="Split of the real films to compare with.")]
+Results = Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")]
 
 
 def evaluate_model(
@@ -15,24 +29,104 @@ def evaluate_model(
     made: Annotated[
         Path | None, typer.Option(help="Films the model drew, as `cxrsynth generate` wrote them.", show_default=False)
     ] = None,
-    split: Annotated[str, typer.Option(help="Split of the real films to compare with.")] = "test",
+    split: Split = "test",
+    classifier: Classifier = None,
+    segmenter: Segmenter = None,
+    device: Device = "auto",
     offline: Annotated[bool, typer.Option("--offline", help="Never ask the network.")] = False,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("results"),
+    out: Results = Path("results"),
 ) -> None:
-    """Measure a model on held-out real films; with --made also what it drew."""
+    """Measure a model on held-out real films; with --made also what it drew.
+
+    Without films: what the autoencoder loses, and where the class phrases look. With --made: distance to real films,
+    variety, copies, heart size; with --classifier also whether view, age group and findings follow the prompt, and
+    with --segmenter whether lungs and heart have the size, place and symmetry of real ones.
+
+    Example:
+
+    cxrsynth evaluate model data/films --made out/words --classifier runs/classifier --segmenter runs/segmenter
+    """
     from cxrsynth.weights import resolve
 
     weights = resolve(model, offline)
-    from cxrsynth.evaluate import autoencoder, images, localisation, obedience, results
+    from cxrsynth.evaluate import autoencoder, localisation, results
 
     name = Path(model).name
-    taps = localisation.localisation(weights.path, data, split)
-    found = autoencoder.reconstruction(weights.path, data, split, name=name)
-    if made is not None:
-        found += images.fidelity(weights.path, data, made, split, name)
-        found += images.memorisation(weights.path, data, made, name)
-        found += obedience.heart_size(made, name) + obedience.kinds(weights.path, data, made, name)
+    parts = 2 if made is None else 7
+    with meter(parts, "evaluate model") as bar:
+        bar.set(0, "localisation")
+        taps = localisation.localisation(weights.path, data, split)
+        bar.set(1, "autoencoder")
+        found = autoencoder.reconstruction(weights.path, data, split, name=name)
+        if made is not None:
+            from cxrsynth.evaluate.drawn import Judges, measure
+
+            judges = Judges.load(weights.path, classifier, segmenter, device=device)
+            report = measure(made, data, judges, split, name, lambda done, what: bar.set(2 + done, what))
+            found += report.records
+        bar.set(parts, "done")
     results.write(out / "taps.json", taps)
     results.write(out / "images.json", found)
-    shown = ("benchmark", "arm", "class", "metric", "value", "lo", "hi", "n")
-    typer.echo(json.dumps([{key: item[key] for key in shown} for item in taps + found], indent=2))
+    show([*taps, *found])
+
+
+def evaluate_images(
+    synthetic: Annotated[Path, typer.Argument(help="Drawn films, a dataset.", show_default=False)],
+    real: Annotated[Path, typer.Argument(help="Real films, a dataset with splits.", show_default=False)],
+    model: Annotated[
+        str, typer.Option(help="Model whose autoencoder makes features: name, folder or hub id.")
+    ] = "mini",
+    split: Split = "test",
+    classifier: Classifier = None,
+    segmenter: Segmenter = None,
+    xrv: Annotated[
+        Path | None, typer.Option(help="Weights of torchxrayvision's DenseNet-121 (state dict), if you have them.")
+    ] = None,
+    inception: Annotated[
+        Path | None, typer.Option(help="Weights of torchvision's Inception v3, if you have them.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="Name of the arm in tables; that of the folder by default.")] = "",
+    reject_copies: Annotated[
+        Path | None, typer.Option(help="File to write: keys of the films that are no copies, one per line.")
+    ] = None,
+    device: Device = "auto",
+    offline: Annotated[bool, typer.Option("--offline", help="Never ask the network.")] = False,
+    out: Results = Path("results"),
+) -> None:
+    """Fidelity, variety, alignment with the prompt, and copies of training films, each next to real against real.
+
+    FID and KID are measured in every net that is there: the model's autoencoder, a classifier of train-cls, and nets
+    whose weight files you bring. Writes OUT/images.json and OUT/images-NAME.html with nearest neighbours.
+
+    Example:
+
+    cxrsynth evaluate images out/lung data/films --classifier runs/classifier --reject-copies keep.txt
+    """
+    from cxrsynth.weights import resolve
+
+    weights = resolve(model, offline)
+    from cxrsynth.evaluate import results
+    from cxrsynth.evaluate.drawn import Judges, measure
+    from cxrsynth.evaluate.images_report import page
+    from cxrsynth.store import write_atomic
+
+    arm = name or synthetic.resolve().name
+    judges = Judges.load(weights.path, classifier, segmenter, xrv, inception, device)
+    with meter(5, "evaluate images") as bar:
+        report = measure(synthetic, real, judges, split, arm, bar.set)
+    results.write(out / "images.json", report.records)
+    title = f"{arm} against {real.resolve().name}:{split}"
+    text = page(title, report.records, judges.nets, report.drawn, report.train, report.privacy)
+    write_atomic(out / f"images-{arm}.html", text.encode())
+    console.print(f"open {out / f'images-{arm}.html'}")
+    if reject_copies is not None:
+        kept = report.kept()
+        write_atomic(reject_copies, "".join(f"{key}\n" for key in kept).encode())
+        console.print(f"{reject_copies}: {len(kept)} of {len(report.drawn.rows)} films are no copies")
+    show(report.records)
+
+
+def show(records: Sequence[Record]) -> None:
+    """Figures on stdout, without what only matters in files."""
+    shown = ("benchmark", "arm", "dataset", "class", "metric", "value", "lo", "hi", "n")
+    typer.echo(json.dumps([{key: item[key] for key in shown} for item in records], indent=2))

@@ -1,102 +1,127 @@
-"""Does the picture follow the words? Measured on the pictures, next to the same measure on real films."""
+"""Does the picture follow the words? Judged by networks that have learned from real films, on real films beside it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from cxrsynth.dataset import rows
-from cxrsynth.evaluate.images import see
+from cxrsynth.evaluate.classification import Judged, judge
 from cxrsynth.evaluate.results import Record, record
 from cxrsynth.interval import auroc, bootstrap
+from cxrsynth.prompts import affirmed
 from cxrsynth.store import Row, Store
+from cxrsynth.train.classifier import Classifier
+from cxrsynth.train.findings import DENIED, found, words_on_findings
+from cxrsynth.train.network import Segmenter
 
-# What is told apart -> (words in the prompt of the one kind, of the other).
-KINDS = {"AP against PA": ("AP view", "PA view"), "child against adult": ("child", "adult")}
-RIDGE = 30.0
+ENLARGED = "cardiomegaly"
+CTR_CLASSES = ("right_lung", "left_lung", "heart")
 
 
-def heart_size(made: Path, name: str) -> list[Record]:
-    """Does "cardiomegaly" draw a larger heart? Cardiothoracic ratio of the films' own labels, with and without it.
+def alignment(
+    classifier: Classifier,
+    made: Path,
+    name: str,
+    real: Path | None = None,
+    split: str = "test",
+    learned: dict[str, list[str]] | None = None,
+) -> list[Record]:
+    """Classifier against prompt: AUROC and agreement of every label that some prompts ask for and others do not.
 
-    The labels come from the same model's attention, so this shows that words move picture and map together; a
-    segmenter that has learned from real films is the stricter judge.
+    The same classifier's figures on held-out real films are arm ``real``: what it can see at all.
     """
-    store = Store(made)
-    ids = store.classes()
-    chosen = rows(made, keep=lambda row: row.get("mask") is not None)
-    ratios = np.array([cardiothoracic_ratio(store.load_mask(row), ids) for row in chosen])
-    large = np.array(["cardiomegaly" in row["prompt"] for row in chosen])
-    usable = ~np.isnan(ratios)
-    if not (large & usable).any() or not (~large & usable).any():
-        return []
-    values = np.stack([ratios[usable], large[usable]], axis=1)
-    dataset = made.name
-    records = [
-        record("images", name, dataset, "auroc", bootstrap(values, statistic=auroc), len(values), "cardiomegaly")
-    ]
-    for label, which in (("cardiomegaly", large), ("other", ~large)):
-        chosen_ratios = ratios[which & usable]
-        records.append(record("images", name, dataset, "ratio", bootstrap(chosen_ratios), len(chosen_ratios), label))
-    return records
-
-
-def kind(row: Row, what: str) -> float:
-    """1 for the first kind, 0 for the second, NaN where the film or its prompt does not say."""
-    if row.get("view") and what == "AP against PA":
-        return float(row["view"] == "AP")
-    if row.get("population") and what == "child against adult":
-        return float(row["population"] == "pediatric")
-    one, other = (words in row["prompt"] for words in KINDS[what])
-    return float("nan") if one == other else float(one)
-
-
-def kinds(model: Path, real: Path, made: Path, name: str) -> list[Record]:
-    """A linear classifier on autoencoder features, trained on real films, judges drawn ones: AUROC against the prompt.
-
-    The same classifier's AUROC on held-out real films is arm ``real``: what it can see at all.
-    """
-    seen = {"train": see(model, real, "train"), "real": see(model, real, "test"), name: see(model, made)}
-    found = {arm: part.features for arm, part in seen.items()}
-    sets = {arm: part.rows for arm, part in seen.items()}
+    judged = [(name, made.name, judge(classifier, made, "all"))]
+    if real is not None:
+        judged.append(("real", f"{real.name}:{split}", judge(classifier, real, split, learned=learned)))
     records: list[Record] = []
-    for what in KINDS:
-        truth = {arm: np.array([kind(row, what) for row in part]) for arm, part in sets.items()}
-        judge = linear(found["train"], truth["train"])
-        for arm in ("real", name):
-            known = ~np.isnan(truth[arm])
-            if len(set(truth[arm][known])) < 2:
-                continue
-            values = np.stack([judge(found[arm][known]), truth[arm][known]], axis=1)
-            figures = bootstrap(values, patients(sets[arm], known), auroc)
-            dataset = made.name if arm == name else f"{real.name}:test"
-            records.append(record("images", arm, dataset, "auroc", figures, len(values), what))
+    asked: set[str] = set()
+    for arm, dataset, one in judged:
+        figures = [item for item in one.records(arm, dataset, "images") if item["metric"] == "auroc"]
+        asked = asked or {item["class"] for item in figures}
+        records += [item for item in figures if item["class"] in asked]
+        records += [item for item in agreement(one, classifier, arm, dataset) if item["class"] in asked]
     return records
 
 
-def patients(part: Sequence[Row], known: np.ndarray) -> list[str]:
-    """The patient of each chosen film; a drawn film is its own."""
-    return [str(row.get("patient") or row["key"]) for row, chosen in zip(part, known, strict=True) if chosen]
+def agreement(judged: Judged, classifier: Classifier, arm: str, dataset: str) -> list[Record]:
+    """How often the classifier agrees, both kinds counting the same, at the threshold chosen on validation films."""
+    records = []
+    for k, label in enumerate(judged.labels):
+        known = ~np.isnan(judged.truth[:, k])
+        values = np.stack(
+            [judged.scores[known, k] > classifier.config["thresholds"].get(label, 0.5), judged.truth[known, k]], axis=1
+        )
+        if len(np.unique(values[:, 1])) == 2:
+            patients = [name for name, is_known in zip(judged.patients, known, strict=True) if is_known]
+            figures = bootstrap(values, patients, balanced_accuracy)
+            records.append(record("images", arm, dataset, "agreement", figures, len(values), label))
+    return records
 
 
-def linear(x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Ridge regression of labels on standardised features, both labels counting the same."""
-    known = ~np.isnan(y)
-    x, y = x[known], y[known]
-    middle, spread = x.mean(axis=0), x.std(axis=0) + 1e-6
-    weight = np.where(y == 1, 0.5 / max(1, int((y == 1).sum())), 0.5 / max(1, int((y == 0).sum()))) * len(y)
-    z = np.concatenate([(x - middle) / spread, np.ones((len(x), 1))], axis=1)
-    solved = np.linalg.solve(
-        (z * weight[:, None]).T @ z + RIDGE * np.eye(z.shape[1]), (z * weight[:, None]).T @ (2 * y - 1)
-    )
-    return lambda new: ((new - middle) / spread) @ solved[:-1] + solved[-1]
+def balanced_accuracy(values: np.ndarray) -> float:
+    """(N, 2) answer and truth, 0 or 1 -> mean of sensitivity and specificity; NaN where one kind is missing."""
+    right, ones = values[:, 0] == values[:, 1], values[:, 1] == 1
+    if ones.all() or not ones.any():
+        return float("nan")
+    return float((right[ones].mean() + right[~ones].mean()) / 2)
+
+
+def heart_size(
+    data: Path, arm: str, segmenter: Segmenter | None = None, split: str = "", judge_name: str = "attention"
+) -> list[Record]:
+    """Cardiothoracic ratio of films said to show cardiomegaly, of those said to have a normal heart, of the others.
+
+    Args:
+        segmenter: trained on real films; by default the films' own labels are measured, which come from the model's
+            own attention and are the milder judge.
+        judge_name: who drew the masks, in the ``class`` of the records.
+    """
+    store = Store(data)
+
+    def usable_row(row: Row) -> bool:
+        # Of real films only those whose heart somebody judged; a prompt without a word on the heart is a third group.
+        return (segmenter is not None or row.get("mask") is not None) and (not split or says_heart_size(row))
+
+    chosen = [row for row in store.rows() if (not split or row["split"] == split) and usable_row(row)]
+    if segmenter is not None:
+        ids = {name: i for i, name in enumerate(segmenter.classes, 1)}
+        masks = [segmenter([store.load_image(row)])[0] for row in chosen]
+    else:
+        ids = store.classes()
+        masks = [store.load_mask(row) for row in chosen]  # type: ignore[misc]
+    if not chosen or not set(CTR_CLASSES) <= set(ids):
+        return []
+    ratios = np.array([cardiothoracic_ratio(mask, ids) for mask in masks])
+    large = np.array([found(words_on_findings(row), ENLARGED) for row in chosen], bool)
+    normal = np.array([says_heart_size(row) for row in chosen], bool) & ~large
+    usable = ~np.isnan(ratios)
+    dataset = f"{data.name}:{split}" if split else data.name
+    groups = [("cardiomegaly", large), ("normal_heart_size", normal), ("not_named", ~large & ~normal)]
+    records = []
+    for label, which in groups:
+        part = ratios[which & usable]
+        if len(part):
+            klass = f"{label}_by_{judge_name}"
+            records.append(record("images", arm, dataset, "ctr", bootstrap(part), len(part), klass))
+    other = normal if (normal & usable).any() else ~large
+    both = usable & (large | other)
+    if (large & both).any() and (other & both).any():
+        values = np.stack([ratios[both], large[both]], axis=1)
+        figures = bootstrap(values, statistic=auroc)
+        records.append(record("images", arm, dataset, "auroc", figures, len(values), f"heart_size_by_{judge_name}"))
+    return records
+
+
+def says_heart_size(row: Row) -> bool:
+    """Whether a film or prompt calls the heart enlarged or normal."""
+    text = words_on_findings(row)
+    return found(text, ENLARGED) or any(affirmed(word, text) for word in DENIED[ENLARGED])
 
 
 def cardiothoracic_ratio(mask: np.ndarray | None, ids: dict[str, int]) -> float:
     """Widest heart over widest chest (outer lung edges), in pixels; NaN where a lung or the heart is missing."""
-    if mask is None or not all((mask == ids[name]).any() for name in ("right_lung", "left_lung", "heart")):
+    if mask is None or not all((mask == ids[name]).any() for name in CTR_CLASSES):
         return float("nan")
     heart = np.flatnonzero((mask == ids["heart"]).any(axis=0))
     chest = np.flatnonzero(((mask == ids["right_lung"]) | (mask == ids["left_lung"])).any(axis=0))

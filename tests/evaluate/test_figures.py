@@ -9,9 +9,11 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from cxrsynth.evaluate import results
-from cxrsynth.evaluate.images import correlation, kid, kid_interval, manifold, pairs_alike
+from cxrsynth.evaluate.distances import fid, interval, kid, manifold
+from cxrsynth.evaluate.images import likeness, prompt_pairs, random_pairs
 from cxrsynth.evaluate.localisation import dice, label, read_maps
-from cxrsynth.evaluate.obedience import cardiothoracic_ratio, kind, linear
+from cxrsynth.evaluate.obedience import balanced_accuracy, cardiothoracic_ratio
+from cxrsynth.evaluate.privacy import correlation
 from cxrsynth.interval import auroc
 
 RNG = np.random.default_rng(0)
@@ -22,6 +24,37 @@ def test_the_kernel_distance_is_zero_for_the_same_source_and_grows_with_the_shif
     near, far = kid(first, second), kid(first, second + 0.5)
     assert abs(near) < 0.05
     assert far > 5 * abs(near)
+
+
+def test_the_frechet_distance_of_two_gaussians_is_known() -> None:
+    first, second = RNG.normal(size=(2, 4000, 3))
+    assert fid(first, second) == pytest.approx(0, abs=0.01)
+    # Shift 2 along one axis and twice the spread along another: 2^2 + (2 - 1)^2.
+    assert fid(first, second * [1, 2, 1] + [2, 0, 0]) == pytest.approx(5, abs=0.3)
+
+
+def test_the_frechet_distance_scales_with_the_square_of_the_features() -> None:
+    first, second = RNG.normal(size=(2, 200, 4))
+    assert fid(1e-3 * first, 1e-3 * second + 1e-3) == pytest.approx(1e-6 * fid(first, second + 1), rel=1e-3)
+
+
+def test_the_frechet_distance_of_few_films_does_not_depend_on_empty_directions() -> None:
+    first, second = RNG.normal(size=(2, 8, 10))
+    wide = np.zeros((10, 40))
+    wide[:, ::4] = np.eye(10)
+    assert fid(first @ wide, second @ wide) == pytest.approx(fid(first, second), rel=1e-4)
+
+
+def test_pairs_of_a_prompt_share_the_prompt() -> None:
+    prompts = ["a", "b", "a", "c", "a", "b"]
+    pairs = prompt_pairs(prompts)
+    assert sorted(map(tuple, pairs.tolist())) == [(0, 2), (1, 5), (2, 4)]
+    assert len(prompt_pairs(["a", "b"])) == 0
+
+
+def test_a_judge_that_always_says_yes_agrees_by_chance() -> None:
+    truth = np.array([1, 1, 1, 0])
+    assert balanced_accuracy(np.stack([np.ones(4), truth], axis=1)) == 0.5
 
 
 def test_collapse_shows_in_recall_and_coverage_not_in_precision() -> None:
@@ -42,7 +75,7 @@ def test_a_copy_is_found_also_when_its_tone_differs() -> None:
 
 def test_pairs_of_the_same_film_are_alike() -> None:
     film = RNG.integers(256, size=(1, 128, 128)).astype(np.uint8)
-    assert pairs_alike(np.repeat(film, 3, axis=0), pairs=3) == pytest.approx(1.0, abs=1e-4)
+    assert likeness(np.repeat(film, 3, axis=0), random_pairs(3, 2)) == pytest.approx(1.0, abs=1e-4)
 
 
 def test_the_heart_is_measured_against_the_outer_edges_of_the_lungs() -> None:
@@ -95,23 +128,7 @@ def test_labels_of_clear_maps_are_the_maps() -> None:
     assert dice(labels == 2, wanted == 2) > 0.9
 
 
-def test_a_linear_judge_sees_what_is_linear_and_ignores_what_is_unknown() -> None:
-    x = RNG.normal(size=(200, 5)).astype(np.float32)
-    y = (x[:, 2] > 0).astype(float)
-    y[:20] = np.nan
-    judge = linear(x, y)
-    new = RNG.normal(size=(100, 5))
-    assert auroc(np.stack([judge(new), new[:, 2] > 0], axis=1)) > 0.95
-
-
-def test_a_prompt_that_names_both_kinds_or_none_is_left_out() -> None:
-    assert kind({"prompt": "chest, AP view"}, "AP against PA") == 1
-    assert kind({"prompt": "chest, PA view"}, "AP against PA") == 0
-    assert np.isnan(kind({"prompt": "chest"}, "AP against PA"))
-    assert np.isnan(kind({"prompt": "AP view and PA view"}, "AP against PA"))
-
-
 def test_the_interval_of_the_kernel_distance_holds_the_distance() -> None:
     first, second = RNG.normal(size=(2, 200, 16))
-    value, low, high = kid_interval(first, second + 0.3)
+    value, low, high = interval(kid, first, second + 0.3)
     assert 0 < low < value < high
