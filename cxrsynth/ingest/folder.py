@@ -73,6 +73,12 @@ class Folder:
                 "mask_classes": list(labels.values()) if mask.exists() else [],
             }
             yield Film(key, path, row, mask if mask.exists() else None, labels)
+        found = {path.stem for path in self.paths()}
+        # Words without a picture: a film that cannot be read, and is listed as such.
+        for name in sorted({extra["file"] for extra in known.values() if Path(extra["file"]).stem not in found}):
+            extra = {column: value for column, value in known[name].items() if column not in ("file", "caption")}
+            row = {**extra, "key": safe(name), "prompt": known[name].get("caption") or CAPTION}
+            yield Film(safe(name), self.images / name, {**row, "source": extra.get("source") or self.root.name})
 
     def known(self) -> dict[str, dict[str, str]]:
         """``metadata.csv`` by file name and by stem."""

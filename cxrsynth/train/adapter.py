@@ -23,7 +23,7 @@ from torch import nn
 from cxrsynth.errors import MismatchError, MissingError, RecipeError
 from cxrsynth.store import dumps
 from cxrsynth.train.adapt_config import WhatConfig
-from cxrsynth.train.bundle import TextEncoder, Unet, save
+from cxrsynth.train.bundle import TextEncoder, Unet, hush, save
 from cxrsynth.train.publish import publish
 from cxrsynth.weights import Weights
 
@@ -85,6 +85,7 @@ def save_adapter(
     def write(path: Path) -> None:
         StableDiffusionPipeline.save_lora_weights(path, weight_name=FILE, **layers)
         (path / ABOUT).write_bytes(dumps(about))
+        (path / FILE).chmod((path / ABOUT).stat().st_mode)  # the library leaves it to its owner alone
 
     publish(folder, write)
 
@@ -105,9 +106,9 @@ def merge_adapter(adapter: Path, base: Weights, out: Path) -> Path:
         )
     if out.exists():
         raise MismatchError(f"{out} is there already", "choose another folder with -o; nothing was touched")
-    whole = StableDiffusionPipeline.from_pretrained(
-        base.path, torch_dtype=torch.float32, local_files_only=True, safety_checker=None
-    )
+    hush()
+    whole = StableDiffusionPipeline.from_pretrained(base.path, local_files_only=True, safety_checker=None)
+    whole.to(torch.float32)
     try:
         whole.load_lora_weights(adapter, weight_name=FILE)
         whole.fuse_lora()

@@ -14,7 +14,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from cxrsynth.errors import MissingError, RecipeError
 from cxrsynth.generate.latent import load_text_encoder, load_tokenizer
 from cxrsynth.train.adapt_config import AdaptRecipe
-from cxrsynth.train.bundle import Scheduler, TextEncoder, Tokenizer, Unet, Vae
+from cxrsynth.train.bundle import Scheduler, TextEncoder, Tokenizer, Unet, Vae, hush
 from cxrsynth.train.noise import schedule_of
 from cxrsynth.weights import Weights
 
@@ -51,6 +51,7 @@ def load_base(found: Weights, recipe: AdaptRecipe) -> Base:
         MissingError: a part cannot be read, or is of a kind that cannot be trained here.
         RecipeError: what the recipe asks for does not fit the base.
     """
+    hush()
     unet_config, vae_config = config_of(found.path, "unet"), config_of(found.path, "vae")
     check_shapes(found, unet_config, vae_config)
     size = picture_size(recipe, unet_config, vae_config)

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
+import transformers
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 
 from cxrsynth.train.publish import publish
@@ -19,6 +21,12 @@ TextEncoder = Any  # CLIPTextModel
 Scheduler = Any  # DDIMScheduler
 Tokenizer = Any  # a fast tokenizer of transformers
 Pipeline = Any  # StableDiffusionPipeline
+
+
+def hush() -> None:
+    """No progress bars of the libraries: theirs count weight files, ours counts updates."""
+    transformers.utils.logging.disable_progress_bar()
+    diffusers.utils.logging.disable_progress_bar()
 
 
 def scheduler() -> Scheduler:

@@ -223,6 +223,15 @@ def test_a_plain_folder_with_masks_beside_its_pictures(tmp_path: Path) -> None:
     assert [row["key"] for row in Store(tmp_path / "out").rows()] == ["p_1", "p2"]
 
 
+def test_words_without_a_picture_are_listed_and_the_rest_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "films").mkdir()
+    Image.fromarray(gradient()).save(tmp_path / "films/a.png")
+    (tmp_path / "films/metadata.csv").write_text("file,caption\na.png,Clear lungs.\nb.png,Effusion.\n")
+    result = ingest(Folder(tmp_path / "films"), tmp_path / "out", 64)
+    assert [row["prompt"] for row in Store(tmp_path / "out").rows()] == ["Clear lungs."]
+    assert [(row["key"], row["reason"]) for row in result.refused] == [("b.png", "file is missing")]
+
+
 def test_a_patient_keeps_its_split_whatever_else_is_added() -> None:
     names = [f"patient {i}" for i in range(300)]
     splits = [split_of(name) for name in names]

@@ -101,6 +101,20 @@ def test_only_the_unet_changes_when_only_the_unet_trains(whole: Path, base: Path
     assert same(ours["vae"], theirs["vae"])
 
 
+def test_the_model_is_the_average_of_the_weights_and_not_the_last_of_them(whole: Path) -> None:
+    state = torch.load(whole / "adapt.ckpt", weights_only=True)["parts"]
+    written = parts(whole / "model")["unet"]
+    averages = dict(zip(state["trained"], state["ema"]["shadow_params"], strict=True))
+    for name, average in averages.items():
+        assert torch.equal(written[name.removeprefix("unet.")], average.half().float()), name
+    assert any(not torch.equal(last, averages[name]) for name, last in state["trained"].items())
+
+
+def test_the_same_prompts_and_seeds_are_looked_at_and_held_out_films_measured(whole: Path) -> None:
+    assert (whole / "samples-000004.png").exists()
+    assert log(whole)[-1]["validation"] > 0
+
+
 def test_the_card_names_base_data_licences_and_command(whole: Path, base: Path) -> None:
     card = (whole / "model/README.md").read_text()
     assert resolve(str(base)).digest in card
