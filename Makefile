@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint train-mini bench-speed mini-companions bench-masks bench-grounding tables benchmark benchmark-smoke bench-train bench-adapt
+.PHONY: help demo test lint train-mini bench-speed mini-companions bench-masks bench-control bench-grounding tables benchmark benchmark-smoke bench-train bench-adapt
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -91,6 +91,16 @@ out/bench-masks/decoder-%.safetensors: data/train256
 
 $(SEGMENTER)/model/config.json: data/real/summary.json
 	$(BIN)/cxrsynth train-seg --data data/real -o $(SEGMENTER)
+
+CONTROLLED := $(BIN)/cxrsynth generate --prompts recipes/bench/control.yaml
+CLASSIFIER ?=
+
+bench-control: $(READY) data/train256 $(SEGMENTER)/model/config.json  ## do films keep to imposed anatomies and findings; writes results/control.json; type it again to resume
+	$(CONTROLLED) --set control.pathology=[] -o out/bench-control/with
+	$(CONTROLLED) --set control=null --set masks.use=attention -o out/bench-control/free
+	$(CONTROLLED) --count 32 -o out/bench-control/after
+	$(BIN)/cxrsynth evaluate control out/bench-control/with --free out/bench-control/free --after out/bench-control/after \
+	  --weights $(SEGMENTER) --real data/train256 --variety out/bench-control/variety $(if $(CLASSIFIER),--classifier $(CLASSIFIER))
 
 # How many films the benchmark draws, and how many processes draw and train.
 FILMS   ?= 1024

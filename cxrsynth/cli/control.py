@@ -137,3 +137,77 @@ def control(
         write_atomic(Path(files["region"]), png((made.region * 255).astype("uint8")))
     console.print(f"open {beside}")
     typer.echo(json.dumps({**files, "region_pixels": int(made.region.sum())}, indent=2))
+
+
+def evaluate_control(
+    made: Annotated[Path, typer.Argument(help="Films that anatomies were imposed on.", show_default=False)],
+    weights: Annotated[
+        Path, typer.Option("--weights", "-w", help="Segmenter of train-seg, trained on real films.", show_default=False)
+    ],
+    free: Annotated[
+        Path | None, typer.Option(help="The same recipe and seeds without control: the floor.", show_default=False)
+    ] = None,
+    after: Annotated[Path | None, typer.Option(help="The same films with findings put in.", show_default=False)] = None,
+    classifier: Annotated[
+        Path | None, typer.Option(help="Run folder of train-cls, trained on real films.", show_default=False)
+    ] = None,
+    real: Annotated[
+        Path | None, typer.Option(help="Ingested real films: distance with and without control.", show_default=False)
+    ] = None,
+    variety: Annotated[
+        Path | None,
+        typer.Option(help="Folder to draw 48 films into: one mask, many noises; one noise, many masks; and the cost."),
+    ] = None,
+    device: Device = "auto",
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("results"),
+) -> None:
+    """Measure obedience: imposed against drawn anatomy, findings inside and outside their region, variety, cost.
+
+    `make bench-control` draws what it needs and calls it. Example:
+
+        cxrsynth evaluate control out/with --free out/free --after out/after --weights runs/segmenter
+    """
+    from cxrsynth.device import resolve
+    from cxrsynth.evaluate import control as run
+    from cxrsynth.evaluate.results import write
+    from cxrsynth.recipe import load as load_recipe
+    from cxrsynth.train import classifier as classifiers
+    from cxrsynth.train.network import load
+
+    where = resolve(device)
+    recipe = load_recipe(made / "recipe.yaml")
+    found = run.anatomy(made, free, load(weights, where))
+    if after is not None:
+        feather = load_recipe(after / "recipe.yaml").control
+        judge = None if classifier is None else classifiers.load(classifier, where)
+        found += run.pathology(after, made, judge, feather.inpaint.feather if feather else 0.0)
+    if real is not None:
+        found += _fidelity(made, free, real, recipe.model)
+    if variety is not None:
+        from cxrsynth import generate
+        from cxrsynth.weights import resolve as find
+
+        drawer = generate.build(recipe, find(recipe.model, True).path, device)
+        with progress("variety") as on_step:
+            found += run.variety(drawer, recipe, variety / "films.npz", lambda done, total: on_step(done, total, {}))  # type: ignore[arg-type]
+    write(out / "control.json", found)
+    shown = ("arm", "class", "metric", "value", "lo", "hi", "n")
+    typer.echo(json.dumps([{key: item[key] for key in shown} for item in found], indent=2))
+
+
+def _fidelity(made: Path, free: Path | None, real: Path, model: str) -> list[dict[str, object]]:
+    """Distances to held-out real films in the model's own autoencoder, with and without control."""
+    from cxrsynth.evaluate import control as run
+    from cxrsynth.evaluate.images import fidelity, group, same_people
+    from cxrsynth.evaluate.nets import autoencoder_net
+    from cxrsynth.weights import resolve
+
+    net = autoencoder_net(resolve(model, True).path)
+    found: list[dict[str, object]] = []
+    for arm, folder in ((run.CONTROL, made), (run.FREE, free)):
+        if folder is not None:
+            drawn = group(folder, name=arm)
+            held_out, train = (group(real, split, same_people(drawn.rows)) for split in ("test", "train"))
+            arms = {arm: arm} | ({run.REAL: run.REAL} if arm == run.CONTROL else {})
+            found += run.renamed(fidelity(drawn, held_out, train, [net]), arms)
+    return found
