@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from cxrsynth.cli.train import overrides
 from cxrsynth.console import console, meter
+from cxrsynth.registry import unknown
 
 
 def compare(
     recipe: Annotated[Path, typer.Option("--recipe", "-r", help="Comparison: a YAML file, or compare/lung.")],
+    task: Annotated[str, typer.Option(help="segment: Dice of masks. classify: AUROC of findings.")] = "segment",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder; default out/compare/NAME.")] = None,
     device: Annotated[str, typer.Option(envvar="CXRSYNTH_DEVICE", help="auto, cpu or cuda.")] = "auto",
     workers: Annotated[
@@ -28,7 +30,13 @@ def compare(
     Example:
 
         cxrsynth compare --recipe recipes/compare/lung.yaml --workers 2
+
+        cxrsynth compare --task classify --recipe recipes/compare/findings.yaml
     """
+    if task == "classify":
+        return compare_classifiers(recipe, out, device, workers, overrides(set_))
+    if task != "segment":
+        raise unknown("tasks", task, ["segment", "classify"])
     from cxrsynth import compare as rooms
 
     loaded = rooms.load(recipe, overrides(set_))
@@ -42,3 +50,32 @@ def compare(
     wanted = ("dice", "dice_ratio", "real_equivalents")
     picked = [item for item in outcome.records if item["metric"] in wanted]
     typer.echo(json.dumps([{name: item[name] for name in shown} for item in picked], indent=2))
+    return None
+
+
+def compare_classifiers(recipe: Path, out: Path | None, device: str, workers: int, changes: dict[str, Any]) -> None:
+    """The comparison of classifiers: what drawn films are worth for telling findings."""
+    from cxrsynth.compare import classify
+    from cxrsynth.compare.classify_recipe import load
+    from cxrsynth.compare.report import csv_of
+    from cxrsynth.evaluate.results import write
+    from cxrsynth.evaluate.tables import table
+    from cxrsynth.store import write_atomic
+
+    loaded = load(recipe, changes)
+    folder = out or Path("out/compare") / loaded.name
+    total, done = classify.updates(loaded, folder)
+    with meter(total, f"compare {loaded.name}", done) as bar:
+        records = classify.compare_classifiers(loaded, folder, device, bar.set, workers)
+    # Written as a whole: figures of arms that are no longer in the recipe must not stay.
+    (folder / "compare.json").unlink(missing_ok=True)
+    write(folder / "compare.json", records)
+    write_atomic(folder / "compare.csv", csv_of(records).encode())
+    parts = [
+        f"## {dataset}, {metric}\n\n{table(records, columns='class', dataset=dataset, metric=metric)}"
+        for dataset, metric in dict.fromkeys((item["dataset"], item["metric"]) for item in records)
+    ]
+    write_atomic(folder / "compare.md", "\n".join(parts).encode())
+    console.print(f"open {folder / 'compare.md'}")
+    shown = ("arm", "dataset", "class", "metric", "value", "lo", "hi", "n")
+    typer.echo(json.dumps([{name: item[name] for name in shown} for item in records], indent=2))

@@ -16,7 +16,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from filelock import FileLock
 
@@ -26,6 +26,7 @@ from cxrsynth.evaluate.segmentation import evaluate_segmenter, patients_of
 from cxrsynth.segment import segment
 from cxrsynth.sheet import save
 from cxrsynth.store import Store, dumps, sha256, write_atomic
+from cxrsynth.train.curves import Progress
 from cxrsynth.train.labelled import Source, check_finished
 from cxrsynth.train.network import load
 from cxrsynth.train.segment import train_segmenter
@@ -106,6 +107,7 @@ class Laboratory:
         device: auto, cpu or cuda.
     """
 
+    stem: ClassVar[str] = "segment"  # of checkpoint and log
     recipe: CompareRecipe
     out: Path
     device: str = "auto"
@@ -152,7 +154,7 @@ class Laboratory:
 
     def seen(self, cell: Cell) -> int:
         """Finished updates of a cell that may be running in another process."""
-        log = self.folder(cell) / "segment_log.jsonl"
+        log = self.folder(cell) / f"{self.stem}_log.jsonl"
         return len(log.read_bytes().splitlines()) if log.exists() else 0
 
     def run(self, cell: Cell, advance: Advance | None = None) -> None:
@@ -164,15 +166,17 @@ class Laboratory:
                 advance(done, cell.arm)
 
         if not (run / "model/config.json").exists():
-            config = self.recipe.settings(cell.seed, cell.updates(self.recipe))
             init = self.folder(self.first_half(cell)) if cell.order == "then" else None
-            train_segmenter(
-                self.sources(cell), run, config, [Source(self.recipe.real)], init, None, self.device, on_step
-            )
+            self.fit(cell, run, init, on_step)
             # Half a gigabyte for nothing: the result is complete.
-            (run / "segment.ckpt").unlink(missing_ok=True)
+            (run / f"{self.stem}.ckpt").unlink(missing_ok=True)
         if cell.shown:
             self.measure(run)
+
+    def fit(self, cell: Cell, run: Path, init: Path | None, on_step: Progress) -> None:
+        """Train the network of a cell into ``run/model``."""
+        config = self.recipe.settings(cell.seed, cell.updates(self.recipe))
+        train_segmenter(self.sources(cell), run, config, [Source(self.recipe.real)], init, None, self.device, on_step)
 
     def sources(self, cell: Cell) -> list[Source]:
         """What a cell learns from."""

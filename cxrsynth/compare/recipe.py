@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -53,6 +53,9 @@ class CompareRecipe(Part):
         return self.train.model_copy(update=fixed)
 
 
+AnyRecipe = TypeVar("AnyRecipe", bound=CompareRecipe)
+
+
 def load(path: Path, overrides: Mapping[str, Any] | None = None) -> CompareRecipe:
     """A comparison from a YAML file or the name of a bundled recipe (``compare/lung``).
 
@@ -62,13 +65,18 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None) -> CompareRecip
     Raises:
         RecipeError: no such file, or a wrong key or value; the message names it.
     """
+    return read_recipe(CompareRecipe, path, overrides or {})
+
+
+def read_recipe(kind: type[AnyRecipe], path: Path, overrides: Mapping[str, Any]) -> AnyRecipe:
+    """A recipe of this kind from a file or the name of a bundled one; errors as in `load`."""
     file, body = read(path)
-    for name, value in (overrides or {}).items():
+    for name, value in overrides.items():
         put(body, name, value)
     try:
-        recipe = CompareRecipe.model_validate(body)
+        recipe = kind.model_validate(body)
     except ValidationError as error:
-        raise RecipeError(f"{file}: {explain(error, CompareRecipe)}", "mend it in the recipe, or with --set") from None
+        raise RecipeError(f"{file}: {explain(error, kind)}", "mend it in the recipe, or with --set") from None
     labels = [test.label for test in recipe.tests]
     if len(set(labels)) < len(labels):
         raise RecipeError(f"{file}: two tests are called {', '.join(labels)}", "give each a 'name'")

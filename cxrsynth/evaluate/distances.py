@@ -17,7 +17,8 @@ Figures = tuple[float, float, float]
 
 def kid(first: np.ndarray, second: np.ndarray) -> float:
     """Kernel distance of (N, D) and (M, D) features: unbiased MMD, cubic kernel (Binkowski et al., ICLR 2018)."""
-    return float(poly_mmd(*(torch.from_numpy(np.asarray(x, np.float64)) for x in (first, second))))
+    a, b = (torch.from_numpy(np.asarray(x, np.float64)) for x in (first, second))
+    return float(poly_mmd(a, b))
 
 
 class _AsIs(nn.Module):
