@@ -22,7 +22,7 @@ from cxrsynth.train.adapt_step import look, make_batch, update
 from cxrsynth.train.base import load_base
 from cxrsynth.train.checkpoint import Checkpoint, finish_the_step, step_rng
 from cxrsynth.train.curves import Curves, Progress
-from cxrsynth.train.device import accelerate, agreed
+from cxrsynth.train.device import accelerate, agreed, check_shared
 from cxrsynth.train.latents import Draws, Latents, prepare
 from cxrsynth.train.schedule import learning_rate
 from cxrsynth.train.square import Square
@@ -77,6 +77,7 @@ def adapt(
         state["scaler"] = accelerator.scaler
     checkpoint = Checkpoint(path, sha256(dumps(what)), state, config.checkpoint_minutes)
     start = checkpoint.resume()
+    check_shared(start, run, accelerator)
     base.vae.to(accelerator.device)
     latents, validation = encode_all(data, run, setup, material, accelerator)
     draws = Draws(latents, recipe.films.shares, material.weight)

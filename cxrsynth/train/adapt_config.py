@@ -29,7 +29,7 @@ class WhatConfig(Part):
         None, description="folder of another text encoder with its tokenizer, in place of the base's own"
     )
     rank: int = Field(16, ge=1, description="of LoRA (Hu et al., ICLR 2022)")
-    alpha: float | None = Field(None, gt=0, description="LoRA's scale times rank; the rank by default: scale 1")
+    alpha: int | None = Field(None, ge=1, description="LoRA's scale times rank; the rank by default: scale 1")
     dropout: float = Field(0.0, ge=0, lt=1, description="in front of LoRA's own weights")
     targets: tuple[str, ...] = Field(
         ("to_q", "to_k", "to_v", "to_out.0"), min_length=1, description="layers of the UNet that get a LoRA"

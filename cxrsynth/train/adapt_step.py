@@ -79,8 +79,8 @@ def update(
 
 def slice_of(batch: Batch, start: int, stop: int) -> Batch:
     """The films from ``start`` to ``stop`` with the masks of those that have some."""
-    films = (getattr(batch, name)[start:stop] for name in ("latents", "noise", "timesteps", "ids"))
-    return Batch(*films, batch.masks[start:stop])
+    here = slice(start, stop)
+    return Batch(batch.latents[here], batch.noise[here], batch.timesteps[here], batch.ids[here], batch.masks[here])
 
 
 def losses(denoiser: nn.Module, batch: Batch, setup: Setup) -> dict[str, Tensor]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from accelerate import Accelerator
 from accelerate.utils import reduce
 
-from cxrsynth.errors import MissingError, UsageError
+from cxrsynth.errors import MismatchError, MissingError, UsageError
 
 
 def accelerate(device: str = "auto", precision: str = "bf16") -> Accelerator:
@@ -24,6 +26,22 @@ def accelerate(device: str = "auto", precision: str = "bf16") -> Accelerator:
     if precision == "fp16" and (device == "cpu" or not torch.cuda.is_available()):
         raise MissingError("float16 is trained on CUDA only, and there is none", "choose bf16 or no as the precision")
     return Accelerator(mixed_precision=precision, cpu=device == "cpu")
+
+
+def check_shared(step: int, run: Path, accelerator: Accelerator) -> None:
+    """Make sure that all processes of a training go on at the same step.
+
+    Raises:
+        MismatchError: they read different checkpoints, because the run folder is not the same everywhere.
+    """
+    if accelerator.num_processes == 1:
+        return
+    steps = accelerator.gather(torch.tensor([step], device=accelerator.device)).tolist()
+    if len(set(steps)) > 1:
+        raise MismatchError(
+            f"{run} is not the same folder on all machines: their checkpoints are at steps {steps}",
+            "put the run folder on a shared file system",
+        )
 
 
 def agreed(stop: object, accelerator: Accelerator) -> bool:

@@ -59,7 +59,7 @@ def whole(films: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def lora(films: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run that trained LoRA in both parts."""
     run = tmp_path_factory.mktemp("runs") / "lora"
-    what = {"unet": "lora", "text_encoder": "lora", "rank": 2, "alpha": 4.0}
+    what = {"unet": "lora", "text_encoder": "lora", "rank": 2, "alpha": 4}
     adapt(films, run, resolve(str(base)), recipe(what=what), "cpu")
     return run
 
