@@ -1,10 +1,15 @@
 """Propagation along the network's own self-attention: training-free, and no look at the picture's gray levels.
 
-Dataset-Diffusion (Nguyen et al., NeurIPS 2023, section 3.2, equation 5): M = S^k A. The self-attention S of a middle
-level says which places the network holds for parts of one thing; what is said of a place is said of those as well.
+Self-attention of a middle level says which places the network holds for parts of one thing; what is said of a place is
+said of those as well. Two readings. Dataset-Diffusion (Nguyen et al., NeurIPS 2023, section 3.2): M = S^k A, a place
+hands over to the places it looks at. DiffSeg (Tian et al., CVPR 2024, section 3.2): places belong together if they look
+at the same places. In a small model trained on radiographs alone the lungs look at each other rather than at
+themselves, so that only the second holds.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
@@ -13,6 +18,10 @@ from cxrsynth.masks.layers import background
 from cxrsynth.masks.refiner import Sighted
 from cxrsynth.masks.walk import resize
 from cxrsynth.records import Asked
+
+EPSILON = 1e-8
+# Percentile of a plane that counts as its peak.
+PEAK = 99.5
 
 
 class SelfAttention(Sighted):
@@ -24,13 +33,20 @@ class SelfAttention(Sighted):
 
     Attributes:
         level: grid that is read, 1 the latent grid, 2 half of it; at most 1024 places.
-        power: how often the map is applied; Dataset-Diffusion takes 4.
+        reading: ``same``: places that look at the same places belong together; ``looks``: a place and what it looks at.
+        temperature: of ``same``: distance of two places' attention at which they hardly belong together any more, as a
+            share of the mean distance.
+        power: how often it is applied; Dataset-Diffusion takes 4.
         share: how much of the change is carried out.
+        restore: whether every class and the background get their peak back, which spreading lowers.
     """
 
     level: int = Field(2, ge=1, le=16)
+    reading: Literal["same", "looks"] = "same"
+    temperature: float = Field(0.05, gt=0, le=1)
     power: int = Field(1, ge=1, le=64)
     share: float = Field(0.5, gt=0, le=1)
+    restore: bool = True
 
     @property
     def asks(self) -> Asked:
@@ -47,8 +63,7 @@ class SelfAttention(Sighted):
             return prob.copy()
         attention = self.read(f"self_{self.level}")  # (h, w, h, w)
         height, width = attention.shape[:2]
-        matrix = attention.reshape(height * width, -1)
-        matrix = matrix / matrix.sum(axis=1, keepdims=True)  # half precision has rounded the sums
+        matrix = self._matrix(attention.reshape(height * width, -1))
         competing, count = self.competing(len(prob)), len(prob)
         planes = np.concatenate([prob, background(prob, competing)[None], 1.0 - prob[~competing]])
         part = (slice(None), *self.box(*image.shape))
@@ -57,9 +72,26 @@ class SelfAttention(Sighted):
         after = before
         for _ in range(self.power):
             after = matrix @ after
+        if self.restore:
+            was, now = (np.percentile(one, PEAK, axis=0) for one in (before, after))
+            after = after * (was / np.maximum(now, EPSILON)).astype(np.float32)
         change = ((after - before) * np.float32(self.share)).T.reshape(len(planes), height, width)
         moved = covered + np.stack([resize(one, *covered.shape[1:]) for one in change])
         planes[part] = np.clip(moved, 0.0, 1.0)
         total = np.where(competing[:, None, None], planes[:count][competing].sum(axis=0) + planes[count], 1.0)
         total[~competing] = planes[:count][~competing] + planes[count + 1 :]
-        return (planes[:count] / np.maximum(total, 1e-8)).astype(np.float32)
+        return (planes[:count] / np.maximum(total, EPSILON)).astype(np.float32)
+
+    def _matrix(self, attention: np.ndarray) -> np.ndarray:
+        """(N, N) float32 attention of each place -> (N, N) float32 that says how much each place takes over from all.
+
+        Rows sum to 1, so that what all places agree on stays.
+        """
+        matrix = attention / attention.sum(axis=1, keepdims=True)  # half precision has rounded the sums
+        if self.reading == "same":
+            root = np.sqrt(matrix)
+            distance = np.clip(1.0 - root @ root.T, 0.0, None)  # squared Hellinger distance
+            np.fill_diagonal(distance, 0.0)
+            matrix = np.exp(-distance / max(self.temperature * float(distance.mean()), EPSILON))
+            matrix /= matrix.sum(axis=1, keepdims=True)
+        return matrix.astype(np.float32)

@@ -157,10 +157,10 @@ def on_device(matrix: csr_matrix, values: np.ndarray, weights: np.ndarray, devic
     from cxrsynth.device import resolve
 
     where = resolve(device)
-    parts = [torch.from_numpy(part).to(where) for part in (matrix.indptr, matrix.indices, matrix.data)]
+    rows, columns, data = (torch.from_numpy(part).to(where) for part in (matrix.indptr, matrix.indices, matrix.data))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # torch calls its sparse tensors a beta at every first use
-        sparse = torch.sparse_csr_tensor(*parts, size=matrix.shape, dtype=torch.float32, check_invariants=False)
+        sparse = torch.sparse_csr_tensor(rows, columns, data, matrix.shape, dtype=torch.float32, check_invariants=False)
     found: np.ndarray = expand(sparse, torch.from_numpy(values).to(where), weights).cpu().numpy()
     return found
 

@@ -34,32 +34,48 @@ def head(path: Path, classes: list[str]) -> Path:
     return path
 
 
-def self_attention(**fields: object) -> SelfAttention:
-    return SelfAttention(**fields)  # type: ignore[arg-type]
+READINGS = pytest.mark.parametrize("reading", ["same", "looks"])
 
 
-def test_what_is_said_of_a_place_is_said_of_the_places_it_looks_at() -> None:
+def spread(prob: np.ndarray, reads: dict[str, np.ndarray], reading: str) -> np.ndarray:
+    """All of the change, and peaks as they come."""
+    refiner = SelfAttention.model_validate({"level": 8, "share": 1.0, "restore": False, "reading": reading})
+    return refiner.given(reads)(BLACK, prob)
+
+
+@READINGS
+def test_what_is_said_of_a_place_is_said_of_its_part_of_the_picture(reading: str) -> None:
     prob = np.zeros((1, 32, 32), np.float32)
     prob[0, :16, :16] = 1  # the upper half of the left half
-    spread = self_attention(level=8, share=1.0).given({"self_8": halves()})(BLACK, prob)
-    assert spread[0, 24:, :8].mean() == pytest.approx(0.5, abs=0.05)
-    assert spread[0, :, 24:].max() < 0.05
+    found = spread(prob, {"self_8": halves()}, reading)
+    assert found[0, 24:, :8].mean() == pytest.approx(0.5, abs=0.05)
+    assert found[0, :, 24:].max() < 0.05
 
 
-def test_what_all_places_agree_on_keeps_its_fine_edges() -> None:
+def test_places_that_look_away_from_each_other_at_the_same_places_belong_together() -> None:
+    """Each half looks at the other: only the second reading keeps them apart."""
+    prob = np.zeros((1, 32, 32), np.float32)
+    prob[0, :, :16] = 1
+    away = {"self_8": halves()[:, ::-1].copy()}
+    assert spread(prob, away, "same")[0, :, :8].min() > 0.9
+    assert spread(prob, away, "looks")[0, :, :8].max() < 0.2
+
+
+@READINGS
+def test_what_all_places_agree_on_keeps_its_fine_edges(reading: str) -> None:
     prob = np.zeros((1, 32, 32), np.float32)
     prob[0, 1::2] = 1  # stripes finer than the grid: every cell of it holds one half
-    spread = self_attention(level=8, share=1.0).given({"self_8": halves()})(BLACK, prob)
-    np.testing.assert_allclose(spread, prob, atol=0.05)
+    np.testing.assert_allclose(spread(prob, {"self_8": halves()}, reading), prob, atol=0.05)
 
 
 def test_answers_for_a_part_of_the_picture_change_that_part_only() -> None:
     prob = np.zeros((1, 32, 32), np.float32)
-    prob[0, :20, :20] = 1
+    prob[0, :8, :20] = 1
     reads = {"self_8": halves(), BOX: np.array([0, 0.5, 0, 0.5], np.float32)}
-    spread = self_attention(level=8).given(reads)(BLACK, prob)
-    np.testing.assert_array_equal(spread[:, 16:], prob[:, 16:])
-    np.testing.assert_array_equal(spread[:, :, 16:], prob[:, :, 16:])
+    found = spread(prob, reads, "same")
+    np.testing.assert_array_equal(found[:, 16:], prob[:, 16:])
+    np.testing.assert_array_equal(found[:, :, 16:], prob[:, :, 16:])
+    assert not np.array_equal(found[:, :16, :16], prob[:, :16, :16])
 
 
 def test_a_picture_without_answers_is_an_error_that_says_where_to_ask() -> None:
