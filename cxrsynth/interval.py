@@ -70,6 +70,33 @@ def auroc_within(values: np.ndarray) -> float:
     return won / pairs if pairs else float("nan")
 
 
+def auroc_interval(
+    values: np.ndarray, groups: Sequence[str], within: bool = False, seed: int = 0
+) -> tuple[float, float, float]:
+    """What `bootstrap` gives for `auroc`, or for `auroc_within`, a hundred times faster.
+
+    Every pair is compared once; a draw only says how often each film counts.
+
+    Args:
+        values: (N, 2) score and label, or (N, 3) with the group that ``within`` compares in.
+        groups: the patient of each value.
+    """
+    patients = np.unique(np.asarray(groups), return_inverse=True)[1]
+    ones, zeros = np.flatnonzero(values[:, 1] == 1), np.flatnonzero(values[:, 1] == 0)
+    score = values[:, 0]
+    higher = score[ones, None] - score[None, zeros]
+    counted = values[ones, None, 2] == values[None, zeros, 2] if within else np.ones(higher.shape, bool)
+    won = ((higher > 0) + 0.5 * (higher == 0)) * counted
+    rng, count = np.random.default_rng(seed), int(patients.max()) + 1
+    picks = rng.integers(count, size=(REPEATS, count))
+    times = np.stack([np.bincount(pick, minlength=count) for pick in picks])[:, patients].astype(float)
+    with np.errstate(invalid="ignore"):
+        pairs = ((times[:, ones] @ counted) * times[:, zeros]).sum(axis=1)
+        draws = ((times[:, ones] @ won) * times[:, zeros]).sum(axis=1) / pairs
+        low, high = np.nanpercentile(draws, (2.5, 97.5))
+        return float(won.sum() / counted.sum()), float(low), float(high)
+
+
 def _wins(score: np.ndarray, label: np.ndarray) -> tuple[float, float]:
     """How many pairs (labelled, other) are in the right order, and how many there are (Mann & Whitney 1947)."""
     ones = int(label.sum())

@@ -126,6 +126,44 @@ def evaluate_images(
     show(report.records)
 
 
+def evaluate_text(
+    model: Annotated[str, typer.Argument(help="Model: bundled name, folder or hub id.", show_default=False)],
+    data: Annotated[Path, typer.Argument(help="Real films with captions and splits.", show_default=False)],
+    split: Split = "test",
+    name: Annotated[str, typer.Option(help="Name of the arm in tables; that of the model by default.")] = "",
+    classifier: Classifier = None,
+    device: Device = "auto",
+    offline: Annotated[bool, typer.Option("--offline", help="Never ask the network.")] = False,
+    out: Results = Path("results"),
+) -> None:
+    """Probe a text encoder: does it know that two words mean the same, and does a film find its caption?
+
+    A linear probe learns findings from frozen embeddings of captions and is tested on held-out captions in the same and
+    in other words; an encoder with random weights and a bag of words stand beside it. With --classifier also
+    retrieval, through a linear map from captions to that classifier's features. Run it before and after adapting.
+
+    Example:
+
+    cxrsynth evaluate text runs/adapted/model data/films --classifier runs/classifier
+    """
+    from cxrsynth.weights import resolve
+
+    weights = resolve(model, offline)
+    from cxrsynth.evaluate import results, text
+
+    arm = name or Path(model).name
+    records = text.probe(weights.path, data, split, arm)
+    if classifier is not None:
+        from cxrsynth.device import resolve as find_device
+        from cxrsynth.evaluate.nets import classifier_net
+        from cxrsynth.train.classifier import load
+
+        net = classifier_net(load(classifier, find_device(device)))
+        records += text.retrieval(weights.path, data, net, split, arm)
+    results.write(out / "text.json", records)
+    show(records)
+
+
 def show(records: Sequence[Record]) -> None:
     """Figures on stdout, without what only matters in files."""
     shown = ("benchmark", "arm", "dataset", "class", "metric", "value", "lo", "hi", "n")

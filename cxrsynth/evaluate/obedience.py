@@ -8,7 +8,7 @@ import numpy as np
 
 from cxrsynth.evaluate.classification import Judged, judge
 from cxrsynth.evaluate.results import Record, record
-from cxrsynth.interval import auroc, bootstrap
+from cxrsynth.interval import auroc_interval, bootstrap
 from cxrsynth.prompts import affirmed
 from cxrsynth.store import Row, Store
 from cxrsynth.train.classifier import Classifier
@@ -108,7 +108,7 @@ def heart_size(
     both = usable & (large | other)
     if (large & both).any() and (other & both).any():
         values = np.stack([ratios[both], large[both]], axis=1)
-        figures = bootstrap(values, statistic=auroc)
+        figures = auroc_interval(values, [str(i) for i in range(len(values))])
         records.append(record("images", arm, dataset, "auroc", figures, len(values), f"heart_size_by_{judge_name}"))
     return records
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from cxrsynth.interval import auroc, auroc_within, bootstrap
+from cxrsynth.interval import auroc, auroc_interval, auroc_within
 from cxrsynth.store import dumps
 from cxrsynth.train.classifier import probabilities
 from cxrsynth.train.classify_config import ClassifyConfig
@@ -87,11 +87,11 @@ def figures_of(
         if len(np.unique(values[:, 1])) < 2:
             continue
         names = [name for name, is_known in zip(patients, known, strict=True) if is_known]
-        value, low, high = (round(x, 4) for x in bootstrap(values, names, auroc))
+        value, low, high = (round(x, 4) for x in auroc_interval(values, names))
         entry: dict[str, Any] = {"auroc": value, "lo": low, "hi": high}
         entry |= {"within": None, "within_lo": None, "within_hi": None}
         if not np.isnan(auroc_within(values)):
-            inside = [round(x, 4) for x in bootstrap(values, names, auroc_within)]
+            inside = [round(x, 4) for x in auroc_interval(values, names, within=True)]
             entry |= dict(zip(("within", "within_lo", "within_hi"), inside, strict=True))
         found[label] = {**entry, "n": int(known.sum()), "positive": int(values[:, 1].sum())}
     return found

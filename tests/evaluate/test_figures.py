@@ -14,7 +14,7 @@ from cxrsynth.evaluate.images import likeness, prompt_pairs, random_pairs
 from cxrsynth.evaluate.localisation import dice, label, read_maps
 from cxrsynth.evaluate.obedience import balanced_accuracy, cardiothoracic_ratio
 from cxrsynth.evaluate.privacy import correlation
-from cxrsynth.interval import auroc
+from cxrsynth.interval import auroc, auroc_interval, auroc_within
 
 RNG = np.random.default_rng(0)
 
@@ -89,6 +89,15 @@ def test_the_heart_is_measured_against_the_outer_edges_of_the_lungs() -> None:
 def test_auroc_counts_ties_as_halves() -> None:
     assert auroc(np.array([[1, 0], [2, 1], [3, 1]])) == 1.0
     assert auroc(np.array([[1, 0], [1, 1]])) == 0.5
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_the_fast_interval_of_the_auroc_is_that_of_the_slow_one(within: bool) -> None:
+    label = RNG.integers(2, size=90)
+    values = np.stack([label + RNG.normal(size=90).round(1), label, RNG.integers(2, size=90)], axis=1)
+    patients = [str(i // 2) for i in range(90)]
+    slow = results.bootstrap(values, patients, auroc_within if within else auroc)
+    assert auroc_interval(values, patients, within) == pytest.approx(slow, abs=0.01)
 
 
 def test_the_interval_draws_patients_not_films() -> None:

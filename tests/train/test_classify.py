@@ -107,6 +107,13 @@ def test_a_prompt_says_what_was_asked_for() -> None:
     assert said(well, sick, labels=labels) == [0, 0, 0, 0, 1]
 
 
+def test_covid_is_not_pneumonia_by_another_name() -> None:
+    labels = ("covid", "pneumonia")
+    lines = [{"prompt": f"Chest X-ray. Findings: {what}."} for what in ("COVID-19 pneumonia", "viral pneumonia")]
+    assert said(*lines, labels=labels) == [1, 0]
+    assert said(*reversed(lines), labels=labels) == [0, 1]
+
+
 def test_a_prompt_without_findings_says_nothing_about_them() -> None:
     sick = {"prompt": "AP chest X-ray with effusion"}
     assert np.isnan(said({"prompt": "AP chest X-ray"}, sick)[1])
