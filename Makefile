@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint train-mini bench-speed mini-companions bench-masks bench-control bench-grounding tables benchmark benchmark-smoke bench-train bench-adapt
+.PHONY: help demo test lint train-mini bench-speed mini-companions bench-masks bench-control bench-grounding tables benchmark benchmark-smoke benchmark-roentgen bench-train bench-adapt
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -122,6 +122,23 @@ data/montgomery/summary.json: | $(READY)
 
 benchmark-smoke: $(READY)  ## a whole comparison on phantoms in minutes; fails when a figure leaves its range
 	$(BIN)/python -m tests.bench.smoke
+
+# Films of the whole chain of RoentGen's figures; a classifier that learned from real films alone judges them.
+FINDINGS ?= 768
+LEARNED  := runs/classifier
+MEASURED := out/bench-roentgen data/train256
+
+benchmark-roentgen: data/train256 $(LEARNED)/model/config.json $(SEGMENTER)/model/config.json  ## fidelity, copies, prompts, text encoder, worth for a classifier; type it again to resume
+	$(BIN)/cxrsynth generate --prompts recipes/bench/roentgen.yaml --count $(FINDINGS) --workers $(WORKERS) -o out/bench-roentgen
+	$(BIN)/cxrsynth evaluate images $(MEASURED) --name findings --classifier $(LEARNED) --segmenter $(SEGMENTER) --reject-copies out/keep.txt
+	$(BIN)/cxrsynth evaluate text mini data/train256 --classifier $(LEARNED)
+	$(BIN)/cxrsynth compare --task classify --recipe recipes/compare/findings.yaml --workers $(WORKERS)
+	cp out/compare/findings/compare.json results/classify.json
+	$(BIN)/cxrsynth evaluate cls data/train256 --weights $(LEARNED)
+	@echo "open results/images-findings.html and out/compare/findings/compare.md"
+
+$(LEARNED)/model/config.json: data/train256
+	$(BIN)/cxrsynth train-cls --data data/train256 -o $(LEARNED)
 
 bench-grounding: runs/mini/.autoencoder  ## train shortly with and without grounding; writes results/grounding.json
 	$(BIN)/python -m tests.bench.grounding data/train256 runs/mini
