@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from torchmetrics.image.kid import poly_mmd
 
 from cxrsynth.evaluate import results
 from cxrsynth.evaluate.distances import fid, interval, kid, manifold
@@ -24,6 +25,12 @@ def test_the_kernel_distance_is_zero_for_the_same_source_and_grows_with_the_shif
     near, far = kid(first, second), kid(first, second + 0.5)
     assert abs(near) < 0.05
     assert far > 5 * abs(near)
+
+
+def test_the_kernel_distance_is_that_of_torchmetrics_and_does_not_depend_on_the_number_of_films() -> None:
+    first, second = RNG.normal(size=(2, 300, 16))
+    assert kid(first, second + 0.3) == pytest.approx(float(poly_mmd(*map(torch.from_numpy, (first, second + 0.3)))))
+    assert kid(first[:60], second + 0.3) == pytest.approx(kid(first, second + 0.3), abs=0.1)
 
 
 def test_the_frechet_distance_of_two_gaussians_is_known() -> None:
