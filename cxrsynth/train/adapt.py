@@ -18,7 +18,7 @@ from cxrsynth.train.adapt_config import AdaptRecipe
 from cxrsynth.train.adapt_films import Material, gather
 from cxrsynth.train.adapt_result import write_result
 from cxrsynth.train.adapt_setup import Setup, Trained, build, optimizer_of
-from cxrsynth.train.adapt_step import look, make_batch, update
+from cxrsynth.train.adapt_step import look, make_batch, update, validate
 from cxrsynth.train.base import load_base
 from cxrsynth.train.checkpoint import Checkpoint, finish_the_step, step_rng
 from cxrsynth.train.curves import Curves, Progress
@@ -51,7 +51,8 @@ def adapt(
         export_only: write the model from the last checkpoint, without training.
 
     Returns:
-        ``model``, ``adapter`` (None where more than LoRA changed), ``steps``, ``films``, ``captions`` and ``left_out``.
+        ``model``, ``adapter`` (None where more than LoRA changed), ``steps``, ``films``, ``validation`` (loss on the
+        held-out films of the base and of the result) and ``captions`` (what the encoder's limit took away).
 
     Raises:
         UsageError: films that cannot be learned from, or a run folder that holds something else.
@@ -96,7 +97,11 @@ def adapt(
             warmup = min(config.warmup, config.steps // 10)
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * learning_rate(step, config.steps, warmup, config.final_lr)
+            # What the base itself makes of the held-out films; every later figure is read against this one.
+            before = validate(setup, validation) if step == 0 and validation and accelerator.is_main_process else None
             values = update(denoiser, optimizer, accelerator, batch, setup)
+            if before is not None:
+                values["before"] = before
             if ema:
                 ema.step(parameters)
             last, stopping = step + 1 == config.steps, agreed(stop, accelerator)
@@ -116,13 +121,14 @@ def adapt(
     if accelerator.is_main_process:
         if ema:
             ema.copy_to(parameters)
-        write_result(run, setup, material, steps, command)
+        write_result(run, setup, material, steps, validation_of(curves), command)
     accelerator.wait_for_everyone()
     return {
         "model": str(run / "model"),
         "adapter": str(run / "adapter") if recipe.what.adapter else None,
         "steps": steps,
         "films": {"train": len(material.train), "val": len(material.val), "left_out": material.left_out},
+        "validation": validation_of(curves),
         "captions": {"over_limit": material.cut.cut, "tokens_cut": material.cut.tokens, "limit": material.cut.limit},
     }
 
@@ -156,3 +162,11 @@ def encode_all(
         if material.val:
             held = prepare(store, material.val, setup.base.vae, plain, names, seed, run, square)
     return train, held
+
+
+def validation_of(curves: Curves) -> dict[str, float]:
+    """The loss on held-out films ``before`` the first update and ``after`` the last measured one; empty without any."""
+    log = curves.read()
+    found = {"before": [line["before"] for line in log if "before" in line]}
+    found["after"] = [line["validation"] for line in log if "validation" in line]
+    return {name: values[-1] for name, values in found.items() if values}

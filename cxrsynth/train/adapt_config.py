@@ -58,6 +58,10 @@ class FilmConfig(Part):
     )
     size: int | None = Field(None, ge=32, description="pixels; by default what the base was made for")
     shares: dict[str, float] = Field(default_factory=dict, description="source -> share of the draws; others get none")
+    only: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="column -> words; films of which the column has one of them: {findings: [pneumonia, normal]}",
+    )
     weight: str | None = Field(None, description="column with the weight of each film: how often it is drawn")
     broken: Literal["refuse", "skip"] = Field(
         "refuse", description="films without words, words without a film, pictures that cannot be read"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -60,10 +61,11 @@ def gather(data: Path, recipe: AdaptRecipe, tokenizer: Tokenizer) -> Material:
         UsageError: no films; or broken ones, unless the recipe skips them.
         RecipeError: no weight where the recipe names a column, or words that are too long and must not be cut.
     """
-    store, chosen = Store(data), recipe.films.shares
+    store, chosen, only = Store(data), recipe.films.shares, recipe.films.only
 
     def wanted(row: Row) -> bool:
-        return trainable(row) and (not chosen or row.get("source") in chosen)
+        named = all(has_word(str(row.get(column) or ""), some) for column, some in only.items())
+        return trainable(row) and named and (not chosen or row.get("source") in chosen)
 
     train, skipped = check(store, read_rows(data, ("train",), wanted), recipe, tokenizer)
     held = [row for row in store.rows() if row["split"] == "val" and wanted(row)]
@@ -72,6 +74,11 @@ def gather(data: Path, recipe: AdaptRecipe, tokenizer: Tokenizer) -> Material:
     texts = [words(row, recipe.words) for row in (*train, *val)]
     cut = count_cut(tokenizer, texts[: len(train)], recipe.words.long)
     return Material(train, val, texts, cut, skipped, weights_of(train, recipe.films))
+
+
+def has_word(text: str, some: Sequence[str]) -> bool:
+    """Whether at least one of the words stands in the text as a whole word, in any case."""
+    return any(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE) for word in some)
 
 
 def check(

@@ -17,12 +17,17 @@ from cxrsynth.train.adapter import merge, save_adapter
 SHARD_BYTES = 4 * 2**30  # of a weight file; hubs take more, some file systems do not
 
 
-def write_result(run: Path, setup: Setup, material: Material, steps: int, command: str) -> None:
+def write_result(
+    run: Path, setup: Setup, material: Material, steps: int, validation: dict[str, float], command: str
+) -> None:
     """Write ``run/model`` and, where the recipe makes one, ``run/adapter``.
+
+    Args:
+        validation: loss on the held-out films ``before`` and ``after``, as far as it was measured.
 
     The networks are used up: they end on the CPU, merged, in half precision.
     """
-    base, text = setup.base, card(setup, material, steps, command)
+    base, text = setup.base, card(setup, material, steps, validation, command)
     setup.denoiser.cpu().float()
     if setup.recipe.what.adapter:
         about = {
@@ -39,7 +44,7 @@ def write_result(run: Path, setup: Setup, material: Material, steps: int, comman
     bundle.save(run / "model", whole, SHARD_BYTES, text)
 
 
-def card(setup: Setup, material: Material, steps: int, command: str) -> str:
+def card(setup: Setup, material: Material, steps: int, validation: dict[str, float], command: str) -> str:
     """The model card: base, data, licences, what trained, and the command."""
     recipe, base = setup.recipe, setup.base
     licence = recipe.licence or one_licence([base.weights.licence, *material.licences()])
@@ -63,6 +68,7 @@ def card(setup: Setup, material: Material, steps: int, command: str) -> str:
         unet=how[what.unet],
         text_encoder=how[what.text_encoder] + encoder,
         steps=steps,
+        validation=validation,
         size=base.size,
         predicts={"epsilon": "the noise", "v_prediction": "velocities"}[base.schedule.config.prediction_type],
         command=command,

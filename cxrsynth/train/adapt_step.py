@@ -100,6 +100,7 @@ def losses(denoiser: nn.Module, batch: Batch, setup: Setup) -> dict[str, Tensor]
 @torch.no_grad()
 def validate(setup: Setup, held: Latents) -> float:
     """Loss on held-out films with fixed noise and timesteps."""
+    setup.denoiser.eval()
     rng = np.random.default_rng(0)
     count, size = len(held.values), setup.recipe.adapt.micro or setup.recipe.adapt.batch
     last = setup.base.schedule.config.num_train_timesteps - 1
@@ -113,6 +114,7 @@ def validate(setup: Setup, held: Latents) -> float:
         words = ids(setup.base.tokenizer, texts[start : start + size])
         one = Batch(values, drawn, times[start : start + size], words, held.masks[:0]).to(device)
         total += len(values) * losses(setup.denoiser, one, setup)["loss"].item()
+    setup.ready()
     return total / count
 
 
@@ -123,8 +125,8 @@ def look(run: Path, setup: Setup, ema: EMAModel | None, held: Latents | None, st
     if ema:
         ema.store(parameters)
         ema.copy_to(parameters)
-    setup.denoiser.eval()
     values = {"validation": validate(setup, held)} if held is not None else {}
+    setup.denoiser.eval()
     if config.sheet_prompts:
         base = setup.base
         whole = bundle.pipeline(base.vae, base.unet, base.text_encoder, base.tokenizer, base.schedule)

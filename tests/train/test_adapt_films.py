@@ -109,6 +109,14 @@ def test_words_over_the_limit_are_counted_or_refused(tokenizer: Any, tmp_path: P
         gather(data, recipe(words={"long": "refuse"}), tokenizer)
 
 
+def test_films_are_chosen_by_words_of_a_column(tokenizer: Any, tmp_path: Path) -> None:
+    def find(rows: list[dict[str, Any]]) -> None:
+        rows[0]["findings"], rows[1]["findings"], rows[2]["findings"] = "Pneumonia|edema", "pneumonias", "normal"
+
+    found = gather(films(tmp_path, find), recipe(films={"only": {"findings": ["pneumonia", "normal"]}}), tokenizer)
+    assert [row["key"] for row in found.train] == ["000", "002"]
+
+
 def test_weights_decide_how_often_a_film_is_drawn(tokenizer: Any, tmp_path: Path) -> None:
     def weigh(rows: list[dict[str, Any]]) -> None:
         for row in rows:
