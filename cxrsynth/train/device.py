@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import reduce
+from accelerate.utils import InitProcessGroupKwargs, reduce
 
 from cxrsynth.errors import MismatchError, MissingError, UsageError
 
@@ -25,7 +26,9 @@ def accelerate(device: str = "auto", precision: str = "bf16") -> Accelerator:
         )
     if precision == "fp16" and (device == "cpu" or not torch.cuda.is_available()):
         raise MissingError("float16 is trained on CUDA only, and there is none", "choose bf16 or no as the precision")
-    return Accelerator(mixed_precision=precision, cpu=device == "cpu")
+    # One process encodes the films for all, or draws a sheet, and the others wait for it.
+    patience = InitProcessGroupKwargs(timeout=timedelta(hours=12))
+    return Accelerator(mixed_precision=precision, cpu=device == "cpu", kwargs_handlers=[patience])
 
 
 def check_shared(step: int, run: Path, accelerator: Accelerator) -> None:

@@ -142,6 +142,8 @@ def test_a_killed_adaptation_resumes_to_the_same_weights(films: Path, base: Path
     with pytest.raises(KeyboardInterrupt):
         adapt(films, tmp_path, resolve(str(base)), recipe(), "cpu", on_step=stop_after(1))
     assert len(log(tmp_path)) == 2  # the step that was running is finished
+    assert adapt(films, tmp_path, resolve(str(base)), recipe(), "cpu", export_only=True)["steps"] == 2
+    assert not same(parts(tmp_path / "model")["unet"], parts(base)["unet"])
     adapt(films, tmp_path, resolve(str(base)), recipe(), "cpu")
     ours, theirs = (torch.load(run / "adapt.ckpt", weights_only=True)["parts"] for run in (tmp_path, whole))
     for name, value in theirs["trained"].items():
