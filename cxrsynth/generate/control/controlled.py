@@ -149,7 +149,8 @@ class Controlled:
                 film = paste(draws[i].image, new[j].image, places[j], entries[j]["severity"], feather)
                 maps_ = draws[i].maps.copy()
                 label = entries[j]["label"]
-                if label in self.classes and len(maps_) == len(new[j].maps) and maps_.shape == new[j].maps.shape:
+                # Without attention there are no maps; a film from outside has none either.
+                if label in self.classes and len(maps_) == len(self.classes):
                     maps_[self.classes.index(label)] = new[j].maps[self.classes.index(label)]
                 draws[i] = replace(
                     draws[i], image=film, maps=maps_, finite=draws[i].finite and new[j].finite, reads=new[j].reads
