@@ -45,10 +45,10 @@ def measures(mask: np.ndarray, ids: Mapping[str, int]) -> dict[str, float]:
     return found
 
 
-def table(segmenter: Segmenter, films: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """Names of the measures, and (N, M) float64 of films (N, H, W) uint8."""
+def table(segmenter: Segmenter, part: Group) -> tuple[list[str], np.ndarray]:
+    """Names of the measures, and (N, M) float64 of the films of a group."""
     ids = {name: i for i, name in enumerate(segmenter.classes, 1)}
-    rows = [measures(mask, ids) for mask in segmenter(list(films))]
+    rows = [measures(mask, ids) for mask in part.masks(segmenter)]
     return list(rows[0]), np.array([list(row.values()) for row in rows])
 
 
@@ -57,11 +57,11 @@ def anatomy(segmenter: Segmenter, drawn: Group, held_out: Group, train: Group) -
 
     Arm ``real`` are held-out films: with several measures, not all of them are in all ranges either.
     """
-    names, known = table(segmenter, train.some(MOST).films)
+    names, known = table(segmenter, train.some(MOST))
     low, high = np.nanpercentile(known, RANGE, axis=0)
     records = []
     for label, part in ((drawn.name, drawn), ("real", held_out)):
-        _, values = table(segmenter, part.films)
+        _, values = table(segmenter, part)
         inside = (values >= low) & (values <= high)  # a missing class is out of range
         shares = {kind: inside[:, [name.startswith(kind) for name in names]].all(axis=1) for kind in KINDS}
         shares["all"] = inside.all(axis=1)

@@ -11,7 +11,7 @@ from cxrsynth.evaluate import classification
 from cxrsynth.evaluate.anatomy import anatomy
 from cxrsynth.evaluate.images import Group, fidelity, group, same_people, variety
 from cxrsynth.evaluate.nets import FeatureNet, autoencoder_net, classifier_net, inception_net, xrv_net
-from cxrsynth.evaluate.obedience import alignment, heart_size
+from cxrsynth.evaluate.obedience import alignment, heart_size_by_labels, heart_size_by_segmenter
 from cxrsynth.evaluate.privacy import Privacy, check_privacy, memorisation
 from cxrsynth.evaluate.results import Record
 from cxrsynth.train import classifier as classifiers
@@ -126,13 +126,13 @@ def measure(
     privacy = check_privacy(drawn, held_out, train, judges.nets[0])
     records += memorisation(privacy, drawn, train)
     say(3, "prompts")
-    records += heart_size(made, arm)
+    records += heart_size_by_labels(made, arm)
     if judges.classifier is not None:
         records += alignment(judges.classifier, made, arm, real, split, judges.learned)
     say(4, "anatomy")
     if judges.segmenter is not None:
-        records += heart_size(made, arm, judges.segmenter, judge_name="segmenter")
-        records += heart_size(real, "real", judges.segmenter, split, "segmenter")
+        records += heart_size_by_segmenter(drawn, arm, judges.segmenter)
+        records += heart_size_by_segmenter(held_out, "real", judges.segmenter, only_named=True)
         records += anatomy(judges.segmenter, drawn, held_out, train)
     say(5, "done")
     return Measured(records, drawn, train, privacy)

@@ -19,6 +19,7 @@ from cxrsynth.evaluate.results import Record, record
 from cxrsynth.interval import bootstrap
 from cxrsynth.store import Row
 from cxrsynth.train.findings import trait
+from cxrsynth.train.network import Segmenter
 
 PAIRS = 60
 FEWEST = 12  # films on each side that a distance needs
@@ -26,7 +27,7 @@ FEWEST = 12  # films on each side that a distance needs
 
 @dataclass(slots=True)
 class Group:
-    """Films that are compared as one set; features are made once per net.
+    """Films that are compared as one set; features are made once per net, masks once.
 
     Attributes:
         name: in tables.
@@ -38,6 +39,13 @@ class Group:
     rows: list[Row]
     films: np.ndarray
     _features: dict[str, np.ndarray] = field(default_factory=dict)
+    _masks: list[np.ndarray] | None = None
+
+    def masks(self, segmenter: Segmenter) -> list[np.ndarray]:
+        """(H, W) uint8 each, 1 ... K as the segmenter numbers its classes; made once."""
+        if self._masks is None:
+            self._masks = segmenter(list(self.films))
+        return self._masks
 
     def features(self, net: FeatureNet) -> np.ndarray:
         """(N, D) float32."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from cxrsynth.errors import UsageError
 from cxrsynth.evaluate.classification import Judged, judge
+from cxrsynth.evaluate.images import Group
 from cxrsynth.evaluate.results import Record, record
 from cxrsynth.interval import auroc_interval, bootstrap
 from cxrsynth.prompts import affirmed
@@ -31,17 +34,23 @@ def alignment(
 
     The same classifier's figures on held-out real films are arm ``real``: what it can see at all.
     """
-    judged = [(name, made.name, judge(classifier, made, "all"))]
-    if real is not None:
-        judged.append(("real", f"{real.name}:{split}", judge(classifier, real, split, learned=learned)))
-    records: list[Record] = []
-    asked: set[str] = set()
-    for arm, dataset, one in judged:
-        figures = [item for item in one.records(arm, dataset, "images") if item["metric"] == "auroc"]
-        asked = asked or {item["class"] for item in figures}
-        records += [item for item in figures if item["class"] in asked]
-        records += [item for item in agreement(one, classifier, arm, dataset) if item["class"] in asked]
+    try:
+        drawn = judge(classifier, made, "all")
+    except UsageError:
+        return []  # no prompt asks for anything that the classifier knows
+    records = both_figures(drawn, classifier, name, made.name)
+    asked = {item["class"] for item in records}
+    if real is not None and asked:
+        seen = judge(classifier, real, split, learned=learned)
+        found_real = both_figures(seen, classifier, "real", f"{real.name}:{split}")
+        records += [item for item in found_real if item["class"] in asked]
     return records
+
+
+def both_figures(judged: Judged, classifier: Classifier, arm: str, dataset: str) -> list[Record]:
+    """AUROC and agreement of every label of which the films show both kinds."""
+    ranked = [item for item in judged.records(arm, dataset, "images") if item["metric"] == "auroc"]
+    return ranked + agreement(judged, classifier, arm, dataset)
 
 
 def agreement(judged: Judged, classifier: Classifier, arm: str, dataset: str) -> list[Record]:
@@ -67,36 +76,50 @@ def balanced_accuracy(values: np.ndarray) -> float:
     return float((right[ones].mean() + right[~ones].mean()) / 2)
 
 
+def heart_size_by_labels(made: Path, arm: str) -> list[Record]:
+    """`heart_size` by the films' own labels, which come from the model's own attention: the milder judge."""
+    store = Store(made)
+    chosen = [row for row in store.rows() if row.get("mask") is not None]
+    masks = [np.asarray(store.load_mask(row)) for row in chosen]
+    return heart_size(chosen, masks, store.classes(), arm, made.name, "attention")
+
+
+def heart_size_by_segmenter(part: Group, arm: str, segmenter: Segmenter, only_named: bool = False) -> list[Record]:
+    """`heart_size` by a segmenter that has learned from real films.
+
+    Args:
+        only_named: leave out films that nobody called enlarged or normal: of a real film, silence says nothing.
+    """
+    ids = {name: i for i, name in enumerate(segmenter.classes, 1)}
+    pairs = [
+        (row, mask)
+        for row, mask in zip(part.rows, part.masks(segmenter), strict=True)
+        if says_heart_size(row) or not only_named
+    ]
+    return heart_size([row for row, _ in pairs], [mask for _, mask in pairs], ids, arm, part.name, "segmenter")
+
+
 def heart_size(
-    data: Path, arm: str, segmenter: Segmenter | None = None, split: str = "", judge_name: str = "attention"
+    chosen: Sequence[Row],
+    masks: Sequence[np.ndarray],
+    ids: Mapping[str, int],
+    arm: str,
+    dataset: str,
+    judge_name: str,
 ) -> list[Record]:
     """Cardiothoracic ratio of films said to show cardiomegaly, of those said to have a normal heart, of the others.
 
     Args:
-        segmenter: trained on real films; by default the films' own labels are measured, which come from the model's
-            own attention and are the milder judge.
-        judge_name: who drew the masks, in the ``class`` of the records.
+        masks: (H, W) uint8 class ids each.
+        ids: class name -> id.
+        judge_name: who drew the masks; goes into the ``class`` of the records.
     """
-    store = Store(data)
-
-    def usable_row(row: Row) -> bool:
-        # Of real films only those whose heart somebody judged; a prompt without a word on the heart is a third group.
-        return (segmenter is not None or row.get("mask") is not None) and (not split or says_heart_size(row))
-
-    chosen = [row for row in store.rows() if (not split or row["split"] == split) and usable_row(row)]
-    if segmenter is not None:
-        ids = {name: i for i, name in enumerate(segmenter.classes, 1)}
-        masks = [segmenter([store.load_image(row)])[0] for row in chosen]
-    else:
-        ids = store.classes()
-        masks = [store.load_mask(row) for row in chosen]  # type: ignore[misc]
     if not chosen or not set(CTR_CLASSES) <= set(ids):
         return []
     ratios = np.array([cardiothoracic_ratio(mask, ids) for mask in masks])
     large = np.array([found(words_on_findings(row), ENLARGED) for row in chosen], bool)
     normal = np.array([says_heart_size(row) for row in chosen], bool) & ~large
     usable = ~np.isnan(ratios)
-    dataset = f"{data.name}:{split}" if split else data.name
     groups = [("cardiomegaly", large), ("normal_heart_size", normal), ("not_named", ~large & ~normal)]
     records = []
     for label, which in groups:
@@ -119,9 +142,9 @@ def says_heart_size(row: Row) -> bool:
     return found(text, ENLARGED) or any(affirmed(word, text) for word in DENIED[ENLARGED])
 
 
-def cardiothoracic_ratio(mask: np.ndarray | None, ids: dict[str, int]) -> float:
+def cardiothoracic_ratio(mask: np.ndarray, ids: Mapping[str, int]) -> float:
     """Widest heart over widest chest (outer lung edges), in pixels; NaN where a lung or the heart is missing."""
-    if mask is None or not all((mask == ids[name]).any() for name in CTR_CLASSES):
+    if not all((mask == ids[name]).any() for name in CTR_CLASSES):
         return float("nan")
     heart = np.flatnonzero((mask == ids["heart"]).any(axis=0))
     chest = np.flatnonzero(((mask == ids["right_lung"]) | (mask == ids["left_lung"])).any(axis=0))

@@ -1,5 +1,6 @@
 """What is measured on drawn films, on films whose answer is known."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from cxrsynth.evaluate.drawn import Judges, Measured, measure
 from cxrsynth.evaluate.images import group, same_people
 from cxrsynth.evaluate.images_report import page
 from cxrsynth.evaluate.nets import autoencoder_net, classifier_net, inception_net, xrv_net
-from cxrsynth.evaluate.obedience import heart_size
+from cxrsynth.evaluate.obedience import alignment, heart_size_by_segmenter
 from cxrsynth.store import Entry, Store, dumps
 from cxrsynth.train.classifier import Classifier, ClassifierNetwork
 from tests.labeller import by_tone
@@ -125,6 +126,14 @@ def test_a_judge_that_says_ap_to_all_shows_no_alignment(found: Measured) -> None
         assert one(found, metric="agreement", arm=arm, **{"class": "AP"})["value"] == 0.5
 
 
+def test_prompts_that_ask_for_nothing_the_classifier_knows_give_no_alignment(
+    drawn: Path, real: Path, judges: Judges
+) -> None:
+    assert judges.classifier is not None
+    other = replace(judges.classifier, labels=("hernia",))
+    assert alignment(other, drawn, "drawn", real) == []
+
+
 def test_pairs_of_one_prompt_are_compared(found: Measured) -> None:
     same = one(found, metric="ms_ssim", **{"class": "same_prompt"})
     assert same["n"] == 12  # four prompts of four films each
@@ -158,7 +167,7 @@ def test_an_external_test_set_is_no_yardstick(tmp_path: Path) -> None:
 
 
 def test_heart_sizes_need_lungs_and_heart(real: Path) -> None:
-    assert heart_size(real, "x", by_tone(("right_lung", "left_lung"))) == []
+    assert heart_size_by_segmenter(group(real), "x", by_tone(("right_lung", "left_lung"))) == []
 
 
 def test_features_of_brought_weights_come_from_the_file(tmp_path: Path) -> None:
