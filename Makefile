@@ -100,7 +100,7 @@ bench-control: $(READY) data/train256 $(SEGMENTER)/model/config.json  ## do film
 	$(CONTROLLED) --set control=null --set masks.use=attention -o out/bench-control/free
 	$(CONTROLLED) --count 32 -o out/bench-control/after
 	$(BIN)/cxrsynth evaluate control out/bench-control/with --free out/bench-control/free --after out/bench-control/after \
-	  --weights $(SEGMENTER) --real data/train256 --variety out/bench-control/variety $(if $(CLASSIFIER),--classifier $(CLASSIFIER))
+	  --weights $(SEGMENTER) --real data/train256 --variety out/bench-control/variety --picture docs/control.png $(if $(CLASSIFIER),--classifier $(CLASSIFIER))
 
 # How many films the benchmark draws, and how many processes draw and train. In bfloat16 the masks are the same (Dice
 # 0.999 with those of float32), a quarter sooner.

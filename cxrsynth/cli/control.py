@@ -158,6 +158,9 @@ def evaluate_control(
         Path | None,
         typer.Option(help="Folder to draw 48 films into: one mask, many noises; one noise, many masks; and the cost."),
     ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="PNG to write: anatomies and films, before and after.", show_default=False)
+    ] = None,
     device: Device = "auto",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("results"),
 ) -> None:
@@ -191,6 +194,11 @@ def evaluate_control(
         with progress("variety") as on_step:
             found += run.variety(drawer, recipe, variety / "films.npz", lambda done, total: on_step(done, total, {}))  # type: ignore[arg-type]
     write(out / "control.json", found)
+    if picture is not None:
+        from cxrsynth.evaluate.control_sheet import control_sheet
+        from cxrsynth.sheet import save
+
+        save(control_sheet(made, after), picture)
     shown = ("arm", "class", "metric", "value", "lo", "hi", "n")
     typer.echo(json.dumps([{key: item[key] for key in shown} for item in found], indent=2))
 

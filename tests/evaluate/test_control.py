@@ -8,6 +8,7 @@ import pytest
 from cxrsynth import generate
 from cxrsynth.errors import UsageError
 from cxrsynth.evaluate import control
+from cxrsynth.evaluate.control_sheet import control_sheet
 from cxrsynth.evaluate.results import Record
 from cxrsynth.recipe import parse
 from cxrsynth.store import Entry, Store, dumps, png
@@ -37,7 +38,7 @@ def dataset(root: Path, shift: int = 0, brighter: int = 0) -> Path:
             "key": f"{number}",
             "prompt": "chest",
             "split": "test",
-            "control": {"findings": [{"finding": "opacity"}]},
+            "control": {"findings": [{"finding": "opacity", "region": "left lung"}]},
         }
         planes = np.stack([*(imposed == i for i in (1, 2, 3)), patch])
         entries.append(Entry(row, image, imposed, maps={"control": planes}))
@@ -71,6 +72,13 @@ def test_a_finding_is_measured_inside_and_outside_its_region(tmp_path: Path) -> 
     assert value(records, "change_in_gray_levels", "inside", "finding") == pytest.approx(60)
     assert value(records, "change_in_gray_levels", "outside", "finding") == 0
     assert value(records, "psnr", "outside", "finding") == control.MOST_PSNR
+
+
+def test_the_sheet_shows_anatomies_and_pairs(tmp_path: Path) -> None:
+    before, after = dataset(tmp_path / "before"), dataset(tmp_path / "after", brighter=60)
+    few, more = control_sheet(before, None), control_sheet(before, after)
+    assert few.width == more.width
+    assert few.height < more.height
 
 
 def test_films_without_imposed_masks_are_an_error_that_says_so(tmp_path: Path) -> None:
