@@ -6,7 +6,7 @@ steps; the pathology controller draws a region anew with the finding as prompt.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from cxrsynth import regions
-from cxrsynth.atlas import open_atlas
+from cxrsynth.atlas import CLASSES, open_atlas
 from cxrsynth.errors import CxrError
 from cxrsynth.weights import hash_of
 
@@ -107,6 +107,25 @@ class Finding(Block):
                 raise ValueError(f"{error.message}; {error.hint}") from error
         return region
 
+    def class_among(self, words: Mapping[str, Sequence[str]]) -> str:
+        """The class that this finding fills.
+
+        Args:
+            words: class -> the words that mean it.
+
+        Raises:
+            ValueError: there is none; the message lists what there is.
+        """
+        text = self.finding.lower()
+        meant = (name for name, own in words.items() if any(word.lower() in text for word in own))
+        found = self.label or next(meant, None)
+        if found not in words:
+            what = f"there is no class '{self.label}'" if self.label else f"'{self.finding}' has no class"
+            raise ValueError(
+                f"control.pathology: {what}; add one with overlap: true, or give label: one of {', '.join(words)}"
+            )
+        return found
+
 
 class Inpaint(Block):
     """The pathology controller: how a region is drawn anew."""
@@ -145,6 +164,11 @@ class Control(Block):
         if self.anatomy is None and not self.pathology:
             raise ValueError("nothing is imposed: give anatomy or pathology, or leave control out")
         return self
+
+    @property
+    def anatomy_classes(self) -> tuple[str, ...]:
+        """Names that a class of imposed anatomy may have."""
+        return () if self.anatomy is None else (*CLASSES, "lungs")
 
     def impose(self, random: np.random.Generator, labels: Sequence[str]) -> dict[str, Any]:
         """What one sample gets: every random number is spent here.

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from cxrsynth import registry
-from cxrsynth.atlas import CLASSES as ANATOMY
 from cxrsynth.recipe.control import Control
 from cxrsynth.recipe.entry import Entry, construct, resolve_entry
 from cxrsynth.records import Asked
@@ -64,8 +63,8 @@ class Prompts(Config):
     )
     csv: Path | None = Field(
         None,
-        description="CSV with a column 'prompt'; 'negative_prompt' wins over the recipe's; other columns become fields; "
-        "used in order",
+        description="CSV with a column 'prompt'; 'negative_prompt' wins over the recipe's; other columns become "
+        "fields; used in order",
     )
     text: Path | None = Field(None, description="one prompt per line, used in order")
     each: int = Field(1, ge=1, description="pictures per prompt, one after the other, each from its own noise")
@@ -253,24 +252,15 @@ class Recipe(Config):
         Raises:
             ValueError: a finding has no class, or names one that is not there.
         """
-        found = []
-        for item in self.control.pathology if self.control else ():
-            known = [one.name for one in self.classes]
-            named = [item.label] if item.label else [one.name for one in self.classes if _names(one, item.finding)]
-            if not named or named[0] not in known:
-                what = f"there is no class '{item.label}'" if item.label else f"'{item.finding}' has no class"
-                raise ValueError(
-                    f"control.pathology: {what}; add one with overlap: true, or give label: one of {', '.join(known)}"
-                )
-            found.append(named[0])
-        return found
+        words = {one.name: (one.name.replace("_", " "), one.phrase, *one.when) for one in self.classes}
+        return [item.class_among(words) for item in (self.control.pathology if self.control else ())]
 
     def imposed(self) -> tuple[str, ...] | None:
         """Names of the classes whose masks are imposed; None where the generator itself knows them all."""
         if self.control is None:
             return None
-        anatomy = () if self.control.anatomy is None else (*ANATOMY, "lungs")
-        return tuple(one.name for one in self.classes if one.name in (*anatomy, *self.finding_labels()))
+        given = (*self.control.anatomy_classes, *self.finding_labels())
+        return tuple(one.name for one in self.classes if one.name in given)
 
     def reads_attention(self) -> bool:
         """Whether class maps are needed: for labels, for a check of the imposed masks, or to find a region by words."""
@@ -311,12 +301,6 @@ class Recipe(Config):
 def key(index: int) -> str:
     """File stem of a sample."""
     return f"{index:09d}"
-
-
-def _names(one: ClassSpec, finding: str) -> bool:
-    """Whether a finding is of a class: by its name, its phrase, or one of the words that ask for it."""
-    text = finding.lower()
-    return any(word.lower() in text for word in (one.name.replace("_", " "), one.phrase, *one.when))
 
 
 def _known(kind: str, name: str) -> str:
