@@ -66,25 +66,27 @@ mini-companions: $(READY) data/train256  ## train the bundled model's affinity n
 
 # A network that learned from real films alone judges drawn ones.
 SEGMENTER ?= runs/segmenter
+DRAWN     ?= 64
+READ      := --set 'masks.refine=[selfattention, decoder]'
 FEW       := out/bench-masks/decoder-8.safetensors out/bench-masks/decoder-32.safetensors
-READ      := --set 'masks.refine=[selfattention, decoder, {use: decoder, head: $(word 1,$(FEW))}, {use: decoder, head: $(word 2,$(FEW))}]'
+HEADS     := --set 'masks.refine=[decoder, {use: decoder, head: $(word 1,$(FEW))}, {use: decoder, head: $(word 2,$(FEW))}]'
 CHAINS    := $(BIN)/cxrsynth evaluate chains
 
 bench-masks: data/train256 data/montgomery/summary.json $(FEW) $(SEGMENTER)/model/config.json  ## masks on real and drawn films, chain by chain; writes results/masks.json; type it again to resume
 	for split in val test; do \
 	  $(BIN)/cxrsynth annotate data/train256 -o out/bench-masks/$$split --split $$split --source wingspan $(READ) && \
-	  $(CHAINS) out/bench-masks/$$split data/train256 --split $$split --name wingspan:$$split && \
-	  $(CHAINS) out/bench-masks/$$split data/train256 --split $$split --name wingspan:$$split:labels --chains recipes/bench/labels.yaml || exit 1; \
+	  $(CHAINS) out/bench-masks/$$split data/train256 --split $$split --name wingspan:$$split || exit 1; \
 	done
+	$(BIN)/cxrsynth annotate data/train256 -o out/bench-masks/labels --split test --source wingspan $(HEADS)
+	$(CHAINS) out/bench-masks/labels data/train256 --split test --name wingspan:test:labels --chains recipes/bench/labels.yaml
 	$(BIN)/cxrsynth refine out/bench-masks/test -o out/bench-masks/test-lung --masks recipes/lung.yaml --set curate.checks=[]
 	$(BIN)/cxrsynth evaluate masks out/bench-masks/test-lung data/train256 --split test --worst docs/mask-failures.png
-	$(BIN)/cxrsynth generate --prompts recipes/lung.yaml --count 96 -o out/bench-masks/drawn --set curate.checks=[] $(READ)
+	$(BIN)/cxrsynth generate --prompts recipes/lung.yaml --count $(DRAWN) -o out/bench-masks/drawn --set curate.checks=[] $(READ)
 	$(BIN)/cxrsynth evaluate agreement out/bench-masks/drawn --weights $(SEGMENTER) --chains recipes/bench/masks.yaml
 	$(BIN)/python -m tests.bench.walk
 	$(BIN)/python -m tests.bench.masks out/bench-masks/val
 	$(BIN)/cxrsynth annotate data/montgomery -o out/bench-masks/montgomery $(READ)
 	$(CHAINS) out/bench-masks/montgomery data/montgomery --name montgomery
-	$(CHAINS) out/bench-masks/montgomery data/montgomery --name montgomery:labels --chains recipes/bench/labels.yaml
 
 out/bench-masks/decoder-%.safetensors: data/train256
 	$(BIN)/cxrsynth train-decoder data/train256 --films $* -o $@
