@@ -131,6 +131,13 @@ def test_black_borders_are_cut_off_before_the_film_is_read() -> None:
     assert content(np.zeros((50, 40), np.uint8)) == (slice(0, 50), slice(0, 40))
 
 
+def test_the_dark_gray_border_of_a_photograph_is_cut_off_too() -> None:
+    film = np.maximum(chest(0, 64)[0], 60)
+    photo = np.random.default_rng(0).normal(16, 3, (100, 120)).clip(0, 30).astype(np.uint8)
+    photo[20:84, 30:94] = film
+    assert content(photo) == (slice(20, 84), slice(30, 94))
+
+
 def test_maps_of_a_part_lie_at_its_place_in_the_whole() -> None:
     maps = np.ones((1, 8, 8), np.float32)
     whole = embed(maps, (slice(25, 75), slice(0, 50)), (100, 100))

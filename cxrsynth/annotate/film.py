@@ -12,8 +12,9 @@ from cxrsynth.masks.layers import IGNORE, certainty, layers, paint
 from cxrsynth.masks.walk import resize
 from cxrsynth.records import Draw, Sample
 
-# A row or column belongs to a film's border if this share of it is darker than this.
-BORDER, BLACK = 0.985, 8
+# A row or column belongs to a film's border if this share of it is as dark as the rim of the picture. A scanner's border
+# is black; that of a photograph is dark gray with noise.
+BORDER, BLACK, DARKEST = 0.985, 8, 32
 
 Labelled = tuple[np.ndarray, np.ndarray | None, dict[str, float]]
 
@@ -26,8 +27,10 @@ def shrink(picture: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def content(picture: np.ndarray) -> tuple[slice, slice]:
-    """(H, W) uint8 -> rows and columns without black film borders, which the model has never seen."""
-    dark = picture <= BLACK
+    """(H, W) uint8 -> rows and columns without dark film borders, which the model has never seen."""
+    edge = max(1, min(picture.shape) // 50)
+    rim = np.concatenate([side.ravel() for whole in (picture, picture.T) for side in (whole[:edge], whole[-edge:])])
+    dark = picture <= min(np.percentile(rim, 99) + BLACK, DARKEST)
     inside = []
     for axis in (1, 0):
         kept = np.flatnonzero(dark.mean(axis=axis) < BORDER)

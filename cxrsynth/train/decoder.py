@@ -21,7 +21,7 @@ from cxrsynth.dataset import groundable
 from cxrsynth.dataset import rows as read_rows
 from cxrsynth.device import resolve
 from cxrsynth.errors import UsageError
-from cxrsynth.generate.head import Head, as_input, fit, observe_features
+from cxrsynth.generate.head import Head, as_input, observe_features
 from cxrsynth.generate.inverse import Reader
 from cxrsynth.generate.latent import Latent
 from cxrsynth.generate.reads import look
@@ -190,7 +190,10 @@ def look_at(
 
 
 def head_loss(head: Head, seen: Seen, which: np.ndarray, config: DecoderConfig, rng: np.random.Generator) -> Tensor:
-    """Cross-entropy and soft Dice at the size of the picture, over the pixels that somebody labelled."""
+    """Cross-entropy and soft Dice on the grid of the head, against the share of each cell that a class covers.
+
+    Cells that nobody labelled do not count.
+    """
     device = next(head.parameters()).device
     features = [level[which].to(device).float() for level in seen.features]
     if config.dropout:
@@ -199,11 +202,12 @@ def head_loss(head: Head, seen: Seen, which: np.ndarray, config: DecoderConfig, 
             level * torch.from_numpy(mask).to(level) / (1 - config.dropout)
             for level, mask in zip(features, kept, strict=True)
         ]
-    target = torch.from_numpy(seen.masks[which].astype(np.int64)).to(device)  # (B, H, W)
-    logits = fit(head(features, as_input(seen.pictures[which], device)), target.shape[1:])
-    known = (target != UNLABELLED)[:, None]
-    truth = F.one_hot(target.clamp_max(logits.shape[1] - 1), logits.shape[1]).movedim(-1, 1) * known
+    logits = head(features, as_input(seen.pictures[which], device))  # (B, K + 1, h, w)
+    masks = torch.from_numpy(seen.masks[which]).to(device)
+    planes = torch.stack([masks == value for value in range(logits.shape[1])], dim=1).float()
+    truth = F.adaptive_avg_pool2d(planes, logits.shape[-2:])  # sums to less than 1 where pixels are unlabelled
+    known = truth.sum(dim=1, keepdim=True)
     prob = logits.softmax(dim=1) * known
     both, sizes = (prob * truth).sum(dim=(0, 2, 3)), (prob + truth).sum(dim=(0, 2, 3))
     dice = (2 * both[1:] / sizes[1:].clamp_min(1)).mean()
-    return F.cross_entropy(logits, target, ignore_index=UNLABELLED) + 1 - dice
+    return -(truth * logits.log_softmax(dim=1)).sum() / known.sum().clamp_min(1) + 1 - dice
