@@ -103,6 +103,7 @@ def check_prompts(plan: Plan) -> None:
 
     specs = (spec(recipe, index) for shard in plan.todo for index in recipe.shard_indices(shard))
     texts = {text for one in specs for text in (one.prompt, one.negative_prompt)}
+    texts |= recipe.control.prompts() if recipe.control else set()
     check_tokens(load_tokenizer(plan.job.model), sorted(texts))
 
 

@@ -9,7 +9,7 @@ import pytest
 from cxrsynth.curate import build
 from cxrsynth.errors import CxrError, MismatchError, RecipeError, UsageError
 from cxrsynth.masks.labels import Labelling, make_sample
-from cxrsynth.plan import make_plan
+from cxrsynth.plan import check_prompts, make_plan
 from cxrsynth.prompts import spec
 from cxrsynth.recipe import Recipe, fingerprint, load, parse
 from cxrsynth.records import Draw, Sample
@@ -188,6 +188,15 @@ def test_what_cannot_be_imposed_is_said_when_the_recipe_is_loaded(
 ) -> None:
     with pytest.raises(RecipeError, match=what):
         recipe(anatomy, pathology)
+
+
+def test_words_of_a_finding_over_the_limit_are_said_before_anything_is_drawn(
+    parts: dict[str, Any], tiny: Path, tmp_path: Path
+) -> None:
+    made = body(parts, [{"finding": "pneumonia " * 90, "region": "heart"}])
+    plan = make_plan(parse({**made, "model": str(tiny)}), tmp_path / "out", device="cpu")
+    with pytest.raises(RecipeError, match="tokens"):
+        check_prompts(plan)
 
 
 def test_the_phantom_has_an_anatomy_of_its_own(phantom_recipe: Recipe) -> None:

@@ -84,6 +84,15 @@ def test_after_its_part_of_the_steps_the_film_runs_free(tiny: Path, parts: dict[
     assert far[0] < 1e-3 < far[1]
 
 
+def test_a_fading_pull_is_weaker_the_later_it_is() -> None:
+    scheduler = build("ddim", {"_class_name": "DDIMScheduler", "prediction_type": "sample"})
+    scheduler.set_timesteps(10)
+    nothing, ones = torch.zeros(1, 4, 8, 8), torch.ones(1, 4, 8, 8)
+    pull = Pull(ones, torch.ones(1, 1, 8, 8), 0.8, 1.0, fade=1.0)
+    moved = [float(pull(nothing, nothing, scheduler.timesteps[5], done, scheduler).mean()) for done in (0.0, 0.4, 0.8)]
+    assert moved == pytest.approx([1.0, 0.5, 0.0])
+
+
 def test_blending_keeps_the_variance_of_the_noise() -> None:
     """The mend of METHODS: at weight 0.2 two independent noises would leave 0.68 of the variance."""
     scheduler = build("ddim", {"_class_name": "DDIMScheduler", "beta_schedule": "scaled_linear", "steps_offset": 1})

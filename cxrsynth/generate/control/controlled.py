@@ -120,7 +120,7 @@ class Controlled:
         target = self.encode(self.net.draw(planes))
         weights = [hold(mask, how.inside, how.outside, how.soft) for mask in maps]
         weight = to_grid(weights, self.latent.latent_size, "area").to(self.latent.device)
-        return Pull(target, weight, how.until, self.latent.sampler.guidance_scale)
+        return Pull(target, weight, how.until, self.latent.sampler.guidance_scale, how.fade)
 
     def _edit(
         self,
@@ -166,8 +166,7 @@ class Controlled:
     def _asked(self, spec: Spec, entry: dict[str, Any]) -> Spec:
         """The Spec of one finding: its own words and its own noise."""
         inpaint = self.control.inpaint
-        where = entry["region"] if isinstance(entry["region"], str) else "lung"
-        prompt = inpaint.prompt.format(finding=entry["finding"], region=where)
+        prompt = inpaint.words(entry["finding"], entry["region"])
         seed = (spec.seed + entry["seed"]) % 2**63
         return replace(spec, prompt=prompt, negative_prompt=inpaint.negative_prompt, seed=seed)
 

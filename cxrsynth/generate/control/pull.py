@@ -26,11 +26,13 @@ class Pull:
         target: (B, C, h, w) float32 clean latents.
         weight: (B, 1, h, w) float32, 0 leaves the prediction, 1 replaces it.
         until: part of the steps in which it pulls, from the first.
+        fade: how the weight falls to nothing there, as (1 - done / until) ** fade; 0 keeps it, as XReal does.
         guidance_scale: of classifier-free guidance during these steps and the rest.
     """
 
-    def __init__(self, target: Tensor, weight: Tensor, until: float, guidance_scale: float) -> None:
+    def __init__(self, target: Tensor, weight: Tensor, until: float, guidance_scale: float, fade: float = 0.0) -> None:
         self.target, self.weight, self.until, self.guidance_scale = target, weight, until, guidance_scale
+        self.fade = fade
 
     def __call__(self, predicted: Tensor, x: Tensor, t: Any, done: float, scheduler: Any) -> Tensor:
         """The prediction whose clean latents are blended.
@@ -47,13 +49,14 @@ class Pull:
         if done >= self.until:
             return predicted
         alpha, sigma = level(scheduler, t)
+        weight = self.weight * (1 - done / self.until) ** self.fade
         kind = scheduler.config.prediction_type
         if kind == "sample":
-            return predicted + self.weight * (self.target - predicted)
+            return predicted + weight * (self.target - predicted)
         if kind == "epsilon":
-            return predicted - self.weight * (alpha * self.target - (x - sigma * predicted)) / sigma
+            return predicted - weight * (alpha * self.target - (x - sigma * predicted)) / sigma
         if kind == "v_prediction":
-            return predicted - self.weight * (self.target - (alpha * x - sigma * predicted)) / sigma
+            return predicted - weight * (self.target - (alpha * x - sigma * predicted)) / sigma
         raise RecipeError(f"a model that predicts '{kind}' cannot be controlled", "epsilon, v_prediction or sample can")
 
 
