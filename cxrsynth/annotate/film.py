@@ -12,8 +12,8 @@ from cxrsynth.masks.layers import IGNORE, certainty, layers, paint
 from cxrsynth.masks.walk import resize
 from cxrsynth.records import Draw, Sample
 
-# A row or column belongs to a film's border if this share of it is as dark as the rim of the picture. A scanner's border
-# is black; that of a photograph is dark gray with noise.
+# A row or column belongs to the border of a film if this share of it is as dark as the rim of the picture. The border
+# that a scanner leaves is black; that of a photograph is dark gray with noise.
 BORDER, BLACK, DARKEST = 0.985, 8, 32
 
 Labelled = tuple[np.ndarray, np.ndarray | None, dict[str, float]]
