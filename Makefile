@@ -63,6 +63,7 @@ mini-companions: $(READY) data/train256  ## train the bundled model's affinity n
 	$(BIN)/cxrsynth train-decoder data/train256 -o runs/companions/decoder.safetensors
 	cp runs/companions/affinity.safetensors cxrsynth/models/mini.affinity.safetensors
 	cp runs/companions/decoder.safetensors cxrsynth/models/mini.decoder.safetensors
+	$(BIN)/python -c "from cxrsynth.weights import write_pins; write_pins('mini')"
 
 # A network that learned from real films alone judges drawn ones.
 SEGMENTER ?= runs/segmenter
