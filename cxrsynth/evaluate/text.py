@@ -51,13 +51,15 @@ def embedder(model: Path, random: bool = False) -> Embed:
     @torch.inference_mode()
     def embed(texts: Sequence[str]) -> np.ndarray:
         found = []
-        for start in range(0, len(texts), BATCH):
-            part = list(texts[start : start + BATCH])
+        distinct = sorted(set(texts))  # many films have the same caption
+        for start in range(0, len(distinct), BATCH):
+            part = distinct[start : start + BATCH]
             lengths = [len(tokens) for tokens in tokenizer(part, truncation=True)["input_ids"]]
             states = encoder(ids(tokenizer, part)).last_hidden_state.float()
             # Start and end tokens say nothing of their own; padding even less.
             found += [state[1 : max(2, n - 1)].mean(dim=0) for state, n in zip(states, lengths, strict=True)]
-        return torch.stack(found).numpy()
+        place = {text: i for i, text in enumerate(distinct)}
+        return torch.stack(found).numpy()[[place[text] for text in texts]]
 
     return embed
 
