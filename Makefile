@@ -81,7 +81,7 @@ bench-masks: data/train256 data/montgomery/summary.json $(FEW) $(SEGMENTER)/mode
 	$(BIN)/cxrsynth annotate data/train256 -o out/bench-masks/labels --split test --source wingspan $(HEADS)
 	$(CHAINS) out/bench-masks/labels data/train256 --split test --name wingspan:test:labels --chains recipes/bench/labels.yaml
 	$(BIN)/cxrsynth refine out/bench-masks/test -o out/bench-masks/test-lung --masks recipes/lung.yaml --set curate.checks=[]
-	$(BIN)/cxrsynth evaluate masks out/bench-masks/test-lung data/train256 --split test --worst docs/mask-failures.png
+	$(BIN)/cxrsynth evaluate masks out/bench-masks/test-lung data/train256 --split test --worst docs/mask-failures.png --show 4
 	$(BIN)/cxrsynth generate --prompts recipes/lung.yaml --count $(DRAWN) -o out/bench-masks/drawn --set curate.checks=[] $(READ)
 	$(BIN)/cxrsynth refine out/bench-masks/drawn -o out/bench-masks/drawn-lung --masks recipes/lung.yaml --set curate.checks=[]
 	$(BIN)/cxrsynth evaluate agreement out/bench-masks/drawn-lung --name drawn --weights $(SEGMENTER) --chains recipes/bench/masks.yaml

@@ -120,6 +120,7 @@ def evaluate_masks(
     spacing: Annotated[float, typer.Option(min=1e-6, help="mm per pixel of the truth; 1 counts in pixels.")] = 1.0,
     tolerance: Annotated[float, typer.Option(min=0, help="Of NSD, in the unit of --spacing.")] = 2.0,
     worst: Annotated[Path | None, typer.Option(help="PNG to write: the films that agree least.")] = None,
+    show: Annotated[int, typer.Option(min=1, help="How many films that picture shows.")] = 8,
     as_json: Annotated[bool, typer.Option("--json", help="Write every figure, film by film, to stdout.")] = False,
 ) -> None:
     """Dice, IoU, HD95 and NSD per class, with 95 % intervals drawn again by patient.
@@ -134,7 +135,7 @@ def evaluate_masks(
     from cxrsynth.evaluate.metrics import METRICS, summarise
     from cxrsynth.sheet import save
 
-    found = compare_masks(pred, true, split or (), spacing, tolerance, picture=worst is not None)
+    found = compare_masks(pred, true, split or (), spacing, tolerance, shown=show if worst else 0)
     summary = summarise(found.films, found.patients)
     if found.missing:
         console.print(f"{len(found.missing)} films of {true} have no mask in {pred} and are in no figure")

@@ -16,8 +16,6 @@ from cxrsynth.evaluate.metrics import TOLERANCE, Scores, score, worst
 from cxrsynth.sheet import Item, contact_sheet
 from cxrsynth.store import Row, Store
 
-SHOWN = 8
-
 
 @dataclass(frozen=True, slots=True)
 class Mask:
@@ -134,7 +132,7 @@ def compare_masks(
     splits: Sequence[str] = (),
     spacing: float = 1.0,
     tolerance: float = TOLERANCE,
-    picture: bool = False,
+    shown: int = 0,
 ) -> Comparison:
     """Compare masks of the same films; classes are matched by name, films by key.
 
@@ -146,7 +144,7 @@ def compare_masks(
         splits: of the truth: only these.
         spacing: mm per pixel of the truth, or 1 for distances in pixels.
         tolerance: of NSD, in the unit of ``spacing``.
-        picture: whether to draw the films that agree least.
+        shown: how many of the films that agree least are drawn.
 
     Raises:
         UsageError: the two have no film or no class in common.
@@ -178,11 +176,11 @@ def compare_masks(
         found = score(truth, mask, looked_for, (spacing, spacing), tolerance)
         nothing = dict.fromkeys(("dice", "iou", "hd95", "nsd"), float("nan"))
         films.append({name: found.get(name, nothing) for name in shared})
-        if picture:
+        if shown:
             pairs.append((truth, mask))
     whose = [theirs.masks[key].patient for key in keys]
     pictures = [pictured(key, theirs, ours) for key in keys]
-    sheet = worst_sheet(films, pairs, keys, pictures, numbers) if picture else None
+    sheet = worst_sheet(films, pairs, keys, pictures, numbers, shown) if shown else None
     return Comparison(films, keys, whose, [key for key in theirs.masks if key not in ours.masks], resized, sheet)
 
 
@@ -214,10 +212,11 @@ def worst_sheet(
     keys: Sequence[str],
     pictures: Sequence[Path | None],
     classes: dict[str, int],
+    shown: int,
 ) -> Image.Image | None:
     """The films that agree least: truth and prediction, side by side; on black where there is no picture."""
     items = []
-    for i in worst(films)[:SHOWN].tolist():
+    for i in worst(films)[:shown].tolist():
         truth, mask = pairs[i]
         path = pictures[i]
         image = np.zeros_like(truth)
