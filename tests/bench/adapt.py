@@ -245,21 +245,17 @@ def main() -> None:
     options = parser.parse_args()
     if options.alone:
         return run_large(options.base, options.data, options.alone, options.size, options.updates)
-    if options.large:
-        command = f"{COMMAND} --large {options.large}"
-        records = large(options.large, options.size, options.updates or 6)
-    else:
-        command = COMMAND
-        records = [one for cached in (False, True) for one in throughput(options.updates or 60, options.batch, cached)]
-    for one in records:
-        one["command"] = command
-    if records:
-        write(options.out, records)
-    print(
-        json.dumps(
-            [{key: one[key] for key in ("arm", "metric", "value", "lo", "hi", "n")} for one in records], indent=2
+    command = f"{COMMAND} --large {options.large}" if options.large else COMMAND
+    shown = ("arm", "metric", "value", "lo", "hi", "n")
+    # Each part on its own: a benchmark that is stopped keeps what it has.
+    for cached in (False,) if options.large else (False, True):
+        found = (
+            large(options.large, options.size, options.updates or 6)
+            if options.large
+            else throughput(options.updates or 60, options.batch, cached)
         )
-    )
+        write(options.out, [{**one, "command": command} for one in found])
+        print(json.dumps([{key: one[key] for key in shown} for one in found], indent=2), flush=True)
     return None
 
 
