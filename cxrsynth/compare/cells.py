@@ -76,14 +76,12 @@ class Cell:
 
 
 def plan(recipe: CompareRecipe) -> list[Cell]:
-    """All cells, in an order in which none needs a later one: the teacher first."""
+    """All cells, in an order in which none needs a later one, and in which tables show the arms."""
     most = 0 if 0 in recipe.synthetic_films else max(recipe.synthetic_films)
     mixed, fine_tuned = recipe.mixed_patients, recipe.fine_tuned_patients
     cells: list[Cell] = []
     for seed in recipe.seeds:
         found = []
-        if "teacher" in recipe.arms:
-            found += [Cell(seed, real=0), Cell(seed, synthetic=most, teacher=True), Cell(seed, real=0, teacher=True)]
         if "real" in recipe.arms:
             found += [Cell(seed, real=n) for n in recipe.real_patients]
         if "synthetic" in recipe.arms:
@@ -93,6 +91,8 @@ def plan(recipe: CompareRecipe) -> list[Cell]:
         if "fine_tuned" in recipe.arms:
             found += [Cell(seed, synthetic=most, order="first")]
             found += [Cell(seed, real=n, synthetic=most, order="then") for n in fine_tuned or recipe.real_patients]
+        if "teacher" in recipe.arms:
+            found += [Cell(seed, real=0), Cell(seed, synthetic=most, teacher=True), Cell(seed, real=0, teacher=True)]
         cells += dict.fromkeys(found)
     return cells
 
