@@ -11,8 +11,8 @@ from cxrsynth.evaluate.nets import FeatureNet
 from cxrsynth.store import Entry, Store, dumps
 
 
-def captions(root: Path, films: int = 160) -> Path:
-    """Films of one gray level; half show an effusion, which makes them bright."""
+def captions(root: Path, films: int = 160, finding: str = "cardiomegaly") -> Path:
+    """Films of one gray level; half show a finding, which makes them bright."""
     store = Store(root)
     store.write("classes.json", dumps({"classes": [{"id": 1, "name": "lung", "phrase": "lung"}]}))
     entries = []
@@ -20,8 +20,8 @@ def captions(root: Path, films: int = 160) -> Path:
         sick = number % 2 == 0
         row = {
             "key": f"{number:03d}", "patient": f"p{number}", "source": "a", "use": "open", "view": "PA",
-            "split": "train" if number < films // 2 else "test", "findings": "effusion" if sick else "no finding",
-            "prompt": f"Chest X-ray. Findings: {'effusion' if sick else 'no abnormality'}.",
+            "split": "train" if number < films // 2 else "test", "findings": finding if sick else "no finding",
+            "prompt": f"Chest X-ray. Findings: {finding if sick else 'no abnormality'}.",
         }  # fmt: skip
         entries.append(Entry(row, np.full((64, 64), 200 if sick else 60, np.uint8)))
     store.write_shard(0, entries, fingerprint="films", planned=[entry.row["key"] for entry in entries])
@@ -38,6 +38,11 @@ def test_a_probe_reads_the_words_it_has_learned(tiny: Path, data: Path) -> None:
     assert found[("tiny", "auroc_same_words")] == 1.0
     assert found[("bag of words", "auroc_same_words")] == 1.0
     assert ("random weights", "auroc_other_words") in found
+
+
+def test_a_finding_without_another_word_is_tested_in_its_own_only(tiny: Path, tmp_path: Path) -> None:
+    found = text.probe(tiny, captions(tmp_path / "films", 80, "effusion"))
+    assert {item["metric"] for item in found} == {"auroc_same_words"}  # "pleural effusion" still says effusion
 
 
 def test_a_bag_of_words_knows_no_other_word() -> None:
@@ -76,5 +81,5 @@ def test_ridge_finds_a_plane() -> None:
 
 
 def test_too_few_captions_are_refused(tiny: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no label has 20"):
-        text.probe(tiny, captions(tmp_path / "few", 20))
+    with pytest.raises(UsageError, match="no label has 10"):
+        text.probe(tiny, captions(tmp_path / "few", 16))
