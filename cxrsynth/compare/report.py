@@ -131,7 +131,10 @@ def plot_of(curves: Sequence[dict[str, Any]]) -> bytes:
         axis.set_xlabel("real patients (synthetic films where there are none)")
         axis.set_ylabel("Dice, mean of the classes")
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=8)
+    # Below the panels: inside, it would lie on points. A kind may be missing from one test, so all are asked.
+    labels = {name: mark for axis in figure.axes for mark, name in zip(*axis.get_legend_handles_labels(), strict=True)}
+    if labels:
+        figure.legend(labels.values(), labels.keys(), loc="outside lower center", ncols=3, fontsize=8)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()
