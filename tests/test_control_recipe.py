@@ -173,7 +173,7 @@ def test_control_labels_need_no_attention(parts: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("anatomy", "pathology", "what"),
     [
-        ({"form": "wingspan"}, [], "known here: deform, from, inside"),
+        ({"form": "wingspan"}, [], "known here: deform, fade, from, inside"),
         ({"deform": {"ctr": [0.6, 0.4]}}, [], "smaller number first"),
         ({"deform": {"scale": [0.1, 1.0]}}, [], "between 0.5 and 1.5"),
         ("none", [], "nothing is imposed"),

@@ -122,7 +122,7 @@ class Finding(Block):
         text = self.finding.lower()
         meant = (name for name, own in words.items() if any(word.lower() in text for word in own))
         found = self.label or next(meant, None)
-        if found not in words:
+        if found is None or found not in words:
             what = f"there is no class '{self.label}'" if self.label else f"'{self.finding}' has no class"
             raise ValueError(
                 f"control.pathology: {what}; add one with overlap: true, or give label: one of {', '.join(words)}"
