@@ -110,6 +110,16 @@ def test_generate_writes_what_the_design_says(write_recipe: Any, tmp_path: Path)
     assert set(np.unique(np.asarray(mask))) == {0, 1, 2, 3}
 
 
+def test_the_same_command_writes_the_pages_that_a_killed_run_did_not(write_recipe: Any, tmp_path: Path) -> None:
+    recipe = write_recipe(phantom_body())
+    cli("generate", "-p", recipe, "-o", tmp_path / "d")
+    pages = [tmp_path / "d" / name for name in ("preview.png", "README.md", "report.html")]
+    for page in pages:
+        page.unlink()
+    cli("generate", "-p", recipe, "-o", tmp_path / "d")
+    assert [page.exists() for page in pages] == [True] * 3
+
+
 def test_a_dry_run_writes_nothing(write_recipe: Any, tmp_path: Path) -> None:
     result = cli("generate", "-p", write_recipe(phantom_body()), "-o", tmp_path / "d", "--dry-run", "--json")
     assert json.loads(result.stdout)["todo"] == [0, 1]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from cxrsynth.cli.pages import pages_are_stale, write_pages
 from cxrsynth.console import console, meter
 from cxrsynth.errors import ShardsFailed, UsageError
 
@@ -135,8 +136,8 @@ def generate(
             )
 
         summary = run(plan, engine=engine, engine_options=options, part=part, advance=advance, on_shard=finished)
-    if summary.shards_made:
-        finish(folder)
+    if summary.shards_made or pages_are_stale(folder):
+        write_pages(folder)
     tell(summary, folder)
     if as_json:
         emit(asdict(summary))
@@ -216,26 +217,13 @@ def refine(
     plan = plan_relabel(dataset, out, masks, assignments)
     with meter(plan.slots, f"refine {dataset.name}") as bar:
         summary = relabel(plan, bar.advance)
-    finish(out)
+    write_pages(out)
     tell(summary, out)
     if as_json:
         emit(asdict(summary))
 
 
 # -- shared by the commands above ------------------------------------------------------------------------------------
-
-
-def finish(folder: Path) -> None:
-    """Card, contact sheet and report, from what is on disk."""
-    from cxrsynth.card import write_card, write_preview
-    from cxrsynth.report import write_report
-    from cxrsynth.store import Store
-
-    if next(Store(folder).rows(), None) is None:
-        return
-    write_preview(folder)
-    write_card(folder)
-    write_report(folder)
 
 
 def tell(summary: Any, folder: Path) -> None:

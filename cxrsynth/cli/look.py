@@ -121,11 +121,11 @@ def verify(dataset: Dataset, as_json: Json = False) -> None:
 
 def report(dataset: Dataset) -> None:
     """Write the dataset's card, contact sheet and report.html anew."""
-    from cxrsynth.cli.generate import finish
+    from cxrsynth.cli.pages import write_pages
     from cxrsynth.store import Store
 
     Store(dataset).classes()
-    finish(dataset)
+    write_pages(dataset)
     console.print(f"open {dataset / 'report.html'}")
 
 
