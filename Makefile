@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint train-mini bench-speed mini-companions bench-masks bench-control bench-grounding tables benchmark benchmark-smoke benchmark-roentgen bench-train bench-adapt
+.PHONY: help benchmark-strong demo test lint train-mini bench-speed mini-companions bench-masks bench-control bench-grounding tables benchmark benchmark-smoke benchmark-roentgen bench-train bench-adapt
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -118,6 +118,14 @@ benchmark: data/real/summary.json data/montgomery/summary.json  ## what drawn fi
 	cp out/compare/lung/curves.png docs/scaling.png
 	$(MAKE) tables
 	@echo "open out/compare/lung/report.html"
+
+benchmark-strong: data/real/summary.json data/montgomery/summary.json data/strong/summary.json  ## drawn films against the masks of two hospitals, after 'make benchmark'; writes results/strong.json
+	$(BIN)/cxrsynth compare --recipe recipes/compare/strong.yaml --workers $(WORKERS)
+	cp out/compare/strong/compare.json results/strong.json
+	$(MAKE) tables
+
+data/strong/summary.json: | $(READY)
+	$(BIN)/cxrsynth ingest --layout collection $(DATA) --source wingspan --source shenzhen --benchmark -o data/strong
 
 data/real/summary.json: | $(READY)
 	$(BIN)/cxrsynth ingest --layout collection $(DATA) --source wingspan -o data/real
