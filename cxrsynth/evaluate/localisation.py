@@ -82,9 +82,7 @@ def dice(first: np.ndarray, second: np.ndarray) -> float:
     return 2 * int((first & second).sum()) / total if total else 1.0
 
 
-def localisation(
-    model: Path, data: Path, split: str = "test", source: str = "wingspan", name: str = "", seed: int = 0
-) -> list[Record]:
+def localisation(model: Path, data: Path, split: str = "test", source: str = "wingspan", seed: int = 0) -> list[Record]:
     """Dice per class of unrefined attention labels on held-out films that people have labelled."""
     store = Store(data)
     classes = store.classes()

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from cxrsynth.train.config import AugmentConfig, CaptionConfig, GroundingConfig, Part
+from cxrsynth.train.config import FREE, AugmentConfig, CaptionConfig, GroundingConfig, Part
 
 How = Literal["full", "lora", "frozen"]
 
@@ -126,10 +126,6 @@ class AdaptConfig(Part):
         "Frontal chest X-ray, PA view. Findings: cardiomegaly.",
         "Frontal chest X-ray, PA view. Findings: pneumonia.",
     )
-
-
-# How long a training runs and what it shows may change between a break and the resume.
-FREE = ("steps", "log_every", "checkpoint_minutes", "sheet_every", "sheet_steps", "sheet_guidance", "sheet_prompts")
 
 
 class AdaptRecipe(Part):

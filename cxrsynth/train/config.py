@@ -134,6 +134,10 @@ class DiffusionConfig(Part):
     )
 
 
+# How long a training runs and what it shows may change between a break and the resume.
+FREE = ("steps", "log_every", "checkpoint_minutes", "sheet_every", "sheet_steps", "sheet_guidance", "sheet_prompts")
+
+
 class TrainRecipe(Part):
     """Everything that decides what is trained. Folders are given on the command line."""
 

@@ -27,7 +27,7 @@ from cxrsynth.train import bundle, preview
 from cxrsynth.train import noise as noises
 from cxrsynth.train.captions import caption, corpus
 from cxrsynth.train.checkpoint import Checkpoint, finish_the_step, step_rng
-from cxrsynth.train.config import TrainRecipe
+from cxrsynth.train.config import FREE, TrainRecipe
 from cxrsynth.train.curves import Curves, Progress
 from cxrsynth.train.denoiser import Denoiser, build_unet
 from cxrsynth.train.device import accelerate, agreed
@@ -133,8 +133,7 @@ def train_diffusion(
 
 def trained_by(recipe: TrainRecipe) -> str:
     """Digest of the settings that a running training cannot change; how long it runs and what it shows may change."""
-    free = ("steps", "log_every", "checkpoint_minutes", "sheet_every", "sheet_steps", "sheet_guidance", "sheet_prompts")
-    return recipe.digest("name", "vae", "diffusion") + recipe.diffusion.digest(*free)
+    return recipe.digest("name", "vae", "diffusion") + recipe.diffusion.digest(*FREE)
 
 
 def build(run: Path, recipe: TrainRecipe, chosen: list[Row], accelerator: Accelerator) -> Parts:

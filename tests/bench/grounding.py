@@ -29,8 +29,8 @@ ARMS = {"with grounding": None, "without grounding": 0}
 def main(
     data: Annotated[Path, typer.Argument(help="Ingested films.")],
     run: Annotated[Path, typer.Argument(help="Run folder with a trained autoencoder in vae/.")],
-    steps: Annotated[int, typer.Option(help="Steps of each training.")] = 300,
-    batch: Annotated[int, typer.Option(help="Films a step.")] = 16,
+    steps: Annotated[int, typer.Option(help="Steps of each training.")] = 100,
+    batch: Annotated[int, typer.Option(help="Films a step.")] = 8,
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the trainings and their checkpoints go.")] = Path(
         "runs/grounding"
     ),
