@@ -16,6 +16,7 @@ ORDER = [
     {"records"},
     {"store"},
     {"weights"},
+    {"networks"},
     {"atlas"},
     {"regions"},
     {"recipe"},

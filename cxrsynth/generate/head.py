@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from cxrsynth.errors import MismatchError, MissingError
-from cxrsynth.weights import COMPANIONS, about
+from cxrsynth import networks
+from cxrsynth.errors import MismatchError
+from cxrsynth.weights import about
 
 GROUPS = 8
 
@@ -112,11 +111,4 @@ def load(path: Path, model: str, device: torch.device) -> Head:
             f"the decoder {path.name} was fitted on another model than this one",
             "make one for it with 'cxrsynth train-decoder DATA --model MODEL -o FILE'",
         )
-    try:
-        head = Head(**told["net"])
-        head.load_state_dict({name: value.float() for name, value in load_file(path).items()})
-    except (SafetensorError, OSError, RuntimeError, TypeError, KeyError) as error:
-        raise MissingError(
-            f"{path} cannot be read as a decoder: {error}", f"make it again with '{COMPANIONS['head'].make}'"
-        ) from error
-    return head.to(device).eval()
+    return networks.read(Head, path, "head").to(device)

@@ -5,7 +5,6 @@ This is the only file of the room that needs torch; it is imported when a recipe
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 from functools import lru_cache
 from pathlib import Path
@@ -15,13 +14,10 @@ import numpy as np
 import timm
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from cxrsynth.errors import MissingError
+from cxrsynth import networks
 
-MAKE = "make them with 'cxrsynth train-affinity PILOT -o FILE'"
-FORMAT = "cxrsynth-affinity-1"
 # The coarsest grid of the encoder: a picture is filled up to a multiple of it.
 COARSEST = 16
 
@@ -84,22 +80,11 @@ def load(path: Path) -> AffinityNet:
     Raises:
         MissingError: the file is not there, or no AffinityNet.
     """
-    if not path.is_file():
-        raise MissingError(f"there are no affinity weights at {path}", MAKE)
-    return _load(str(path), path.stat().st_mtime_ns)
+    return _load(str(path), path.stat().st_mtime_ns if path.is_file() else 0)
 
 
 @lru_cache(maxsize=4)
 def _load(path: str, changed: int) -> AffinityNet:
     if multiprocessing.parent_process() is not None:
         torch.set_num_threads(1)  # a pool already keeps every core busy
-    try:
-        with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {}).get("cxrsynth", "{}"))
-            if about.get("format") != FORMAT:
-                raise MissingError(f"{path} holds no AffinityNet", "name a file that 'cxrsynth train-affinity' wrote")
-            net = AffinityNet(**about["net"])
-            net.load_state_dict({name: file.get_tensor(name).float() for name in file.keys()})  # noqa: SIM118
-    except (SafetensorError, OSError, RuntimeError, TypeError, KeyError, json.JSONDecodeError) as error:
-        raise MissingError(f"{path} cannot be read as an AffinityNet: {error}", MAKE) from error
-    return net.eval()
+    return networks.read(AffinityNet, Path(path), "weights")

@@ -23,7 +23,7 @@ from cxrsynth.dataset import rows as read_rows
 from cxrsynth.dataset import trainable
 from cxrsynth.device import resolve
 from cxrsynth.errors import CxrError, UsageError
-from cxrsynth.masks.affinitynet import FORMAT, AffinityNet
+from cxrsynth.masks.affinitynet import AffinityNet
 from cxrsynth.masks.attention import Joint
 from cxrsynth.masks.crf import Crf
 from cxrsynth.masks.layers import IGNORE
@@ -35,6 +35,7 @@ from cxrsynth.train.affinity_config import AffinityConfig
 from cxrsynth.train.checkpoint import Checkpoint, finish_the_step, step_rng
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.schedule import learning_rate
+from cxrsynth.weights import COMPANIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,9 @@ def finish(
     }
     training = {**result, "pilot": made, "recipe": config.model_dump(mode="json")}
     # One entry: several would come in another order, and the file with another sha256, each time.
-    about = json.dumps({"format": FORMAT, "net": net.config, "training": training}, sort_keys=True)
+    about = json.dumps(
+        {"format": COMPANIONS["weights"].format, "net": net.config, "training": training}, sort_keys=True
+    )
     data = save(best.weights, {"cxrsynth": about})
     write_atomic(out, data)
     return {"weights": str(out), "sha256": sha256(data), "bytes": len(data), **result}

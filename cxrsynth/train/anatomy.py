@@ -20,7 +20,7 @@ from torch import Tensor
 from cxrsynth.dataset import groundable, images, trainable
 from cxrsynth.dataset import rows as read_rows
 from cxrsynth.errors import MismatchError, UsageError
-from cxrsynth.generate.control.network import FORMAT, AnatomyNet
+from cxrsynth.generate.control.network import AnatomyNet
 from cxrsynth.sheet import Item, contact_sheet
 from cxrsynth.sheet import save as save_picture
 from cxrsynth.store import Row, Store, dumps, npz, sha256, write_atomic
@@ -31,6 +31,7 @@ from cxrsynth.train.curves import Curves, Progress
 from cxrsynth.train.device import accelerate
 from cxrsynth.train.network import load
 from cxrsynth.train.schedule import learning_rate
+from cxrsynth.weights import COMPANIONS
 
 SHOWN = 8
 
@@ -242,7 +243,11 @@ def finish(
         "held_out_l1": round(error, 4),
     }
     about = json.dumps(
-        {"format": FORMAT, "net": net.config, "training": {**result, "data": prints, "recipe": config.model_dump()}},
+        {
+            "format": COMPANIONS["network"].format,
+            "net": net.config,
+            "training": {**result, "data": prints, "recipe": config.model_dump()},
+        },
         sort_keys=True,
     )
     data = save({name: value.half().contiguous() for name, value in net.state_dict().items()}, {"cxrsynth": about})

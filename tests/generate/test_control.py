@@ -203,7 +203,7 @@ def test_a_missing_network_is_an_error_that_says_how_to_make_one(tiny: Path, par
 
 def test_a_file_that_is_no_network_is_an_error(tiny: Path, parts: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "x.safetensors").write_bytes(b"nothing of the kind")
-    with pytest.raises(MissingError, match="anatomy network"):
+    with pytest.raises(MissingError, match="anatomy weights"):
         controlled(tiny, {**parts, "network": str(tmp_path / "x.safetensors")})
 
 

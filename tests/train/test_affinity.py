@@ -55,7 +55,7 @@ def test_the_file_refines_a_picture_whose_sides_fit_no_grid(weights: Path) -> No
 def test_a_file_that_is_no_affinity_net_is_an_error_that_says_so(tmp_path: Path) -> None:
     path = tmp_path / "broken.safetensors"
     path.write_bytes(b"nothing of the kind")
-    with pytest.raises(MissingError, match="AffinityNet"):
+    with pytest.raises(MissingError, match="affinity weights"):
         features(path, np.zeros((32, 32), np.uint8))
 
 

@@ -7,7 +7,6 @@ the items of its training are films that come in by the latter and go out as the
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -16,13 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from cxrsynth.errors import MissingError
+from cxrsynth import networks
 
-FORMAT = "cxrsynth-anatomy-1"
-MAKE = "make it with 'cxrsynth train-anatomy DATA -o FILE'"
 STRIDE = 8  # sides of what goes in are multiples of it
 
 
@@ -126,20 +122,9 @@ def load(path: Path) -> AnatomyNet:
     Raises:
         MissingError: the file is not there, or no AnatomyNet.
     """
-    if not path.is_file():
-        raise MissingError(f"there is no anatomy network at {path}", MAKE)
-    return _load(str(path), path.stat().st_mtime_ns)
+    return _load(str(path), path.stat().st_mtime_ns if path.is_file() else 0)
 
 
 @lru_cache(maxsize=2)
 def _load(path: str, changed: int) -> AnatomyNet:
-    try:
-        with safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {}).get("cxrsynth", "{}"))
-            if about.get("format") != FORMAT:
-                raise MissingError(f"{path} holds no anatomy network", "name a file of 'cxrsynth train-anatomy'")
-            net = AnatomyNet(**about["net"])
-            net.load_state_dict({name: file.get_tensor(name).float() for name in file.keys()})  # noqa: SIM118
-    except (SafetensorError, OSError, RuntimeError, TypeError, KeyError, json.JSONDecodeError) as error:
-        raise MissingError(f"{path} cannot be read as an anatomy network: {error}", MAKE) from error
-    return net.eval()
+    return networks.read(AnatomyNet, Path(path), "network")
