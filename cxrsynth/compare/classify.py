@@ -19,7 +19,6 @@ import numpy as np
 from cxrsynth.compare.cells import Cell, Laboratory, identity, plan
 from cxrsynth.compare.classify_recipe import ClassifyRecipe
 from cxrsynth.compare.recipe import TestSet
-from cxrsynth.compare.run import ALL_REAL
 from cxrsynth.compare.schedule import Progress, one_by_one, side_by_side
 from cxrsynth.device import resolve
 from cxrsynth.evaluate.classification import judge, patients_of
@@ -170,29 +169,33 @@ def scores_of(laboratory: ClassifyLaboratory, cells: Sequence[Cell], test: TestS
 
 
 def conclude(laboratory: ClassifyLaboratory, cells: Sequence[Cell], test: TestSet) -> list[Record]:
-    """Figures of every arm, and differences to the arm with the same real films and nothing else."""
+    """Figures of every arm, and differences to the same real films alone; of drawn films alone to every number of
+    real ones."""
     recipe = laboratory.recipe
     scores = scores_of(laboratory, cells, test)
     dataset = f"{recipe.name}:{test.label}"
-    alone = {cell.arm: ALL_REAL if cell.real is None else Cell(0, real=cell.real).arm for cell in cells if cell.shown}
+    only_real = list(dict.fromkeys(cell.arm for cell in cells if cell.synthetic is None))
+    rivals = {
+        cell.arm: only_real if cell.real is None else [Cell(0, real=cell.real).arm]
+        for cell in cells
+        if cell.shown and cell.synthetic is not None
+    }
     counts = (~np.isnan(scores.truth)).sum(axis=0).tolist()
     names, films = [*scores.labels, "mean"], [*counts, len(scores.truth)]
     records: list[Record] = []
     for metric, measure in MEASURES.items():
         found = {arm: (with_mean(value), with_mean(again)) for arm, (value, again) in scores.draws(measure).items()}
         for arm, (value, again) in found.items():
-            other = found.get(alone[arm], found[arm])
             for k, (name, n) in enumerate(zip(names, films, strict=True)):
                 if np.isnan(value[k]):
                     continue  # the test films show one kind only
                 figures = spread(value[k], again[:, k])
                 records.append(record("classify", arm, dataset, metric, figures, n, name, recipe.seeds))
-                if alone[arm] in found and alone[arm] != arm:
-                    change = spread(value[k] - other[0][k], again[:, k] - other[1][:, k])
-                    label = f"{arm} - {alone[arm]}"
-                    records.append(
-                        record("classify", label, dataset, f"{metric}_difference", change, n, name, recipe.seeds)
-                    )
+                for rival in rivals.get(arm, []):
+                    if rival in found:
+                        change = spread(value[k] - found[rival][0][k], again[:, k] - found[rival][1][:, k])
+                        where = ("classify", f"{arm} - {rival}", dataset, f"{metric}_difference")
+                        records.append(record(*where, change, n, name, recipe.seeds))
     return records
 
 

@@ -8,8 +8,16 @@ import pytest
 from pydantic import ValidationError
 
 from cxrsynth.compare.cells import Cell
-from cxrsynth.compare.classify import Scores, compare_classifiers, updates, with_mean
+from cxrsynth.compare.classify import (
+    ClassifyLaboratory,
+    Scores,
+    compare_classifiers,
+    conclude,
+    updates,
+    with_mean,
+)
 from cxrsynth.compare.classify_recipe import ClassifyRecipe, load
+from cxrsynth.compare.recipe import TestSet
 from cxrsynth.errors import UsageError
 from cxrsynth.evaluate.results import Record
 from cxrsynth.interval import auroc
@@ -49,6 +57,23 @@ def test_every_arm_has_an_auroc_of_every_label_and_their_mean(finished: tuple[Pa
 def test_arms_with_drawn_films_are_set_against_the_real_ones(finished: tuple[Path, list[Record]]) -> None:
     found = {item["arm"] for item in finished[1] if item["metric"] == "auroc_difference"}
     assert found == {f"{arm} - R-all" for arm in ("S-6", "S-all", "R-all+S-all", "S-all>R-all")}
+
+
+def test_drawn_films_alone_are_set_against_every_number_of_real_ones(tmp_path: Path) -> None:
+    cells = [Cell(0, real=4), Cell(0, real=0), Cell(0, synthetic=0), Cell(0, real=4, synthetic=0)]
+    rng = np.random.default_rng(0)
+    films = [
+        {"patient": str(i), "source": "a", "truth": [float(i % 2)], "scores": rng.random(1).tolist()} for i in range(20)
+    ]
+
+    class Told(ClassifyLaboratory):
+        def figures(self, cell: Cell, test: TestSet) -> dict[str, Any]:
+            return {"labels": ["AP"], "films": films}
+
+    small = recipe(tmp_path)
+    records = conclude(Told(small, tmp_path), cells, small.tests[0])
+    found = {item["arm"] for item in records if item["metric"] == "auroc_difference"}
+    assert found == {"S-all - R-4", "S-all - R-all", "R-4+S-all - R-4"}
 
 
 def test_a_second_call_trains_nothing(datasets: Path, finished: tuple[Path, list[Record]]) -> None:
