@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help benchmark-strong demo test lint train-mini bench-speed mini-companions bench-masks bench-control bench-grounding tables benchmark benchmark-smoke benchmark-roentgen bench-train bench-adapt
+.PHONY: help benchmark-strong demo test lint train-mini bench-speed mini-companions bench-masks bench-control bench-grounding tables benchmark benchmark-smoke benchmark-roentgen bench-train bench-adapt bench-adaptation
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -143,15 +143,28 @@ MEASURED := out/bench-roentgen data/train256
 
 benchmark-roentgen: data/train256 $(LEARNED)/model/config.json $(SEGMENTER)/model/config.json  ## fidelity, copies, prompts, text encoder, worth for a classifier; type it again to resume
 	$(BIN)/cxrsynth generate --prompts recipes/bench/roentgen.yaml --count $(FINDINGS) --workers $(WORKERS) -o out/bench-roentgen
-	$(BIN)/cxrsynth evaluate images $(MEASURED) --name findings --classifier $(LEARNED) --segmenter $(SEGMENTER) --reject-copies out/keep.txt
+	$(BIN)/cxrsynth evaluate images $(MEASURED) --name findings --classifier $(LEARNED) --segmenter $(SEGMENTER) --reject-copies out/findings/keep.txt -o out/findings
+	cp out/findings/images.json results/findings.json
 	$(BIN)/cxrsynth evaluate text mini data/train256 --classifier $(LEARNED)
 	$(BIN)/cxrsynth compare --task classify --recipe recipes/compare/findings.yaml --workers $(WORKERS)
 	cp out/compare/findings/compare.json results/classify.json
 	$(BIN)/cxrsynth evaluate cls data/train256 --weights $(LEARNED)
-	@echo "open results/images-findings.html and out/compare/findings/compare.md"
+	@echo "open out/findings/images-findings.html and out/compare/findings/compare.md"
 
 $(LEARNED)/model/config.json: data/train256
-	$(BIN)/cxrsynth train-cls --data data/train256 -o $(LEARNED)
+	$(BIN)/cxrsynth train-cls --data data/train256 -o $(LEARNED) --size 128 --updates 400
+
+HEARTS := $(BIN)/cxrsynth train-diffusion data/train256 --base mini --recipe recipes/bench/adaptation.yaml
+
+bench-adaptation: data/train256 $(LEARNED)/model/config.json $(SEGMENTER)/model/config.json  ## mini adapted by LoRA and whole, before and after; writes results/adaptation.json; type it again to resume
+	$(HEARTS) -o runs/hearts-lora --set what.unet=lora --set adapt.lr=5e-4
+	$(HEARTS) -o runs/hearts-full --set what.text_encoder=full
+	$(BIN)/cxrsynth generate --prompts recipes/bench/hearts.yaml -o out/hearts/mini
+	for run in hearts-lora hearts-full; do \
+	  $(BIN)/cxrsynth generate --prompts recipes/bench/hearts.yaml --model runs/$$run/model -o out/hearts/$$run || exit 1; \
+	done
+	$(BIN)/python -m tests.bench.adaptation data/train256 runs/hearts-lora runs/hearts-full --drawn out/hearts --segmenter $(SEGMENTER) --classifier $(LEARNED)
+	$(BIN)/cxrsynth evaluate text runs/hearts-full/model data/train256 --name hearts-full --classifier $(LEARNED)
 
 bench-grounding: runs/mini/.autoencoder  ## train shortly with and without grounding; writes results/grounding.json
 	$(BIN)/python -m tests.bench.grounding data/train256 runs/mini
