@@ -94,6 +94,8 @@ def draw_grid(
         if advance is not None:
             advance(recipe.sampler.batch / steps)
 
+    # Nothing is labelled: what a chain would ask of the network, perhaps of another network, is not asked.
+    recipe = recipe.model_copy(update={"masks": recipe.masks.model_copy(update={"refine": []})})
     found = weights_of(recipe, offline)
     generator = generate.build(recipe, None if found is None else found.path, device, stepped)
     items = []

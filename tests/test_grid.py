@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from cxrsynth.errors import UsageError
-from cxrsynth.grid import cells, recipe_of
+from cxrsynth.grid import cells, draw_grid, recipe_of
 from cxrsynth.recipe import parse
-from tests.conftest import cli, phantom_body
+from tests.conftest import cli, latent_body, phantom_body
 
 TEMPLATE = "Chest X-ray. {row} {col} effusion."
 
@@ -29,6 +29,12 @@ def test_a_prompt_without_both_places_is_refused(template: str) -> None:
 def test_a_model_folder_is_drawn_with_the_settings_of_the_lung_recipe(tiny: Path) -> None:
     assert recipe_of(str(tiny), None, offline=True).model == str(tiny)
     assert recipe_of("phantom", None, offline=True).generator == "phantom"
+
+
+def test_a_chain_that_asks_another_network_is_no_obstacle(tiny: Path) -> None:
+    recipe = parse(latent_body(tiny, masks={"refine": ["decoder"]}))
+    sheet = draw_grid(recipe, cells(recipe, TEMPLATE, ["mild"], ["left"], 1), 1, device="cpu", offline=True)
+    assert min(sheet.size) > 64
 
 
 def test_a_name_that_is_nothing_is_refused() -> None:

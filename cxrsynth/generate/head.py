@@ -109,6 +109,7 @@ def load(path: Path, model: str, device: torch.device) -> Head:
     if told["model"] != model:
         raise MismatchError(
             f"the decoder {path.name} was fitted on another model than this one",
-            "make one for it with 'cxrsynth train-decoder DATA --model MODEL -o FILE'",
+            "label without one: --set 'masks.refine=[crf, laterality, morphology]'; or fit one on films with masks: "
+            "'cxrsynth train-decoder DATA --model MODEL -o FILE'",
         )
     return networks.read(Head, path, "head").to(device)

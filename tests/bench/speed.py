@@ -72,7 +72,7 @@ def taps(folder: Path, recipe: Recipe, pairs: int) -> list[Record]:
 def memory(folder: Path, recipe: Recipe, samples: int) -> list[Record]:
     """Resident memory after the first tenth of the samples and after the last, in MiB; few steps, all the stages."""
     fast = recipe.model_copy(update={"sampler": recipe.sampler.model_copy(update={"num_inference_steps": 2})})
-    generator = Latent(folder, fast.sampler, fast.attention, resolve("auto"))
+    generator = Latent(folder, fast.sampler, fast.attention, resolve("auto"), asked=fast.asked())
     process = psutil.Process()
     early = late = 0.0
     with spawn_pool(1) as pool:
@@ -119,7 +119,7 @@ def start_up(model: str, runs: int) -> list[Record]:
 
 def crf(folder: Path, recipe: Recipe, pairs: int) -> list[Record]:
     """Wall time of a run with DenseCRF in the pool over the same run without it."""
-    generator = Latent(folder, recipe.sampler, recipe.attention, resolve("auto"))
+    generator = Latent(folder, recipe.sampler, recipe.attention, resolve("auto"), asked=recipe.asked())
     specs = [spec(recipe, index) for index in range(2 * recipe.sampler.batch)]
     chain = tuple(entry for entry in recipe.masks.refine if entry["use"] != "crf")
     full = Labelling.from_recipe(recipe)
