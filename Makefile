@@ -137,7 +137,7 @@ benchmark-smoke: $(READY)  ## a whole comparison on phantoms in minutes; fails w
 	$(BIN)/python -m tests.bench.smoke
 
 # Films of the whole chain of RoentGen's figures; a classifier that learned from real films alone judges them.
-FINDINGS ?= 512
+FINDINGS ?= 384
 LEARNED  := runs/classifier
 MEASURED := out/bench-roentgen data/train256
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.stats import rankdata
 
 REPEATS = 2000
 
@@ -98,9 +97,7 @@ def auroc_interval(
 
 
 def _wins(score: np.ndarray, label: np.ndarray) -> tuple[float, float]:
-    """How many pairs (labelled, other) are in the right order, and how many there are (Mann & Whitney 1947)."""
-    ones = int(label.sum())
-    pairs = float(ones * (len(label) - ones))
-    if not pairs:
-        return 0.0, 0.0
-    return float(rankdata(score)[label].sum() - ones * (ones + 1) / 2), pairs
+    """How many pairs (labelled, other) are in the right order, ties as halves, and how many there are."""
+    ones, zeros = score[label], np.sort(score[~label])
+    below = np.searchsorted(zeros, ones, "left").sum() + np.searchsorted(zeros, ones, "right").sum()
+    return float(below) / 2, float(len(ones) * len(zeros))

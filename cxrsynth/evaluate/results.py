@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ def write(path: Path, records: Sequence[Record]) -> None:
     write_atomic(path, dumps([*kept, *records]))
 
 
+@cache
 def commit() -> str:
     """The commit of the code that runs, empty outside a checkout."""
     asked = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
