@@ -179,10 +179,11 @@ def evaluate_chains(
     from cxrsynth.evaluate import results
     from cxrsynth.recipe import find
 
-    loaded = run.load_chains(find(chains), annotated)
+    file = find(chains)
+    loaded, pairs = run.load_chains(file, annotated), run.load_pairs(file)
     with progress("evaluate chains") as on_film:
         measured, patients = run.measure(annotated, true, loaded, split or (), on_film)
-    found = run.records(measured, patients, name or f"{true.resolve().name}:{'+'.join(split or ['all'])}")
+    found = run.records(measured, patients, name or f"{true.resolve().name}:{'+'.join(split or ['all'])}", pairs)
     results.write(out / "masks.json", found)
     shown = ("arm", "class", "metric", "value", "lo", "hi", "n")
     kept = [one for one in found if one["metric"] in ("dice", "hd95", "ms")]

@@ -40,7 +40,7 @@ def load_chains(path: Path, dataset: Path) -> dict[str, Labelling]:
     """The chains of a file, each a ``masks`` block of a recipe, for the classes of a dataset.
 
     Args:
-        path: YAML with ``chains: {name: {normalise: ..., refine: [...]}, ...}``.
+        path: YAML with ``chains: {name: {normalise: ..., refine: [...]}, ...}``, and perhaps ``pairs``.
         dataset: what ``annotate`` or ``generate`` wrote, with its ``recipe.yaml``.
 
     Raises:
@@ -50,14 +50,7 @@ def load_chains(path: Path, dataset: Path) -> dict[str, Labelling]:
     own = dataset / "recipe.yaml"
     if not own.is_file():
         raise UsageError(f"{dataset} keeps no recipe", "name a dataset that generate or annotate wrote")
-    try:
-        body = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise RecipeError(
-            f"cannot read the chains in {path}: {error}", "recipes/bench/masks.yaml is one to start from"
-        ) from error
-    if not isinstance(body, dict) or not isinstance(body.get("chains"), dict):
-        raise RecipeError(f"{path} has no 'chains:' block", "recipes/bench/masks.yaml is one to start from")
+    body = read(path)
     raw: dict[str, Any] = yaml.safe_load(own.read_text(encoding="utf-8"))
     chains = {}
     for name, masks in body["chains"].items():
@@ -67,6 +60,38 @@ def load_chains(path: Path, dataset: Path) -> dict[str, Labelling]:
         except RecipeError as error:
             raise RecipeError(f"chain '{name}': {error.message}", error.hint) from error
     return chains
+
+
+def load_pairs(path: Path) -> list[tuple[str, str]]:
+    """The chains of a file whose differences are asked for: ``pairs: [[a, b], ...]`` is a minus b; none by default.
+
+    Raises:
+        RecipeError: not of this form, or a name that is no chain.
+    """
+    body = read(path)
+    pairs = body.get("pairs", [])
+    known = ", ".join(body["chains"])
+    for pair in pairs:
+        if not isinstance(pair, list) or len(pair) != 2 or not set(pair) <= set(body["chains"]):
+            raise RecipeError(f"{path}: {pair} is no pair of chains", f"two of {known}")
+    return [(one, other) for one, other in pairs]
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A file of chains as a mapping.
+
+    Raises:
+        RecipeError: it cannot be read, or names no chains.
+    """
+    try:
+        body = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise RecipeError(
+            f"cannot read the chains in {path}: {error}", "recipes/bench/masks.yaml is one to start from"
+        ) from error
+    if not isinstance(body, dict) or not isinstance(body.get("chains"), dict):
+        raise RecipeError(f"{path} has no 'chains:' block", "recipes/bench/masks.yaml is one to start from")
+    return body
 
 
 def measure(
@@ -118,8 +143,14 @@ def measure(
     return found, [theirs.masks[row["key"]].patient for row in rows]
 
 
-def records(measured: dict[str, Measured], patients: Sequence[str], dataset: str) -> list[Record]:
-    """Figures of every chain, milliseconds per film; paired differences to the first, the best and the next chain."""
+def records(
+    measured: dict[str, Measured], patients: Sequence[str], dataset: str, pairs: Sequence[tuple[str, str]] = ()
+) -> list[Record]:
+    """Figures of every chain, milliseconds per film; paired differences to the first and the best chain.
+
+    Args:
+        pairs: chains whose difference, the first minus the second, is wanted too.
+    """
     found = []
     for name, one in measured.items():
         for line in summarise(one.films, patients):
@@ -127,17 +158,16 @@ def records(measured: dict[str, Measured], patients: Sequence[str], dataset: str
             found.append(record("masks", name, dataset, line["metric"], figures, line["n"], line["class"]))
         times = bootstrap(one.seconds * 1000, patients)
         found.append(record("masks", name, dataset, "ms", times, len(one.seconds)))
-    ends, order = {next(iter(measured)), best(found)}, list(measured)
-    for first, second in combinations(measured, 2):
-        if not ends & {first, second} and order.index(second) - order.index(first) > 1:
-            continue
-        for klass in (*measured[first].films[0], "mean"):
-            gain = figures_of(measured[second], klass) - figures_of(measured[first], klass)
+    ends = {next(iter(measured)), best(found)}
+    told = [(second, first) for first, second in combinations(measured, 2) if ends & {first, second}]
+    for one_name, other in dict.fromkeys([*told, *pairs]):
+        for klass in (*measured[other].films[0], "mean"):
+            gain = figures_of(measured[one_name], klass) - figures_of(measured[other], klass)
             counts = ~np.isnan(gain)
             if counts.any():
                 groups = [patient for patient, use in zip(patients, counts, strict=True) if use]
                 figures = bootstrap(gain[counts], groups)
-                arm = f"{second} - {first}"
+                arm = f"{one_name} - {other}"
                 found.append(record("masks", arm, dataset, "dice_difference", figures, int(counts.sum()), klass))
     return found
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from cxrsynth.errors import RecipeError
-from cxrsynth.evaluate.chains import best, load_chains, measure, records
+from cxrsynth.evaluate.chains import best, load_chains, load_pairs, measure, records
 
 CHAINS = {"raw": {"refine": []}, "blind": {"normalise": {"use": "joint", "presence": 1.0}, "refine": []}}
 
@@ -32,6 +32,26 @@ def test_a_chain_that_sees_nothing_scores_nothing(phantom_dataset: Path, tmp_pat
     assert best(found) == "raw"
 
 
+def test_a_pair_that_is_asked_for_is_told_the_first_minus_the_second(phantom_dataset: Path, tmp_path: Path) -> None:
+    path = chains(tmp_path, {**CHAINS, "half": {"refine": ["adaptive"]}})
+    measured, patients = measure(phantom_dataset, phantom_dataset, load_chains(path, phantom_dataset))
+    asked = records(measured, patients, "phantom", [("blind", "half")])
+    figures = {(one["arm"], one["class"]): one["value"] for one in asked if one["metric"] == "dice_difference"}
+    dice = {one["arm"]: one["value"] for one in asked if (one["metric"], one["class"]) == ("dice", "heart")}
+    assert figures["blind - half", "heart"] == pytest.approx(dice["blind"] - dice["half"], abs=1e-4)
+    unasked = {one["arm"] for one in records(measured, patients, "phantom")}
+    assert {one["arm"] for one in asked} - unasked == {"blind - half"}
+
+
+@pytest.mark.parametrize("pair", [["raw"], ["raw", "bliind"], "raw"])
+def test_a_pair_that_is_none_is_an_error_that_lists_the_chains(pair: Any, tmp_path: Path) -> None:
+    path = tmp_path / "chains.yaml"
+    path.write_text(yaml.safe_dump({"chains": CHAINS, "pairs": [pair]}, sort_keys=False))
+    with pytest.raises(RecipeError) as caught:
+        load_pairs(path)
+    assert "raw, blind" in caught.value.hint
+
+
 def test_every_film_counts_once_in_every_chain(phantom_dataset: Path, tmp_path: Path) -> None:
     loaded = load_chains(chains(tmp_path, CHAINS), phantom_dataset)
     seen: list[int] = []
@@ -53,3 +73,4 @@ def test_a_typo_in_a_chain_is_an_error_that_names_the_chain(phantom_dataset: Pat
 def test_the_bundled_chains_are_chains(phantom_dataset: Path) -> None:
     path = Path(__file__).parents[2] / "recipes/bench/masks.yaml"
     assert "raw" in load_chains(path, phantom_dataset)
+    assert ("cross", "sequential") in load_pairs(path)
