@@ -158,7 +158,7 @@ HEARTS := $(BIN)/cxrsynth train-diffusion data/train256 --base mini --recipe rec
 
 bench-adaptation: data/train256 $(LEARNED)/model/config.json $(SEGMENTER)/model/config.json  ## mini adapted by LoRA and whole, before and after; writes results/adaptation.json; type it again to resume
 	$(HEARTS) -o runs/hearts-lora --set what.unet=lora --set adapt.lr=5e-4
-	$(HEARTS) -o runs/hearts-full --set what.text_encoder=full
+	$(HEARTS) -o runs/hearts-full --set what.text_encoder=full --set adapt.steps=200
 	$(BIN)/cxrsynth generate --prompts recipes/bench/hearts.yaml -o out/hearts/mini
 	for run in hearts-lora hearts-full; do \
 	  $(BIN)/cxrsynth generate --prompts recipes/bench/hearts.yaml --model runs/$$run/model -o out/hearts/$$run || exit 1; \
