@@ -1,6 +1,7 @@
 """Adapting: images per second against the loop of diffusers' text-to-image example, and the shape of Stable Diffusion.
 
     python -m tests.bench.adapt                  # the tiny model of the tests, in turn with the example's loop
+    python -m tests.bench.adapt --resumed        # only: are the losses of a killed and resumed run the same?
     python -m tests.bench.adapt --large lora     # 860 M parameters with random weights: memory and seconds per update
     python -m tests.bench.adapt --large full
 
@@ -14,12 +15,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +164,34 @@ def throughput(updates: int, batch: int, cached: bool) -> list[Record]:
     return records
 
 
+def resumed(updates: int = 12) -> list[Record]:
+    """Largest difference of a loss between a run that was killed halfway and resumed, and an undisturbed one."""
+
+    def kill(done: int, total: int, values: dict[str, float]) -> None:
+        if done == updates // 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def losses(run: Path) -> np.ndarray:
+        return np.array([json.loads(line)["loss"] for line in (run / "adapt_log.jsonl").read_text().splitlines()])
+
+    with tempfile.TemporaryDirectory() as folder:
+        root, base = make(Path(folder) / "films", films=34), build(Path(folder) / "sd", gray=False)
+        whole, broken = Path(folder) / "whole", Path(folder) / "broken"
+        given = (resolve(str(base)), recipe(steps=updates, batch=8, lr=1e-3))
+        adapt(root, whole, *given)
+        try:
+            adapt(root, broken, *given, on_step=kill)
+        except KeyboardInterrupt:
+            adapt(root, broken, *given)
+        else:
+            sys.exit("the run was not killed")
+        apart = float(np.abs(losses(whole) - losses(broken)).max())
+    made = record(
+        "train-diffusion", "killed and resumed", "tiny, 64 px, batch 8", "loss_difference", (apart,) * 3, updates
+    )
+    return [{**made, "lo": None, "hi": None}]
+
+
 def build_large(folder: Path) -> Path:
     """The shape of Stable Diffusion 1.5 with random weights, saved in half precision."""
     torch.manual_seed(0)
@@ -238,6 +270,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--size", type=int, default=512, help="of the large shape's pictures")
     parser.add_argument("--out", type=Path, default=Path("results/train-diffusion.json"))
+    parser.add_argument("--resumed", action="store_true")
     parser.add_argument("--large", choices=("lora", "full"))
     parser.add_argument("--alone", choices=("lora", "full"))
     parser.add_argument("--base", type=Path)
@@ -248,12 +281,13 @@ def main() -> None:
     command = f"{COMMAND} --large {options.large}" if options.large else COMMAND
     shown = ("arm", "metric", "value", "lo", "hi", "n")
     # Each part on its own: a benchmark that is stopped keeps what it has.
-    for cached in (False,) if options.large else (False, True):
-        found = (
-            large(options.large, options.size, options.updates or 6)
-            if options.large
-            else throughput(options.updates or 60, options.batch, cached)
-        )
+    parts: list[Callable[[], list[Record]]] = [resumed]
+    if options.large:
+        parts = [partial(large, options.large, options.size, options.updates or 6)]
+    elif not options.resumed:
+        parts += [partial(throughput, options.updates or 60, options.batch, cached) for cached in (False, True)]
+    for part in parts:
+        found = part()
         write(options.out, [{**one, "command": command} for one in found])
         print(json.dumps([{key: one[key] for key in shown} for one in found], indent=2), flush=True)
     return None
