@@ -201,8 +201,9 @@ class Companion(NamedTuple):
 # By the key of a recipe that names the file.
 COMPANIONS = {
     "weights": Companion("affinity", "cxrsynth-affinity-1", "cxrsynth train-affinity PILOT -o FILE"),
-    "head": Companion("decoder", "cxrsynth-decoder-1", "cxrsynth train-decoder DATA -o FILE"),
+    "head": Companion("decoder", "cxrsynth-decoder-2", "cxrsynth train-decoder DATA -o FILE"),
     "network": Companion("anatomy", "cxrsynth-anatomy-1", "cxrsynth train-anatomy DATA -o FILE"),
+    "adapter": Companion("pathology", "cxrsynth-pathology-1", "cxrsynth train-pathology DATA -w SEGMENTER -o FILE"),
 }
 
 
@@ -212,7 +213,7 @@ def companion(name: str, key: str = "weights") -> Path:
     Args:
         name: ``mini`` for ``models/mini.affinity.safetensors`` of the package, or a path.
         key: under which key of the recipe it stands: ``weights`` of an AffinityNet, ``head`` of a decoder,
-            ``network`` of the anatomy controller.
+            ``network`` of the anatomy controller, ``adapter`` of the pathology controller.
 
     Raises:
         MissingError: there is no such file.

@@ -1,4 +1,4 @@
-"""``cxrsynth train-anatomy``, ``control`` and ``evaluate control``: this anatomy, and that finding there."""
+"""``cxrsynth control``, what it needs trained, and ``evaluate control``: this anatomy, and that finding there."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def train_anatomy(
 
         cxrsynth train-anatomy data/films --weights runs/segmenter -o anatomy.safetensors
 
-    Then name the file in a recipe:  control: {anatomy: {weights: anatomy.safetensors}}
+    Then name the file in a recipe:  control: {anatomy: {network: anatomy.safetensors}}
     """
     from pydantic import ValidationError
 
@@ -48,6 +48,47 @@ def train_anatomy(
     with progress("train-anatomy") as on_step:
         result = run(data, out, config, weights, device, on_step)
     console.print(f"open {out.with_suffix('.png')}")
+    typer.echo(json.dumps(result, indent=2))
+
+
+def train_pathology(
+    data: Annotated[Path, typer.Argument(help="Ingested films with findings in words.", show_default=False)],
+    weights: Annotated[
+        Path,
+        typer.Option("--weights", "-w", help="Run folder of train-seg that finds the zones.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Weights file to write.")] = Path("pathology.safetensors"),
+    model: Annotated[str, typer.Option(envvar="CXRSYNTH_MODEL", help="mini, a folder, or a hub id.")] = "mini",
+    device: Device = "auto",
+    offline: Annotated[bool, typer.Option("--offline", help="Never ask the network.")] = False,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Change a value: --set steps=800.")] = None,
+) -> None:
+    """Teach a model what findings look like in a place, as a small LoRA; typing it again goes on where it stopped.
+
+    Zones of films with a finding count as its place where they are brighter than in normal films of the same source.
+    Only films of split train are read, and no children. Example:
+
+        cxrsynth train-pathology data/films --weights runs/segmenter -o pathology.safetensors
+
+    Then name the file in a recipe:  control: {inpaint: {adapter: pathology.safetensors}}
+    """
+    from pydantic import ValidationError
+
+    from cxrsynth import weights as models
+    from cxrsynth.errors import UsageError
+    from cxrsynth.train.pathology_config import PathologyConfig
+
+    try:
+        config = PathologyConfig.model_validate(overrides(set_))
+    except ValidationError as error:
+        first = error.errors()[0]
+        known = ", ".join(PathologyConfig.model_fields)
+        raise UsageError(f"--set {'.'.join(map(str, first['loc']))}: {first['msg']}", f"known: {known}") from None
+    found = models.resolve(model, offline=offline)
+    from cxrsynth.train.pathology import train_pathology as run
+
+    with progress("train-pathology") as on_step:
+        result = run(data, out, found, config, weights, device, on_step)
     typer.echo(json.dumps(result, indent=2))
 
 

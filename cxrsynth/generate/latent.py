@@ -67,6 +67,7 @@ class Latent:
         asked: Asked = NOTHING_ASKED,
     ) -> None:
         self.sampler, self.attention, self.device, self.on_step = sampler, attention, device, on_step
+        self.folder = folder
         # The libraries' own bars count weight files; ours counts samples.
         transformers.utils.logging.disable_progress_bar()
         diffusers.utils.logging.disable_progress_bar()

@@ -136,6 +136,9 @@ class Inpaint(Block):
     prompt: str = Field("Frontal chest X-ray. Findings: {finding}.", description="{finding} and {region} are filled in")
     negative_prompt: str = Field("", description="what guidance leads away from")
     guidance_scale: float = Field(7.0, ge=0, description="XReal: 7")
+    adapter: str | None = Field(
+        None, description="file of 'cxrsynth train-pathology' for this model, or mini for the bundled one; null: none"
+    )
     feather: float = Field(0.02, ge=0, le=0.1, description="width of the border around a region, of the width")
 
     @field_validator("prompt")

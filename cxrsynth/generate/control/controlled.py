@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,14 @@ from cxrsynth import regions
 from cxrsynth.atlas import CLASSES, open_atlas
 from cxrsynth.errors import MissingError, RecipeError
 from cxrsynth.generate.control import network
+from cxrsynth.generate.control.adapter import Adapter, attach
 from cxrsynth.generate.control.blend import edge, hold, paste, to_grid
 from cxrsynth.generate.control.deform import deform, resized
 from cxrsynth.generate.control.pull import Pull
 from cxrsynth.generate.latent import Latent
 from cxrsynth.recipe.control import Control
 from cxrsynth.records import Draw, Spec
-from cxrsynth.weights import companion
+from cxrsynth.weights import companion, digest
 
 # A class is where its map reaches this part of its peak; enough to find a zone in a film whose anatomy nobody imposed.
 ROUGH = 0.5
@@ -37,13 +39,17 @@ class Controlled:
         classes: names of the recipe's classes, in the order of ``Draw.control``.
 
     Raises:
-        MissingError: no anatomy network.
+        MissingError: no anatomy network, or no pathology adapter where one is named.
+        MismatchError: the adapter was trained on another model.
         RecipeError: findings by words without any anatomy to find them in.
     """
 
     def __init__(self, latent: Latent, control: Control, classes: Sequence[str]) -> None:
         self.latent, self.control, self.classes = latent, control, tuple(classes)
         self.height, self.width = (side * latent.factor for side in latent.latent_size)
+        self.adapter: Adapter | None = None
+        if control.pathology:
+            self._equip()  # what is wrong with it is said before any film is drawn
         self.net: network.AnatomyNet | None = None
         if control.anatomy is not None:
             self.net = network.load(companion(control.anatomy.network, "network")).to(latent.device)
@@ -144,7 +150,8 @@ class Controlled:
             free = to_grid([edge(places[j], feather * self.width) > 0 for j in full], self.latent.latent_size, "max")
             keep = latents[[who[j] for j in full]]
             pull = Pull(keep, (1 - free).to(self.latent.device), 1.0, self.control.inpaint.guidance_scale)
-            new, new_latents = self.latent.steered(asked, pull)
+            with self._equip():
+                new, new_latents = self.latent.steered(asked, pull)
             for j, i in enumerate(who):
                 film = paste(draws[i].image, new[j].image, places[j], entries[j]["severity"], feather)
                 maps_ = draws[i].maps.copy()
@@ -162,6 +169,15 @@ class Controlled:
             replace(draw, control=self.planes(mask if imposed else None, own))
             for draw, mask, own in zip(draws, maps, layers, strict=True)
         ]
+
+    def _equip(self) -> AbstractContextManager[None]:
+        """The adapter that knows findings, put on the denoiser the first time; it works inside the block only."""
+        name = self.control.inpaint.adapter
+        if name is None:
+            return nullcontext()
+        if self.adapter is None:
+            self.adapter = attach(companion(name, "adapter"), self.latent.unet, digest(self.latent.folder))
+        return self.adapter.active()
 
     def _asked(self, spec: Spec, entry: dict[str, Any]) -> Spec:
         """The Spec of one finding: its own words and its own noise."""
