@@ -37,7 +37,7 @@ SET  ?=
 
 train-mini: runs/mini/.autoencoder  ## train the bundled model from the films in DATA; type it again to resume
 	$(BIN)/cxrsynth train-diffusion data/train256 --recipe recipes/train/mini.yaml -o runs/mini $(SET)
-	@echo "the model is in runs/mini/model: cxrsynth preview lung --model runs/mini/model"
+	@echo "the model is in runs/mini/model: cxrsynth preview lung --model runs/mini/model --set 'masks.refine=[crf, laterality, morphology]'"
 
 # The stamp keeps a second 'make train-mini' from training a finished decoder anew.
 TRAIN_VAE := $(BIN)/cxrsynth train-vae data/train256 --recipe recipes/train/mini.yaml -o runs/mini $(SET)
@@ -58,7 +58,7 @@ data/train256: $(READY)
 # unlabelled films, the decoder from the masks that grounded the model. What was made for another model before is refused:
 # remove out/pilot, runs/companions and out/bench-masks first.
 mini-companions: $(READY) data/train256  ## train the bundled model's affinity network and decoder anew
-	$(BIN)/cxrsynth annotate data/train256 -o out/pilot --split train --source nih --source shenzhen -n 128 --timestep 50
+	$(BIN)/cxrsynth annotate data/train256 -o out/pilot --split train --source nih --source shenzhen -n 128 --timestep 50 --set masks.refine=[]
 	$(BIN)/cxrsynth train-affinity out/pilot -o runs/companions/affinity.safetensors --set steps=200
 	$(BIN)/cxrsynth train-decoder data/train256 -o runs/companions/decoder.safetensors
 	cp runs/companions/affinity.safetensors cxrsynth/models/mini.affinity.safetensors

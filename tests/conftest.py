@@ -29,7 +29,7 @@ def fitted(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.train.chests import make
 
     folder = tmp_path_factory.mktemp("decoder")
-    config = DecoderConfig(steps=30, variants=2, batch=4, width=8, warmup=2, timesteps=(10,))
+    config = DecoderConfig(steps=30, variants=2, batch=4, width=16, warmup=2, timesteps=(10,))
     train_decoder(make(folder / "films"), folder / "fitted.safetensors", resolve(str(tiny)), config, device="cpu")
     return folder / "fitted.safetensors"
 

@@ -25,12 +25,12 @@ GROUPS = 8
 
 
 class Head(nn.Module):
-    """Features of every up-block and the picture -> class logits at half the picture's size.
+    """Features of the network and the picture -> class logits at half the picture's size.
 
     Args:
-        channels: of the features of each up-block, coarsest first.
+        channels: of the features, in the order of `observe_features`.
         classes: K, background not counted.
-        width: channels inside; a multiple of 8.
+        width: channels inside, half as many at the finest size; a multiple of 16.
     """
 
     def __init__(self, channels: Sequence[int], classes: int, width: int = 32) -> None:
@@ -41,8 +41,8 @@ class Head(nn.Module):
         )
         self.edges = nn.ModuleList([block(1, 8, stride=2), block(8, 16, stride=2)])
         self.merge = block(len(channels) * width, 2 * width)
-        self.up = nn.ModuleList([block(2 * width + 16, width), block(width + 8, width)])
-        self.out = nn.Conv2d(width, classes + 1, 1)
+        self.up = nn.ModuleList([block(2 * width + 16, width), block(width + 8, width // 2)])
+        self.out = nn.Conv2d(width // 2, classes + 1, 1)
 
     def forward(self, features: Sequence[Tensor], picture: Tensor) -> Tensor:
         """[(B, C, h, w) float32, ...], (B, 1, H, W) float32 in -1..1 -> (B, K + 1, H / 2, W / 2), background first."""
@@ -72,9 +72,10 @@ def fit(x: Tensor, size: Sequence[int]) -> Tensor:
 
 @contextmanager
 def observe_features(unet: nn.Module) -> Iterator[list[Tensor]]:
-    """A list that holds, after every pass of ``unet``, the features of its up-blocks, coarsest first.
+    """A list that holds, after every pass of ``unet``, what its first layer saw, then its up-blocks, coarsest first.
 
-    Each is (B, C, h, w) float32. All hooks are gone when the block is left.
+    Each is (B, C, h, w) float32, the first and the last on the finest grid. The first layer has seen little but the
+    film itself: edges are sharpest there. All hooks are gone when the block is left.
     """
     features: list[Tensor] = []
     handles = [unet.register_forward_pre_hook(lambda module, args: features.clear())]
@@ -82,7 +83,11 @@ def observe_features(unet: nn.Module) -> Iterator[list[Tensor]]:
     def keep(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
         features.append(output.float())
 
+    def keep_first(module: nn.Module, args: tuple[Any, ...], output: tuple[Tensor, tuple[Tensor, ...]]) -> None:
+        features.append(output[1][0].float())
+
     try:
+        handles.append(unet.get_submodule("down_blocks.0").register_forward_hook(keep_first))
         handles.extend(part.register_forward_hook(keep) for part in unet.get_submodule("up_blocks").children())
         yield features
     finally:

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from cxrsynth.dataset import groundable
 from cxrsynth.dataset import rows as read_rows
@@ -27,6 +28,7 @@ from cxrsynth.generate.latent import Latent
 from cxrsynth.generate.reads import look
 from cxrsynth.recipe import AttentionSpec, Sampler
 from cxrsynth.store import Row, Store, dumps, sha256, write_atomic
+from cxrsynth.train.averaging import growing_average
 from cxrsynth.train.checkpoint import Checkpoint, finish_the_step, step_rng
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.decoder_config import DecoderConfig
@@ -42,7 +44,7 @@ class Seen:
     """Films as a head sees them, V variants of N films.
 
     Attributes:
-        features: per up-block (V * N, C, h, w) float16.
+        features: (V * N, C, h, w) float16 each, in the order of `observe_features`.
         pictures: (V * N, H, W) uint8.
         masks: (V * N, H, W) uint8, 0 background, c + 1 class c, 255 unlabelled.
     """
@@ -93,10 +95,11 @@ def train_decoder(
     seen = look_at(data, chosen, weights, config, where, tell)
     torch.manual_seed(config.seed)
     head = Head([one.shape[1] for one in seen.features], len(config.classes), config.width).to(where)
+    average = AveragedModel(head, multi_avg_fn=growing_average(config.ema))
     optimizer = torch.optim.AdamW(head.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     keys = [row["key"] for row in chosen]
     digest = sha256(dumps([config.digest("steps", "checkpoint_minutes"), keys, weights.digest]))
-    parts = {"head": head, "optimizer": optimizer}
+    parts = {"head": head, "average": average, "optimizer": optimizer}
     checkpoint = Checkpoint(out.with_suffix(".ckpt"), digest, parts, config.checkpoint_minutes)
     start = checkpoint.resume()
     losses: list[float] = []
@@ -109,6 +112,7 @@ def train_decoder(
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
+            average.update_parameters(head)
             losses.append(loss.item())
             if stop or checkpoint.due():
                 checkpoint.save(step + 1)
@@ -119,7 +123,7 @@ def train_decoder(
     result = {"films": len(chosen), "classes": list(config.classes), "model": weights.digest}
     training = {"recipe": config.model_dump(mode="json"), "keys": keys}
     told = {"format": COMPANIONS["head"].format, "net": head.config, **result, "training": training}
-    tensors = {name: value.detach().cpu().half().contiguous() for name, value in head.state_dict().items()}
+    tensors = {name: value.detach().cpu().half().contiguous() for name, value in average.module.state_dict().items()}
     data_ = save(tensors, {"cxrsynth": json.dumps(told, sort_keys=True)})
     write_atomic(out, data_)
     last = {"loss": round(float(np.mean(losses[-50:])), 4)} if losses else {}
@@ -202,7 +206,10 @@ def head_loss(head: Head, seen: Seen, which: np.ndarray, config: DecoderConfig, 
             level * torch.from_numpy(mask).to(level) / (1 - config.dropout)
             for level, mask in zip(features, kept, strict=True)
         ]
-    logits = head(features, as_input(seen.pictures[which], device))  # (B, K + 1, h, w)
+    contrast, brightness = rng.uniform(-config.tone, config.tone, (2, len(which), 1, 1, 1)).astype(np.float32)
+    picture = as_input(seen.pictures[which], device)
+    picture = picture * torch.from_numpy(1 + contrast).to(device) + torch.from_numpy(brightness).to(device)
+    logits = head(features, picture)  # (B, K + 1, h, w)
     masks = torch.from_numpy(seen.masks[which]).to(device)
     planes = torch.stack([masks == value for value in range(logits.shape[1])], dim=1).float()
     truth = F.adaptive_avg_pool2d(planes, logits.shape[-2:])  # sums to less than 1 where pixels are unlabelled

@@ -14,7 +14,7 @@ from cxrsynth.masks.refiner import Sighted
 from cxrsynth.masks.selfattention import SelfAttention
 from cxrsynth.recipe import fingerprint, parse
 from cxrsynth.records import BOX
-from cxrsynth.weights import read_name
+from cxrsynth.weights import COMPANIONS, read_name
 from tests.conftest import phantom_body
 
 BLACK = np.zeros((32, 32), np.uint8)
@@ -29,7 +29,7 @@ def halves() -> np.ndarray:
 
 def head(path: Path, classes: list[str]) -> Path:
     """A file that says it is a decoder of these classes; the refiner reads no more of it."""
-    told = {"format": "cxrsynth-decoder-1", "classes": classes, "model": "m", "net": {}}
+    told = {"format": COMPANIONS["head"].format, "classes": classes, "model": "m", "net": {}}
     save_file({"w": np.zeros(1, np.float32)}, path, {"cxrsynth": json.dumps(told)})
     return path
 
