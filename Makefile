@@ -91,7 +91,7 @@ bench-masks: data/train256 data/montgomery/summary.json $(FEW) $(SEGMENTER)/mode
 	$(CHAINS) out/bench-masks/montgomery data/montgomery --name montgomery
 
 out/bench-masks/decoder-%.safetensors: data/train256
-	$(BIN)/cxrsynth train-decoder data/train256 --films $* -o $@
+	$(BIN)/cxrsynth train-decoder data/train256 --films $* --set steps=200 -o $@
 
 $(SEGMENTER)/model/config.json: data/real/summary.json
 	$(BIN)/cxrsynth train-seg --data data/real -o $(SEGMENTER)
