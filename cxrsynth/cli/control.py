@@ -188,7 +188,9 @@ def evaluate_control(
     free: Annotated[
         Path | None, typer.Option(help="The same recipe and seeds without control: the floor.", show_default=False)
     ] = None,
-    after: Annotated[Path | None, typer.Option(help="The same films with findings put in.", show_default=False)] = None,
+    after: Annotated[
+        list[Path] | None, typer.Option(help="The same films with findings put in; repeatable.", show_default=False)
+    ] = None,
     classifier: Annotated[
         Path | None, typer.Option(help="Run folder of train-cls, trained on real films.", show_default=False)
     ] = None,
@@ -198,6 +200,10 @@ def evaluate_control(
     variety: Annotated[
         Path | None,
         typer.Option(help="Folder to draw 48 films into: one mask, many noises; one noise, many masks; and the cost."),
+    ] = None,
+    worth: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of `compare` whose drawn arm goes into the table by its name; repeatable."),
     ] = None,
     picture: Annotated[
         Path | None, typer.Option(help="PNG to write: anatomies and films, before and after.", show_default=False)
@@ -209,7 +215,7 @@ def evaluate_control(
 
     `make bench-control` draws what it needs and calls it. Example:
 
-        cxrsynth evaluate control out/with --free out/free --after out/after --weights runs/segmenter
+        cxrsynth evaluate control out/with --free out/free --after out/tuberculosis --weights runs/segmenter
     """
     from cxrsynth.device import resolve
     from cxrsynth.evaluate import control as run
@@ -221,10 +227,10 @@ def evaluate_control(
     where = resolve(device)
     recipe = load_recipe(made / "recipe.yaml")
     found = run.anatomy(made, free, load(weights, where))
-    if after is not None:
-        feather = load_recipe(after / "recipe.yaml").control
-        judge = None if classifier is None else classifiers.load(classifier, where)
-        found += run.pathology(after, made, judge, feather.inpaint.feather if feather else 0.0)
+    judge = None if classifier is None else classifiers.load(classifier, where)
+    for folder in after or []:
+        imposed = load_recipe(folder / "recipe.yaml").control
+        found += run.pathology(folder, made, judge, imposed.inpaint.feather if imposed else 0.0)
     if real is not None:
         found += _fidelity(made, free, real, recipe.model)
     if variety is not None:
@@ -234,12 +240,14 @@ def evaluate_control(
         drawer = generate.build(recipe, find(recipe.model, True).path, device)
         with progress("variety") as on_step:
             found += run.variety(drawer, recipe, variety / "films.npz", lambda done, total: on_step(done, total, {}))  # type: ignore[arg-type]
+    for folder in worth or []:
+        found += run.worth(folder)
     write(out / "control.json", found)
     if picture is not None:
         from cxrsynth.evaluate.control_sheet import control_sheet
         from cxrsynth.sheet import save
 
-        save(control_sheet(made, after), picture)
+        save(control_sheet(made, after or []), picture)
     shown = ("arm", "class", "metric", "value", "lo", "hi", "n")
     typer.echo(json.dumps([{key: item[key] for key in shown} for item in found], indent=2))
 

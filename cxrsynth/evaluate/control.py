@@ -6,6 +6,8 @@ for films of the same prompts and noises that nothing was imposed on.
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -151,15 +153,18 @@ def pathology(after: Path, before: Path, classifier: Classifier | None, feather:
     has = inside.any(axis=(1, 2))
     if not has.any():
         raise UsageError(f"no film of {after} has a finding", "draw more, or raise control.pathology.probability")
-    records = []
+    records, made = [], before.name
 
     def add(metric: str, values: np.ndarray, klass: str) -> None:
-        records.append(record(BENCHMARK, "finding", after.name, metric, bootstrap(values), len(values), klass))
+        records.append(record(BENCHMARK, after.name, made, metric, bootstrap(values), len(values), klass))
 
     within = np.array([one[region].mean() for one, region in zip(change[has], inside[has], strict=True)])
     beyond = np.array([one[region].mean() for one, region in zip(change[has], outside[has], strict=True)])
     squares = np.array([(one[region] ** 2).mean() for one, region in zip(change[has], outside[has], strict=True)])
     noise = 10 * np.log10(255**2 / np.maximum(squares, 255**2 / 10 ** (MOST_PSNR / 10)))
+    signed = drawn.films - old
+    rise = np.array([one[region].mean() for one, region in zip(signed[has], inside[has], strict=True)])
+    add("rise_in_gray_levels", rise, "inside")
     add("change_in_gray_levels", within, "inside")
     add("change_in_gray_levels", beyond, "outside")
     add("psnr", noise, "outside")
@@ -177,7 +182,7 @@ def pathology(after: Path, before: Path, classifier: Classifier | None, feather:
             pairs = np.stack([np.concatenate(scores[::-1]), np.repeat([1.0, 0.0], len(which))], axis=1)
             films_twice = [str(i) for i in which] * 2
             figures = bootstrap(pairs, films_twice, auroc)
-            records.append(record(BENCHMARK, "finding", after.name, "auroc", figures, len(which), label))
+            records.append(record(BENCHMARK, after.name, made, "auroc", figures, len(which), label))
     return records
 
 
@@ -248,6 +253,22 @@ def correlation(pairs: np.ndarray) -> float:
     """(N, 2) -> Pearson's correlation; NaN where one side does not vary."""
     spread = pairs.std(axis=0)
     return float(np.corrcoef(pairs.T)[0, 1]) if (spread > 0).all() else float("nan")
+
+
+def worth(compared: Path) -> list[Record]:
+    """What films of one kind are worth as training data: the drawn arm of a comparison, under its folder's name.
+
+    Raises:
+        UsageError: there is no finished comparison.
+    """
+    file = compared / "compare.json"
+    if not file.is_file():
+        raise UsageError(
+            f"there is no comparison in {compared}", "run `cxrsynth compare` first, with this folder as -o"
+        )
+    records: list[Record] = json.loads(file.read_text())
+    drawn = {one["arm"] for one in records if re.fullmatch(r"S-(all|\d+)", one["arm"])}
+    return [one for one in renamed(records, dict.fromkeys(drawn, compared.name)) if one["metric"] == "dice"]
 
 
 def renamed(records: Sequence[Record], arms: Mapping[str, str]) -> list[Record]:

@@ -9,7 +9,7 @@ from cxrsynth import generate
 from cxrsynth.errors import UsageError
 from cxrsynth.evaluate import control
 from cxrsynth.evaluate.control_sheet import control_sheet
-from cxrsynth.evaluate.results import Record
+from cxrsynth.evaluate.results import Record, record, write
 from cxrsynth.recipe import parse
 from cxrsynth.store import Entry, Store, dumps, png
 from tests import anatomies
@@ -69,14 +69,35 @@ def test_masks_that_do_not_fit_their_films_score_low(tmp_path: Path) -> None:
 def test_a_finding_is_measured_inside_and_outside_its_region(tmp_path: Path) -> None:
     before, after = dataset(tmp_path / "before"), dataset(tmp_path / "after", brighter=60)
     records = control.pathology(after, before, None, 0.02)
-    assert value(records, "change_in_gray_levels", "inside", "finding") == pytest.approx(60)
-    assert value(records, "change_in_gray_levels", "outside", "finding") == 0
-    assert value(records, "psnr", "outside", "finding") == control.MOST_PSNR
+    assert value(records, "change_in_gray_levels", "inside", "after") == pytest.approx(60)
+    assert value(records, "change_in_gray_levels", "outside", "after") == 0
+    assert value(records, "psnr", "outside", "after") == control.MOST_PSNR
+
+
+def test_a_region_that_became_darker_falls_and_does_not_rise(tmp_path: Path) -> None:
+    darker, lighter = dataset(tmp_path / "darker"), dataset(tmp_path / "lighter", brighter=60)
+    store = Store(lighter)
+    for row in store.rows():
+        patch = (store.load_maps(row) or {})["control"][3]
+        store.write(row["image"], png(np.where(patch, 20, store.load_image(row)).astype(np.uint8)))
+    fall = value(control.pathology(lighter, darker, None, 0.02), "rise_in_gray_levels", "inside", "lighter")
+    assert -60 < fall < -20
+
+
+def test_the_drawn_arm_of_a_comparison_is_told_under_its_folders_name(tmp_path: Path) -> None:
+    (tmp_path / "fused").mkdir()
+    figure = record("compare", "S-all", "wingspan", "dice", (0.9, 0.8, 1.0), 23, "heart")
+    other = record("compare", "R-all", "wingspan", "dice", (0.95, 0.9, 1.0), 23, "heart")
+    write(tmp_path / "fused" / "compare.json", [figure, other])
+    (told,) = control.worth(tmp_path / "fused")
+    assert (told["arm"], told["benchmark"], told["value"]) == ("fused", control.BENCHMARK, 0.9)
+    with pytest.raises(UsageError, match="no comparison"):
+        control.worth(tmp_path)
 
 
 def test_the_sheet_shows_anatomies_and_pairs(tmp_path: Path) -> None:
     before, after = dataset(tmp_path / "before"), dataset(tmp_path / "after", brighter=60)
-    few, more = control_sheet(before, None), control_sheet(before, after)
+    few, more = control_sheet(before), control_sheet(before, [after])
     assert few.width == more.width
     assert few.height < more.height
 

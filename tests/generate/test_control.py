@@ -1,14 +1,18 @@
 """Imposed anatomies and findings: what is held stays, what is free is drawn, and a film depends on its Spec alone."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
+from safetensors.torch import save_file
 
 from cxrsynth import generate
-from cxrsynth.errors import MissingError, RecipeError
+from cxrsynth.errors import MismatchError, MissingError, RecipeError
+from cxrsynth.generate.control.adapter import Adapter
 from cxrsynth.generate.control.blend import edge, hold, paste
 from cxrsynth.generate.control.controlled import Controlled
 from cxrsynth.generate.control.pull import Pull, level
@@ -16,6 +20,7 @@ from cxrsynth.generate.schedulers import build
 from cxrsynth.prompts import spec
 from cxrsynth.recipe import Recipe, parse
 from cxrsynth.records import Draw
+from cxrsynth.weights import COMPANIONS, digest
 from tests import anatomies
 from tests.conftest import CLASSES, latent_body
 from tests.tiny import build as build_tiny
@@ -205,6 +210,39 @@ def test_a_file_that_is_no_network_is_an_error(tiny: Path, parts: dict[str, str]
     (tmp_path / "x.safetensors").write_bytes(b"nothing of the kind")
     with pytest.raises(MissingError, match="anatomy weights"):
         controlled(tiny, {**parts, "network": str(tmp_path / "x.safetensors")})
+
+
+def adapter(path: Path, model: Path) -> Path:
+    """An adapter of random weights for a tiny model, as ``train-pathology`` writes it."""
+    unet = UNet2DConditionModel.from_pretrained(model, subfolder="unet")
+    made = Adapter(unet, 2, ["to_v"])
+    told = {"format": COMPANIONS["adapter"].format, "model": digest(model), "net": {"rank": 2, "targets": ["to_v"]}}
+    draw = torch.Generator().manual_seed(0)
+    tensors = {name: torch.randn(value.shape, generator=draw) for name, value in made.parameters.items()}
+    save_file(tensors, path, {"cxrsynth": json.dumps(told)})
+    return path
+
+
+def test_an_adapter_changes_the_region_of_a_finding_and_nothing_else(
+    tiny: Path, parts: dict[str, str], tmp_path: Path
+) -> None:
+    asked = [{"finding": "opacity", "region": [0.3, 0.3, 0.7, 0.7], "shape": "whole"}]
+    one = adapter(tmp_path / "a.safetensors", tiny)
+    plain, recipe = controlled(tiny, parts, asked, inpaint={"feather": 0})
+    taught, named = controlled(tiny, parts, asked, inpaint={"feather": 0, "adapter": str(one)})
+    for before, after in zip(draws(plain, recipe), draws(taught, named), strict=True):
+        assert before.control is not None
+        changed = before.image != after.image
+        assert changed[before.control[3]].any()
+        assert not changed[~before.control[3]].any()
+
+
+def test_an_adapter_of_another_model_is_said_before_a_film_is_drawn(
+    tiny: Path, parts: dict[str, str], tmp_path: Path
+) -> None:
+    one = adapter(tmp_path / "a.safetensors", build_tiny(tmp_path / "other", seed=1))
+    with pytest.raises(MismatchError, match="another model"):
+        controlled(tiny, parts, [{"finding": "opacity", "region": "left lung"}], inpaint={"adapter": str(one)})
 
 
 def test_organs_are_held_and_the_rest_less() -> None:
