@@ -69,31 +69,54 @@ mini-companions: $(READY) data/train256  ## train the bundled model's affinity n
 SEGMENTER ?= runs/segmenter
 DRAWN     ?= 64
 READ      := --set 'masks.refine=[selfattention, decoder]'
-FEW       := out/bench-masks/decoder-8.safetensors out/bench-masks/decoder-32.safetensors
+MASKS     := out/bench-masks
+FEW       := $(MASKS)/decoder-8.safetensors $(MASKS)/decoder-32.safetensors
 HEADS     := --set 'masks.refine=[decoder, {use: decoder, head: $(word 1,$(FEW))}, {use: decoder, head: $(word 2,$(FEW))}]'
 CHAINS    := $(BIN)/cxrsynth evaluate chains
 
-bench-masks: data/train256 data/montgomery/summary.json $(FEW) $(SEGMENTER)/model/config.json  ## masks on real and drawn films, chain by chain; writes results/masks.json; type it again to resume
-	for split in val test; do \
-	  $(BIN)/cxrsynth annotate data/train256 -o out/bench-masks/$$split --split $$split --source wingspan $(READ) && \
-	  $(CHAINS) out/bench-masks/$$split data/train256 --split $$split --name wingspan:$$split || exit 1; \
-	done
-	$(BIN)/cxrsynth annotate data/train256 -o out/bench-masks/labels --split test --source wingspan $(HEADS)
-	$(CHAINS) out/bench-masks/labels data/train256 --split test --name wingspan:test:labels --chains recipes/bench/labels.yaml
-	$(BIN)/cxrsynth refine out/bench-masks/test -o out/bench-masks/test-lung --masks recipes/lung.yaml --set curate.checks=[]
-	$(BIN)/cxrsynth evaluate masks out/bench-masks/test-lung data/train256 --split test --worst docs/mask-failures.png --show 4
-	$(BIN)/cxrsynth generate --prompts recipes/lung.yaml --count $(DRAWN) -o out/bench-masks/drawn --set curate.checks=[] $(READ)
-	$(BIN)/cxrsynth refine out/bench-masks/drawn -o out/bench-masks/drawn-lung --masks recipes/lung.yaml --set curate.checks=[]
-	$(BIN)/cxrsynth evaluate agreement out/bench-masks/drawn-lung --name drawn --weights $(SEGMENTER) --chains recipes/bench/masks.yaml
-	$(BIN)/python -m tests.bench.walk
-	$(BIN)/python -m tests.bench.masks out/bench-masks/val
-	$(BIN)/cxrsynth annotate data/montgomery -o out/bench-masks/montgomery $(READ)
-	$(CHAINS) out/bench-masks/montgomery data/montgomery --name montgomery
+MASKS     := out/bench-masks
 
-out/bench-masks/decoder-%.safetensors: data/train256
+bench-masks: $(addprefix $(MASKS)/.,val test montgomery worst drawn labels cost walk)  ## masks on real and drawn films, chain by chain; writes results/masks.json; type it again to resume
+
+# Each part leaves a stamp: typed again, only what is missing or has other chains is measured.
+$(MASKS)/.val $(MASKS)/.test: $(MASKS)/.%: recipes/bench/masks.yaml | data/train256
+	$(BIN)/cxrsynth annotate data/train256 -o $(MASKS)/$* --split $* --source wingspan $(READ)
+	$(CHAINS) $(MASKS)/$* data/train256 --split $* --name wingspan:$*
+	@touch $@
+
+$(MASKS)/.montgomery: recipes/bench/masks.yaml | data/montgomery/summary.json
+	$(BIN)/cxrsynth annotate data/montgomery -o $(MASKS)/montgomery $(READ)
+	$(CHAINS) $(MASKS)/montgomery data/montgomery --name montgomery
+	@touch $@
+
+$(MASKS)/.worst: recipes/lung.yaml $(MASKS)/.test
+	$(BIN)/cxrsynth refine $(MASKS)/test -o $(MASKS)/test-lung --masks recipes/lung.yaml --set curate.checks=[]
+	$(BIN)/cxrsynth evaluate masks $(MASKS)/test-lung data/train256 --split test --worst docs/mask-failures.png --show 4
+	@touch $@
+
+$(MASKS)/.drawn: recipes/lung.yaml recipes/bench/masks.yaml | $(SEGMENTER)/model/config.json
+	$(BIN)/cxrsynth generate --prompts recipes/lung.yaml --count $(DRAWN) -o $(MASKS)/drawn --set curate.checks=[] $(READ)
+	$(BIN)/cxrsynth refine $(MASKS)/drawn -o $(MASKS)/drawn-lung --masks recipes/lung.yaml --set curate.checks=[]
+	$(BIN)/cxrsynth evaluate agreement $(MASKS)/drawn-lung --name drawn --weights $(SEGMENTER) --chains recipes/bench/masks.yaml
+	@touch $@
+
+$(MASKS)/.labels: recipes/bench/labels.yaml $(FEW)
+	$(BIN)/cxrsynth annotate data/train256 -o $(MASKS)/labels --split test --source wingspan $(HEADS)
+	$(CHAINS) $(MASKS)/labels data/train256 --split test --name wingspan:test:labels --chains recipes/bench/labels.yaml
+	@touch $@
+
+$(MASKS)/.cost: recipes/bench/masks.yaml $(MASKS)/.val
+	$(BIN)/python -m tests.bench.masks $(MASKS)/val
+	@touch $@
+
+$(MASKS)/.walk:
+	$(BIN)/python -m tests.bench.walk
+	@mkdir -p $(MASKS) && touch $@
+
+$(MASKS)/decoder-%.safetensors: | data/train256
 	$(BIN)/cxrsynth train-decoder data/train256 --films $* --set steps=200 -o $@
 
-$(SEGMENTER)/model/config.json: data/real/summary.json
+$(SEGMENTER)/model/config.json: | data/real/summary.json
 	$(BIN)/cxrsynth train-seg --data data/real -o $(SEGMENTER)
 
 CONTROLLED := $(BIN)/cxrsynth generate --prompts recipes/bench/control.yaml
