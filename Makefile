@@ -74,8 +74,6 @@ FEW       := $(MASKS)/decoder-8.safetensors $(MASKS)/decoder-32.safetensors
 HEADS     := --set 'masks.refine=[decoder, {use: decoder, head: $(word 1,$(FEW))}, {use: decoder, head: $(word 2,$(FEW))}]'
 CHAINS    := $(BIN)/cxrsynth evaluate chains
 
-MASKS     := out/bench-masks
-
 bench-masks: $(addprefix $(MASKS)/.,val test montgomery worst drawn labels cost walk)  ## masks on real and drawn films, chain by chain; writes results/masks.json; type it again to resume
 
 # Each part leaves a stamp: typed again, only what is missing or has other chains is measured.
@@ -109,7 +107,7 @@ $(MASKS)/.cost: recipes/bench/masks.yaml $(MASKS)/.val
 	$(BIN)/python -m tests.bench.masks $(MASKS)/val
 	@touch $@
 
-$(MASKS)/.walk:
+$(MASKS)/.walk: | $(READY)
 	$(BIN)/python -m tests.bench.walk
 	@mkdir -p $(MASKS) && touch $@
 
