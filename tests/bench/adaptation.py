@@ -43,7 +43,7 @@ from cxrsynth.weights import resolve
 
 RECIPE = Path("recipes/bench/adaptation.yaml")
 BATCH = 16
-NOISES = 8  # of each held-out film
+NOISES = 4  # of each held-out film
 BASE = "mini"
 
 
