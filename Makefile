@@ -54,19 +54,23 @@ bench-speed: $(READY)  ## taps, memory, start-up and DenseCRF against the time o
 data/train256: $(READY)
 	$(BIN)/cxrsynth ingest --layout collection $(DATA) -o $@
 
+# Networks that learned from real films alone judge drawn ones.
+SEGMENTER ?= runs/segmenter
+LEARNED   := runs/classifier
+
 # The small networks that belong to the bundled model: made anew whenever it changes. The affinity network learns from
-# unlabelled films, the decoder from the masks that grounded the model. What was made for another model before is refused:
-# remove out/pilot, runs/companions and out/bench-masks first.
-mini-companions: $(READY) data/train256  ## train the bundled model's affinity network and decoder anew
+# unlabelled films, the decoder from the masks that grounded the model, the pathology adapter from what is said of films.
+# What was made for another model before is refused: remove out/pilot, runs/companions and out/bench-masks first.
+mini-companions: data/train256 $(SEGMENTER)/model/config.json  ## train what belongs to the bundled model anew
 	$(BIN)/cxrsynth annotate data/train256 -o out/pilot --split train --source nih --source shenzhen -n 128 --timestep 50 --set masks.refine=[]
 	$(BIN)/cxrsynth train-affinity out/pilot -o runs/companions/affinity.safetensors --set steps=200
 	$(BIN)/cxrsynth train-decoder data/train256 -o runs/companions/decoder.safetensors
+	$(BIN)/cxrsynth train-pathology data/train256 --weights $(SEGMENTER) -o runs/companions/pathology.safetensors
 	cp runs/companions/affinity.safetensors cxrsynth/models/mini.affinity.safetensors
 	cp runs/companions/decoder.safetensors cxrsynth/models/mini.decoder.safetensors
+	cp runs/companions/pathology.safetensors cxrsynth/models/mini.pathology.safetensors
 	$(BIN)/python -c "from cxrsynth.weights import write_pins; write_pins('mini')"
 
-# A network that learned from real films alone judges drawn ones.
-SEGMENTER ?= runs/segmenter
 DRAWN     ?= 64
 READ      := --set 'masks.refine=[selfattention, decoder]'
 MASKS     := out/bench-masks
@@ -118,14 +122,26 @@ $(SEGMENTER)/model/config.json: | data/real/summary.json
 	$(BIN)/cxrsynth train-seg --data data/real -o $(SEGMENTER)
 
 CONTROLLED := $(BIN)/cxrsynth generate --prompts recipes/bench/control.yaml
-CLASSIFIER ?=
+WHOLE      := shape: whole, label: finding
+CRF        := [{use: crf, bilateral_sxy: 4, bilateral_compat: 6}, laterality, morphology]
 
-bench-control: $(READY) data/train256 $(SEGMENTER)/model/config.json  ## do films keep to imposed anatomies and findings; writes results/control.json; type it again to resume
+bench-control: data/real/summary.json data/montgomery/summary.json data/train256 $(LEARNED)/model/config.json $(SEGMENTER)/model/config.json  ## do films keep to imposed anatomies and findings; writes results/control.json; type it again to resume
 	$(CONTROLLED) --set control.pathology=[] -o out/bench-control/with
 	$(CONTROLLED) --set control=null --set masks.use=attention -o out/bench-control/free
-	$(CONTROLLED) --count 32 -o out/bench-control/after
-	$(BIN)/cxrsynth evaluate control out/bench-control/with --free out/bench-control/free --after out/bench-control/after \
-	  --weights $(SEGMENTER) --real data/train256 --variety out/bench-control/variety --picture docs/control.png $(if $(CLASSIFIER),--classifier $(CLASSIFIER))
+	$(CONTROLLED) --count 32 -o out/bench-control/tuberculosis
+	$(CONTROLLED) --count 32 --set 'control.pathology=[{finding: pneumonia, region: left lower zone, $(WHOLE)}]' -o out/bench-control/pneumonia
+	$(CONTROLLED) --count 32 --set 'control.pathology=[{finding: effusion, region: right costophrenic angle, $(WHOLE)}]' -o out/bench-control/effusion
+	for use in control attention fused; do \
+	  $(BIN)/cxrsynth refine out/bench-control/with -o out/bench-control/labels-$$use --set masks.use=$$use --set 'masks.refine=$(CRF)' || exit 1; \
+	done
+	for set in labels-control labels-attention labels-fused free; do \
+	  $(BIN)/cxrsynth compare --recipe recipes/compare/control.yaml --set synthetic=out/bench-control/$$set -o out/compare/$$set --workers $(WORKERS) || exit 1; \
+	done
+	$(BIN)/cxrsynth evaluate control out/bench-control/with --free out/bench-control/free \
+	  $(foreach set,tuberculosis pneumonia effusion,--after out/bench-control/$(set)) \
+	  $(foreach set,labels-control labels-attention labels-fused free,--worth out/compare/$(set)) --classifier $(LEARNED) \
+	  --weights $(SEGMENTER) --real data/train256 --variety out/bench-control/variety --picture docs/control.png
+	$(MAKE) tables
 
 # How many films the benchmark draws, and how many processes draw and train. In bfloat16 the masks are the same (Dice
 # 0.999 with those of float32), a quarter sooner.
@@ -157,9 +173,8 @@ data/montgomery/summary.json: | $(READY)
 benchmark-smoke: $(READY)  ## a whole comparison on phantoms in minutes; fails when a figure leaves its range
 	$(BIN)/python -m tests.bench.smoke
 
-# Films of the whole chain of RoentGen's figures; a classifier that learned from real films alone judges them.
+# Films of the whole chain of RoentGen's figures.
 FINDINGS ?= 384
-LEARNED  := runs/classifier
 MEASURED := out/bench-roentgen data/train256
 
 benchmark-roentgen: data/train256 $(LEARNED)/model/config.json $(SEGMENTER)/model/config.json  ## fidelity, copies, prompts, text encoder, worth for a classifier; type it again to resume

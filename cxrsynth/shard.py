@@ -215,8 +215,15 @@ def describe(one: Spec, scores: dict[str, float]) -> Row:
         "split": one.split,
         "fields": one.fields,
         "control": one.control,
+        **imposed_findings(one),
         "scores": {name: round(float(value), 5) for name, value in scores.items()},
     }
+
+
+def imposed_findings(one: Spec) -> Row:
+    """``findings`` of a film that some were drawn into, as ingested films have it: its prompt does not name them."""
+    words = [str(item["finding"]) for item in (one.control or {}).get("findings", [])]
+    return {"findings": ", ".join(dict.fromkeys(words))} if words else {}
 
 
 def versions() -> dict[str, str]:
