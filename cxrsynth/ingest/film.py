@@ -24,6 +24,8 @@ CLASSES: dict[str, dict[str, str]] = {
 SMALLEST_SIDE = 32
 # JPEG colour noise of a gray film stays below this mean difference between channels (of 255).
 COLOUR_TOLERANCE = 4.0
+# A photograph of a light box has the colour of its lamp: one channel may be brighter throughout, by this at most.
+TINT = 1.5
 TONE = (1.0, 99.0)
 
 
@@ -90,7 +92,7 @@ def read_gray(path: Path) -> tuple[np.ndarray, list[str]]:
     notes = []
     if array.ndim == 3:
         channels = array.astype(np.float32)
-        spread = float((channels.max(axis=2) - channels.min(axis=2)).mean())
+        spread = colour(channels)
         if spread > COLOUR_TOLERANCE:
             raise UnreadableError(f"in colour: channels differ by {spread:.0f} of 255 on average")
         array = channels.mean(axis=2)
@@ -101,6 +103,14 @@ def read_gray(path: Path) -> tuple[np.ndarray, list[str]]:
     if min(array.shape) < SMALLEST_SIDE:
         raise UnreadableError(f"only {array.shape[1]}x{array.shape[0]} pixels")
     return array.astype(np.float32), notes
+
+
+def colour(channels: np.ndarray) -> float:
+    """How much the channels of a (H, W, 3) float32 picture differ on average, in its own units, a tint not counted."""
+    means = channels.mean(axis=(0, 1))
+    if means.min() > 0 and means.max() / means.min() <= TINT:
+        channels = channels * (means.mean() / means)
+    return float((channels.max(axis=2) - channels.min(axis=2)).mean())
 
 
 def stretch(array: np.ndarray, tone: tuple[float, float] = TONE) -> np.ndarray:

@@ -11,7 +11,7 @@ from PIL import Image
 from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.ingest.collection import Collection
 from cxrsynth.ingest.convert import ingest
-from cxrsynth.ingest.film import stretch
+from cxrsynth.ingest.film import UnreadableError, read_gray, stretch
 from cxrsynth.ingest.folder import Folder, split_of
 from cxrsynth.store import Store
 
@@ -98,6 +98,18 @@ def test_films_and_masks_arrive_square_with_their_rows(collection: Any, tmp_path
     assert mask is not None
     assert mask[32, 16] == 1
     assert mask[32, 48] == 2
+
+
+def test_the_tint_of_a_lamp_is_no_colour_and_colours_that_cancel_out_are(tmp_path: Path) -> None:
+    gray = gradient(64, 64)
+    tinted = (gray[..., None] * np.array([1.0, 0.9, 0.75])).astype(np.uint8)
+    Image.fromarray(tinted).save(tmp_path / "tinted.png")
+    found, _ = read_gray(tmp_path / "tinted.png")
+    assert np.corrcoef(found.ravel(), gray.ravel())[0, 1] > 0.999
+    halves = np.stack([gray, gray[:, ::-1], gray], axis=2)  # every channel is as bright as the others on the whole
+    Image.fromarray(halves).save(tmp_path / "halves.png")
+    with pytest.raises(UnreadableError, match="colour"):
+        read_gray(tmp_path / "halves.png")
 
 
 def test_what_cannot_be_read_is_listed_with_its_reason_and_the_rest_goes_on(collection: Any, tmp_path: Path) -> None:
