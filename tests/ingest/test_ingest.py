@@ -106,7 +106,7 @@ def test_the_tint_of_a_lamp_is_no_colour_and_colours_that_cancel_out_are(tmp_pat
     Image.fromarray(tinted).save(tmp_path / "tinted.png")
     found, _ = read_gray(tmp_path / "tinted.png")
     assert np.corrcoef(found.ravel(), gray.ravel())[0, 1] > 0.999
-    halves = np.stack([gray, gray[:, ::-1], gray], axis=2)  # every channel is as bright as the others on the whole
+    halves = np.stack([gray, gray[::-1, ::-1], gray], axis=2)  # every channel is as bright as the others on the whole
     Image.fromarray(halves).save(tmp_path / "halves.png")
     with pytest.raises(UnreadableError, match="colour"):
         read_gray(tmp_path / "halves.png")
