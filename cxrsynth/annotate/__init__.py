@@ -234,4 +234,4 @@ def overlays(store: Store, rows: list[Row]) -> Image.Image:
         above = None if own is None else dict(zip(ids.values(), own, strict=True))
         stable = ", ".join(f"{name.replace('_', ' ')} {row['scores'][f'stability.{name}']:.2f}" for name in ids)
         items.append(Item(store.load_image(row), store.load_mask(row), above, row["key"], f"stability: {stable}"))
-    return contact_sheet(items, columns=4, legend=ids, title=f"{len(rows)} films, labelled by attention")
+    return contact_sheet(items, columns=4, legend=ids, title=f"{len(rows)} films, labelled")
