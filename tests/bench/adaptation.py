@@ -1,12 +1,12 @@
-"""What adapting the bundled model to heart sizes changes: the same held-out films, the same prompts, before and after.
+"""What adapting the bundled model changes: the same held-out films, the same prompts, before and after.
 
-    python -m tests.bench.adaptation data/train256 --segmenter runs/segmenter --classifier runs/classifier \
-      --drawn out/hearts runs/hearts-lora runs/hearts-full      # make bench-adaptation
+    python -m tests.bench.adaptation data/train256 recipes/bench/adaptation.yaml runs/hearts-lora runs/hearts-full \
+      --drawn out/hearts --segmenter runs/segmenter --classifier runs/classifier      # make bench-adaptation
 
-Declared before the first run: the denoising loss on held-out films, the least noisy of all figures; then what it is
-for, the AUROC of the drawn heart size against the prompt, by a segmenter that learned from real films; then KID to the
-held-out films. Everything is paired: the same films, noises and timesteps; the same prompts and seeds. Settings were
-never chosen on these films. Writes results/adaptation.json.
+Declared before the first run: the denoising loss on held-out films, the least noisy of all figures; then, for hearts,
+what it is for: the AUROC of the drawn heart size against the prompt, by a segmenter that learned from real films; then
+KID to the held-out films. Everything is paired: the same films, noises and timesteps; the same prompts and seeds.
+Settings were never chosen on these films. Writes results/adaptation.json.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ from cxrsynth.train.reports import words
 from cxrsynth.train.text import ids
 from cxrsynth.weights import resolve
 
-RECIPE = Path("recipes/bench/adaptation.yaml")
 BATCH = 16
 NOISES = 4  # of each held-out film
+MOST = 96  # held-out films
 BASE = "mini"
 
 
@@ -80,43 +80,43 @@ def hearts(drawn: Group, segmenter: Segmenter) -> np.ndarray:
     return np.stack([ratios, asked], axis=1).astype(float)
 
 
-def heart_figures(arms: dict[str, np.ndarray]) -> list[Record]:
+def heart_figures(arms: dict[str, np.ndarray], name: str) -> list[Record]:
     """AUROC of the heart size against the prompt and mean ratios, of every arm and as paired differences."""
     records = []
     for arm, values in arms.items():
         seen = values[~np.isnan(values[:, 0])]
-        records.append(figure(arm, "heart_size_auroc", bootstrap(seen, statistic=auroc), len(seen)))
-        for name, asked in (("ctr_asked_large", 1), ("ctr_asked_normal", 0)):
+        records.append(figure(name, arm, "heart_size_auroc", bootstrap(seen, statistic=auroc), len(seen)))
+        for metric, asked in (("ctr_asked_large", 1), ("ctr_asked_normal", 0)):
             ratios = seen[seen[:, 1] == asked, 0]
-            records.append(figure(arm, name, bootstrap(ratios), len(ratios)))
+            records.append(figure(name, arm, metric, bootstrap(ratios), len(ratios)))
         if arm != BASE:
             both = np.stack([arms[BASE][:, 0], values[:, 0], values[:, 1]], axis=1)
             both = both[~np.isnan(both).any(axis=1)]
             change = bootstrap(both, statistic=lambda x: auroc(x[:, 1:]) - auroc(x[:, [0, 2]]))
-            records.append(figure(f"{arm} - {BASE}", "heart_size_auroc", change, len(both)))
+            records.append(figure(name, f"{arm} - {BASE}", "heart_size_auroc", change, len(both)))
     return records
 
 
-def loss_figures(arms: dict[str, np.ndarray], films: Group) -> list[Record]:
+def loss_figures(arms: dict[str, np.ndarray], films: Group, name: str) -> list[Record]:
     """Loss of every arm on held-out films, and paired differences, drawn again by patient."""
     patients = [str(row.get("patient") or row["key"]) for row in films.rows]
     records = []
     for arm, values in arms.items():
-        records.append(figure(arm, "held_out_loss", bootstrap(values, patients), len(values)))
+        records.append(figure(name, arm, "held_out_loss", bootstrap(values, patients), len(values)))
         if arm != BASE:
             change = bootstrap(values - arms[BASE], patients)
-            records.append(figure(f"{arm} - {BASE}", "held_out_loss", change, len(values)))
+            records.append(figure(name, f"{arm} - {BASE}", "held_out_loss", change, len(values)))
     return records
 
 
-def distance_figures(arms: dict[str, Group], films: Group, nets: list[FeatureNet]) -> list[Record]:
+def distance_figures(arms: dict[str, Group], films: Group, nets: list[FeatureNet], name: str) -> list[Record]:
     """KID of every arm to the held-out films in every net, and paired differences."""
     records = []
     for net in nets:
         real, before = films.features(net), arms[BASE].features(net)
         for arm, part in arms.items():
             made, metric = part.features(net), f"kid_{net.name}"
-            records.append(figure(arm, metric, interval(kid, real, made), len(made)))
+            records.append(figure(name, arm, metric, interval(kid, real, made), len(made)))
             if arm != BASE:
 
                 def change(real: np.ndarray, both: np.ndarray) -> float:
@@ -124,13 +124,13 @@ def distance_figures(arms: dict[str, Group], films: Group, nets: list[FeatureNet
                     return kid(real, both[:, middle:]) - kid(real, both[:, :middle])
 
                 figures = interval(change, real, np.concatenate([before, made], axis=1))
-                records.append(figure(f"{arm} - {BASE}", metric, figures, len(made)))
+                records.append(figure(name, f"{arm} - {BASE}", metric, figures, len(made)))
     return records
 
 
-def figure(arm: str, metric: str, figures: tuple[float, float, float], n: int) -> Record:
-    """A record of this benchmark."""
-    made = record("adaptation", arm, "hearts", metric, figures, n)
+def figure(name: str, arm: str, metric: str, figures: tuple[float, float, float], n: int) -> Record:
+    """A record of this benchmark; ``name`` is what was adapted to."""
+    made = record("adaptation", arm, name, metric, figures, n)
     return {**made, "command": f"python -m tests.bench.adaptation {' '.join(sys.argv[1:])}"}
 
 
@@ -143,29 +143,31 @@ def same_prompts(folders: list[Path]) -> None:
 
 def main(
     data: Annotated[Path, typer.Argument(help="Ingested films.")],
+    recipe: Annotated[Path, typer.Argument(help="Recipe that all runs were adapted by.")],
     runs: Annotated[list[Path], typer.Argument(help="Run folders of train-diffusion; their names are those of arms.")],
-    drawn: Annotated[Path, typer.Option(help="Folder with the drawn films of mini and of every run.")],
-    segmenter: Annotated[Path, typer.Option(help="Run folder of train-seg on real films.")],
-    classifier: Annotated[Path, typer.Option(help="Run folder of train-cls on real films.")],
+    drawn: Annotated[Path | None, typer.Option(help="Folder with the drawn films of mini and of every run.")] = None,
+    segmenter: Annotated[Path, typer.Option(help="Run folder of train-seg on real films.")] = Path("runs/segmenter"),
+    classifier: Annotated[Path, typer.Option(help="Run folder of train-cls on real films.")] = Path("runs/classifier"),
     split: Annotated[str, typer.Option(help="Held-out films.")] = "test",
 ) -> None:
     """Measure all models on the same films and prompts."""
-    recipe = load_as(AdaptRecipe, RECIPE, {})
+    config = load_as(AdaptRecipe, recipe, {})
     models = {BASE: BASE, **{run.name: str(run / "model") for run in runs}}
-    same_prompts([drawn / arm for arm in models])
 
     def wanted(row: Row) -> bool:
-        named = all(has_word(str(row.get(column) or ""), some) for column, some in recipe.films.only.items())
-        return named and row.get("source") in recipe.films.shares
+        named = all(has_word(str(row.get(column) or ""), some) for column, some in config.films.only.items())
+        return named and row.get("source") in config.films.shares
 
-    films = group(data, split, wanted)
-    records = loss_figures({arm: losses(model, films, recipe) for arm, model in models.items()}, films)
-    made = {arm: group(drawn / arm, name=arm) for arm in models}
-    judge = segmenters.load(segmenter, find_device("auto"))
-    records += heart_figures({arm: hearts(part, judge) for arm, part in made.items()})
-    device = find_device("auto")
-    nets = [autoencoder_net(resolve(BASE).path), classifier_net(classifiers.load(classifier, device))]
-    records += distance_figures(made, films, nets)
+    films = group(data, split, wanted).some(MOST)
+    records = loss_figures({arm: losses(model, films, config) for arm, model in models.items()}, films, config.name)
+    if drawn is not None:
+        same_prompts([drawn / arm for arm in models])
+        made = {arm: group(drawn / arm, name=arm) for arm in models}
+        device = find_device("auto")
+        judge = segmenters.load(segmenter, device)
+        records += heart_figures({arm: hearts(part, judge) for arm, part in made.items()}, config.name)
+        nets = [autoencoder_net(resolve(BASE).path), classifier_net(classifiers.load(classifier, device))]
+        records += distance_figures(made, films, nets, config.name)
     write(Path("results/adaptation.json"), records)
     for item in records:
         print(item["arm"], item["metric"], item["value"], item["lo"], item["hi"], item["n"])
