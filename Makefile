@@ -131,6 +131,7 @@ bench-control: data/real/summary.json data/montgomery/summary.json data/train256
 	$(CONTROLLED) --count 32 -o out/bench-control/tuberculosis
 	$(CONTROLLED) --count 32 --set 'control.pathology=[{finding: pneumonia, region: left lower zone, $(WHOLE)}]' -o out/bench-control/pneumonia
 	$(CONTROLLED) --count 32 --set 'control.pathology=[{finding: effusion, region: right costophrenic angle, $(WHOLE)}]' -o out/bench-control/effusion
+	$(CONTROLLED) --count 32 --set 'control.pathology=[{finding: no abnormality, region: right upper zone, $(WHOLE)}]' -o out/bench-control/nothing
 	for use in control attention fused; do \
 	  $(BIN)/cxrsynth refine out/bench-control/with -o out/bench-control/labels-$$use --set masks.use=$$use --set 'masks.refine=$(CRF)' || exit 1; \
 	done
@@ -138,7 +139,7 @@ bench-control: data/real/summary.json data/montgomery/summary.json data/train256
 	  $(BIN)/cxrsynth compare --recipe recipes/compare/control.yaml --set synthetic=out/bench-control/$$set -o out/compare/$$set --workers $(WORKERS) || exit 1; \
 	done
 	$(BIN)/cxrsynth evaluate control out/bench-control/with --free out/bench-control/free \
-	  $(foreach set,tuberculosis pneumonia effusion,--after out/bench-control/$(set)) \
+	  $(foreach set,tuberculosis pneumonia effusion nothing,--after out/bench-control/$(set)) \
 	  $(foreach set,labels-control labels-attention labels-fused free,--worth out/compare/$(set)) --classifier $(LEARNED) \
 	  --weights $(SEGMENTER) --real data/train256 --variety out/bench-control/variety --picture docs/control.png
 	$(MAKE) tables
@@ -190,16 +191,19 @@ benchmark-roentgen: data/train256 $(LEARNED)/model/config.json $(SEGMENTER)/mode
 $(LEARNED)/model/config.json: data/train256
 	$(BIN)/cxrsynth train-cls --data data/train256 -o $(LEARNED) --size 128 --updates 400
 
-HEARTS := $(BIN)/cxrsynth train-diffusion data/train256 --base mini --recipe recipes/bench/adaptation.yaml
+ADAPT := $(BIN)/cxrsynth train-diffusion data/train256 --base mini --recipe recipes/bench
 
-bench-adaptation: data/train256 $(LEARNED)/model/config.json $(SEGMENTER)/model/config.json  ## mini adapted by LoRA and whole, before and after; writes results/adaptation.json; type it again to resume
-	$(HEARTS) -o runs/hearts-lora --set what.unet=lora --set adapt.lr=5e-4
-	$(HEARTS) -o runs/hearts-full --set what.text_encoder=full --set adapt.steps=200
+bench-adaptation: data/train256 $(LEARNED)/model/config.json $(SEGMENTER)/model/config.json  ## mini adapted to children and to hearts, by LoRA and whole, before and after; writes results/adaptation.json; type it again to resume
+	$(ADAPT)/children.yaml -o runs/children-lora --set what.unet=lora --set adapt.lr=5e-4
+	$(ADAPT)/children.yaml -o runs/children-full
+	$(ADAPT)/adaptation.yaml -o runs/hearts-lora --set what.unet=lora --set adapt.lr=5e-4
+	$(ADAPT)/adaptation.yaml -o runs/hearts-full --set what.text_encoder=full --set adapt.steps=200
 	$(BIN)/cxrsynth generate --prompts recipes/bench/hearts.yaml -o out/hearts/mini
 	for run in hearts-lora hearts-full; do \
 	  $(BIN)/cxrsynth generate --prompts recipes/bench/hearts.yaml --model runs/$$run/model -o out/hearts/$$run || exit 1; \
 	done
-	$(BIN)/python -m tests.bench.adaptation data/train256 runs/hearts-lora runs/hearts-full --drawn out/hearts --segmenter $(SEGMENTER) --classifier $(LEARNED)
+	$(BIN)/python -m tests.bench.adaptation data/train256 recipes/bench/children.yaml runs/children-lora runs/children-full
+	$(BIN)/python -m tests.bench.adaptation data/train256 recipes/bench/adaptation.yaml runs/hearts-lora runs/hearts-full --drawn out/hearts --segmenter $(SEGMENTER) --classifier $(LEARNED)
 	$(BIN)/cxrsynth evaluate text runs/hearts-full/model data/train256 --name hearts-full --classifier $(LEARNED)
 
 bench-grounding: runs/mini/.autoencoder  ## train shortly with and without grounding; writes results/grounding.json
@@ -212,4 +216,4 @@ bench-adapt: $(READY)  ## adapting: speed against diffusers' example loop; write
 	$(BIN)/python -m tests.bench.adapt
 
 tables: $(READY)  ## write the tables of README and model card from results/*.json
-	$(BIN)/python -m cxrsynth.evaluate.tables README.md docs/masks.md cxrsynth/models/mini/README.md
+	$(BIN)/python -m cxrsynth.evaluate.tables README.md docs/masks.md docs/control.md cxrsynth/models/mini/README.md

@@ -228,9 +228,9 @@ def test_label_maps_are_looked_for_beside_the_recipe(
 
 def test_the_bundled_recipe_imposes_what_its_first_line_says() -> None:
     one = load(Path("recipes/control.yaml"))
-    assert one.imposed() == tuple(one.class_ids()) == ("right_lung", "left_lung", "heart")
-    assert not one.finding_labels()  # mini draws none that is believable
-    assert set(load(Path("recipes/bench/control.yaml")).finding_labels()) == {"opacity"}
+    assert one.imposed() == tuple(one.class_ids())
+    assert one.finding_labels() == ["tuberculosis", "pneumonia", "effusion"]
+    assert set(load(Path("recipes/bench/control.yaml")).finding_labels()) == {"finding"}
 
 
 def test_a_class_that_is_checked_has_to_be_there() -> None:

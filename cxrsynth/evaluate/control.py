@@ -30,6 +30,7 @@ from cxrsynth.train.classifier import Classifier
 from cxrsynth.train.network import Segmenter
 
 BENCHMARK = "control"
+FINDINGS = "findings"  # the dataset of their figures; each folder is an arm
 CONTROL, FREE, REAL = "control", "no control", "real"
 LUNGS = "lungs"
 MANY = 16  # films of one mask, and of one noise
@@ -137,7 +138,7 @@ def anatomy(made: Path, free: Path | None, segmenter: Segmenter) -> list[Record]
 
 
 def pathology(after: Path, before: Path, classifier: Classifier | None, feather: float) -> list[Record]:
-    """What a finding changes inside its region and outside, and whether a real-trained classifier sees it.
+    """What a finding changes inside its region and outside (gray levels of 255), and whether a classifier sees it.
 
     Args:
         after: films with findings.
@@ -153,10 +154,10 @@ def pathology(after: Path, before: Path, classifier: Classifier | None, feather:
     has = inside.any(axis=(1, 2))
     if not has.any():
         raise UsageError(f"no film of {after} has a finding", "draw more, or raise control.pathology.probability")
-    records, made = [], before.name
+    records = []
 
     def add(metric: str, values: np.ndarray, klass: str) -> None:
-        records.append(record(BENCHMARK, after.name, made, metric, bootstrap(values), len(values), klass))
+        records.append(record(BENCHMARK, after.name, FINDINGS, metric, bootstrap(values), len(values), klass))
 
     within = np.array([one[region].mean() for one, region in zip(change[has], inside[has], strict=True)])
     beyond = np.array([one[region].mean() for one, region in zip(change[has], outside[has], strict=True)])
@@ -164,10 +165,13 @@ def pathology(after: Path, before: Path, classifier: Classifier | None, feather:
     noise = 10 * np.log10(255**2 / np.maximum(squares, 255**2 / 10 ** (MOST_PSNR / 10)))
     signed = drawn.films - old
     rise = np.array([one[region].mean() for one, region in zip(signed[has], inside[has], strict=True)])
-    add("rise_in_gray_levels", rise, "inside")
-    add("change_in_gray_levels", within, "inside")
-    add("change_in_gray_levels", beyond, "outside")
-    add("psnr", noise, "outside")
+    for metric, values in (
+        ("rise_inside", rise),
+        ("change_inside", within),
+        ("change_outside", beyond),
+        ("psnr_outside", noise),
+    ):
+        add(metric, values, "region")
     if classifier is not None:
         asked = {row["key"]: {one["finding"] for one in row["control"]["findings"]} for row in drawn.rows}
         for label in sorted(set.union(*asked.values()) & set(classifier.labels)):
@@ -182,7 +186,7 @@ def pathology(after: Path, before: Path, classifier: Classifier | None, feather:
             pairs = np.stack([np.concatenate(scores[::-1]), np.repeat([1.0, 0.0], len(which))], axis=1)
             films_twice = [str(i) for i in which] * 2
             figures = bootstrap(pairs, films_twice, auroc)
-            records.append(record(BENCHMARK, after.name, made, "auroc", figures, len(which), label))
+            records.append(record(BENCHMARK, after.name, FINDINGS, "auroc", figures, len(which), label))
     return records
 
 

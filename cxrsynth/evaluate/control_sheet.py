@@ -13,7 +13,7 @@ from cxrsynth.evaluate.control import films_of, read
 from cxrsynth.sheet import Item, contact_sheet
 
 COLUMNS = 4
-ANATOMIES, PAIRS = 8, 4  # pairs of each finding
+ANATOMIES, PAIRS = 8, 2  # pairs of each finding
 FINDING = 4  # colour of a finding, after those of the anatomy
 
 

@@ -69,9 +69,9 @@ def test_masks_that_do_not_fit_their_films_score_low(tmp_path: Path) -> None:
 def test_a_finding_is_measured_inside_and_outside_its_region(tmp_path: Path) -> None:
     before, after = dataset(tmp_path / "before"), dataset(tmp_path / "after", brighter=60)
     records = control.pathology(after, before, None, 0.02)
-    assert value(records, "change_in_gray_levels", "inside", "after") == pytest.approx(60)
-    assert value(records, "change_in_gray_levels", "outside", "after") == 0
-    assert value(records, "psnr", "outside", "after") == control.MOST_PSNR
+    assert value(records, "change_inside", "region", "after") == pytest.approx(60)
+    assert value(records, "change_outside", "region", "after") == 0
+    assert value(records, "psnr_outside", "region", "after") == control.MOST_PSNR
 
 
 def test_a_region_that_became_darker_falls_and_does_not_rise(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_region_that_became_darker_falls_and_does_not_rise(tmp_path: Path) -> 
     for row in store.rows():
         patch = (store.load_maps(row) or {})["control"][3]
         store.write(row["image"], png(np.where(patch, 20, store.load_image(row)).astype(np.uint8)))
-    fall = value(control.pathology(lighter, darker, None, 0.02), "rise_in_gray_levels", "inside", "lighter")
+    fall = value(control.pathology(lighter, darker, None, 0.02), "rise_inside", "region", "lighter")
     assert -60 < fall < -20
 
 
