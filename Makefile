@@ -71,7 +71,7 @@ mini-companions: data/train256 $(SEGMENTER)/model/config.json  ## train what bel
 	cp runs/companions/pathology.safetensors cxrsynth/models/mini.pathology.safetensors
 	$(BIN)/python -c "from cxrsynth.weights import write_pins; write_pins('mini')"
 
-DRAWN     ?= 64
+DRAWN     ?= 32
 READ      := --set 'masks.refine=[selfattention, decoder]'
 MASKS     := out/bench-masks
 FEW       := $(MASKS)/decoder-8.safetensors $(MASKS)/decoder-32.safetensors
