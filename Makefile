@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help benchmark-strong demo test lint train-mini bench-speed mini-companions bench-masks bench-control bench-grounding tables benchmark benchmark-smoke benchmark-roentgen bench-train bench-adapt bench-adaptation
+.PHONY: help benchmark-labels benchmark-strong demo test lint train-mini bench-speed mini-companions bench-masks bench-control bench-grounding tables benchmark benchmark-smoke benchmark-roentgen bench-train bench-adapt bench-adaptation
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -149,8 +149,11 @@ bench-control: data/real/summary.json data/montgomery/summary.json data/train256
 FILMS   ?= 384
 WORKERS ?= 2
 
+FILMED   = $(BIN)/cxrsynth generate --prompts recipes/lung.yaml --count $(FILMS) --workers $(WORKERS) --set sampler.dtype=bfloat16
+
+# Its labels are attention's and DenseCRF's, which need no decoder; benchmark-labels has those of the default chain.
 benchmark: data/real/summary.json data/montgomery/summary.json  ## what drawn films are worth next to real ones; writes results/compare.json; type it again to resume
-	$(BIN)/cxrsynth generate --prompts recipes/lung.yaml --count $(FILMS) --workers $(WORKERS) --set sampler.dtype=bfloat16 -o out/benchmark/lung
+	$(FILMED) --set 'masks.refine=$(CRF)' -o out/benchmark/lung
 	$(BIN)/cxrsynth compare --recipe recipes/compare/lung.yaml --workers $(WORKERS)
 	cp out/compare/lung/compare.json out/compare/lung/compare.csv out/compare/lung/compare.md results/
 	cp out/compare/lung/curves.png docs/scaling.png
@@ -160,6 +163,12 @@ benchmark: data/real/summary.json data/montgomery/summary.json  ## what drawn fi
 benchmark-strong: data/real/summary.json data/montgomery/summary.json data/strong/summary.json  ## drawn films against the masks of two hospitals, after 'make benchmark'; writes results/strong.json
 	$(BIN)/cxrsynth compare --recipe recipes/compare/strong.yaml --workers $(WORKERS)
 	cp out/compare/strong/compare.json results/strong.json
+	$(MAKE) tables
+
+benchmark-labels: data/real/summary.json data/montgomery/summary.json  ## drawn films with the labels of the default chain; writes results/labels.json
+	$(FILMED) -o out/benchmark/decoder
+	$(BIN)/cxrsynth compare --recipe recipes/compare/labels.yaml --workers $(WORKERS)
+	cp out/compare/labels/compare.json results/labels.json
 	$(MAKE) tables
 
 data/strong/summary.json: | $(READY)
