@@ -221,7 +221,7 @@ bench-grounding: runs/mini/.autoencoder  ## train shortly with and without groun
 bench-train: $(READY)  ## training speed and memory against a plain smp loop; writes results/train.json
 	$(BIN)/python -m tests.bench.segmentation
 
-bench-adapt: $(READY)  ## adapting: speed against diffusers' example loop; writes results/train-diffusion.json
+bench-adapt: $(READY)  ## adapting: speed against diffusers' example loop; writes results/adapt.json
 	$(BIN)/python -m tests.bench.adapt
 
 tables: $(READY)  ## write the tables of README and model card from results/*.json

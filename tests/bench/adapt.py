@@ -8,7 +8,7 @@
 The example's loop is written out here as `train_text_to_image.py` of diffusers does it: pictures from disk,
 autoencoder and text encoder in every step, AdamW, EMA, min-SNR. One of its updates follows each of ours in the same
 process, and the median of the ratios is given: the machine's speed drifts. Ours encodes films once, before the first
-update; so the loop runs a second time with latents that are there already. Writes results/train-diffusion.json.
+update; so the loop runs a second time with latents that are there already. Writes results/adapt.json.
 """
 
 from __future__ import annotations
@@ -269,7 +269,7 @@ def main() -> None:
     parser.add_argument("--updates", type=int)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--size", type=int, default=512, help="of the large shape's pictures")
-    parser.add_argument("--out", type=Path, default=Path("results/train-diffusion.json"))
+    parser.add_argument("--out", type=Path, default=Path("results/adapt.json"))
     parser.add_argument("--resumed", action="store_true")
     parser.add_argument("--large", choices=("lora", "full"))
     parser.add_argument("--alone", choices=("lora", "full"))
