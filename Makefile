@@ -225,4 +225,4 @@ bench-adapt: $(READY)  ## adapting: speed against diffusers' example loop; write
 	$(BIN)/python -m tests.bench.adapt
 
 tables: $(READY)  ## write the tables of README and model card from results/*.json
-	$(BIN)/python -m cxrsynth.evaluate.tables README.md docs/masks.md docs/control.md cxrsynth/models/mini/README.md
+	$(BIN)/python -m cxrsynth.evaluate.tables README.md docs/masks.md docs/control.md docs/findings.md cxrsynth/models/mini/README.md
