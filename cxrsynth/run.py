@@ -154,17 +154,11 @@ def claim(store: Store, recipe: Recipe, fingerprint: str, identity: dict[str, An
     # The identity first of all, so that a run killed from here on is recognised by the next.
     store.write("identity.json", dumps({"fingerprint": fingerprint, "identity": identity}))
     resolved = recipe.resolved()
-    known = _stored_recipe(store)
-    # A smaller count asks for less than there is; the folder keeps the larger claim.
-    resolved["count"] = max(recipe.count, int(known.get("count", 0)) if known else 0)
+    # A smaller count takes nothing away that is there, and wants nothing that is not.
+    resolved["count"] = max([recipe.count, *(int(key) + 1 for one in store.receipts() for key in one.planned)])
     head = f"# Written by cxrsynth: every default filled in. Fingerprint {fingerprint[:12]}.\n"
     store.write(
         "recipe.yaml", (head + yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True, width=120)).encode()
     )
     classes = [item.model_dump(mode="json") for item in recipe.classes]
     store.write("classes.json", dumps({"background": 0, "ignore": 255, "classes": classes}))
-
-
-def _stored_recipe(store: Store) -> dict[str, Any] | None:
-    path = store.root / "recipe.yaml"
-    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None

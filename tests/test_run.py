@@ -16,6 +16,7 @@ from cxrsynth.plan import make_plan
 from cxrsynth.recipe import parse
 from cxrsynth.run import Summary, run
 from cxrsynth.store import Store
+from cxrsynth.train.labelled import check_finished
 from tests.conftest import phantom_body, tree
 
 
@@ -64,6 +65,14 @@ def test_a_smaller_count_takes_nothing_away(tmp_path: Path, phantom_dataset: Pat
     shutil.copytree(phantom_dataset, tmp_path / "d")
     make(tmp_path / "d", count=2)
     assert same(tmp_path / "d", phantom_dataset)
+
+
+def test_a_count_that_was_never_reached_can_be_lowered(tmp_path: Path) -> None:
+    make(tmp_path / "d", count=4)
+    asked = (tmp_path / "d" / "recipe.yaml").read_text().replace("count: 4", "count: 999")
+    (tmp_path / "d" / "recipe.yaml").write_text(asked)  # as a run of 999 leaves it that is broken off
+    make(tmp_path / "d", count=4)
+    check_finished(tmp_path / "d")
 
 
 def test_parts_make_up_the_whole(tmp_path: Path, phantom_dataset: Path) -> None:
