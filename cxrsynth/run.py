@@ -73,7 +73,9 @@ def run(
         if receipt is not None:
             summary.add(receipt)
     with locked(job.out, part), _shown_to_workers(job):
-        claim(store, job.recipe, job.fingerprint, plan.identity)
+        # A smaller count takes nothing away that is there, and wants nothing that is not.
+        count = max([job.recipe.count, *(int(key) + 1 for one in store.receipts() for key in one.planned)])
+        claim(store, job.recipe.model_copy(update={"count": count}), job.fingerprint, plan.identity)
         try:
             for result in drive(plan.todo, job, advance) if plan.todo else ():
                 _count(summary, store, result, plan)
@@ -154,8 +156,6 @@ def claim(store: Store, recipe: Recipe, fingerprint: str, identity: dict[str, An
     # The identity first of all, so that a run killed from here on is recognised by the next.
     store.write("identity.json", dumps({"fingerprint": fingerprint, "identity": identity}))
     resolved = recipe.resolved()
-    # A smaller count takes nothing away that is there, and wants nothing that is not.
-    resolved["count"] = max([recipe.count, *(int(key) + 1 for one in store.receipts() for key in one.planned)])
     head = f"# Written by cxrsynth: every default filled in. Fingerprint {fingerprint[:12]}.\n"
     store.write(
         "recipe.yaml", (head + yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True, width=120)).encode()
