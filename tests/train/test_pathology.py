@@ -30,7 +30,6 @@ TINY = PathologyConfig(
     steps=4,
     warmup=1,
     variants=2,
-    precision="no",
     checkpoint_minutes=1e-6,
 )
 
