@@ -132,15 +132,16 @@ bench-control: data/real/summary.json data/montgomery/summary.json data/train256
 	$(CONTROLLED) --count 32 --set 'control.pathology=[{finding: pneumonia, region: left lower zone, $(WHOLE)}]' -o out/bench-control/pneumonia
 	$(CONTROLLED) --count 32 --set 'control.pathology=[{finding: effusion, region: right costophrenic angle, $(WHOLE)}]' -o out/bench-control/effusion
 	$(CONTROLLED) --count 32 --set 'control.pathology=[{finding: no abnormality, region: right upper zone, $(WHOLE)}]' -o out/bench-control/nothing
+	$(BIN)/cxrsynth refine out/bench-control/free -o out/bench-control/labels-free --set 'masks.refine=$(CRF)'
 	for use in control attention fused; do \
 	  $(BIN)/cxrsynth refine out/bench-control/with -o out/bench-control/labels-$$use --set masks.use=$$use --set 'masks.refine=$(CRF)' || exit 1; \
 	done
-	for set in labels-control labels-attention labels-fused free; do \
+	for set in labels-control labels-attention labels-fused labels-free; do \
 	  $(BIN)/cxrsynth compare --recipe recipes/compare/control.yaml --set synthetic=out/bench-control/$$set -o out/compare/$$set --workers $(WORKERS) || exit 1; \
 	done
 	$(BIN)/cxrsynth evaluate control out/bench-control/with --free out/bench-control/free \
 	  $(foreach set,tuberculosis pneumonia effusion nothing,--after out/bench-control/$(set)) \
-	  $(foreach set,labels-control labels-attention labels-fused free,--worth out/compare/$(set)) --classifier $(LEARNED) \
+	  $(foreach set,labels-control labels-attention labels-fused labels-free,--worth out/compare/$(set)) --classifier $(LEARNED) \
 	  --weights $(SEGMENTER) --real data/train256 --variety out/bench-control/variety --picture docs/control.png
 	$(MAKE) tables
 

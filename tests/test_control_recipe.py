@@ -14,6 +14,7 @@ from cxrsynth.prompts import spec
 from cxrsynth.recipe import Recipe, fingerprint, load, parse
 from cxrsynth.records import Draw, Sample
 from cxrsynth.run import run
+from cxrsynth.shard import describe
 from cxrsynth.store import Store
 from tests import anatomies
 from tests.conftest import CLASSES, latent_body, tree
@@ -236,3 +237,9 @@ def test_the_bundled_recipe_imposes_what_its_first_line_says() -> None:
 def test_a_class_that_is_checked_has_to_be_there() -> None:
     with pytest.raises((RecipeError, UsageError), match="unknown class"):
         build([{"use": "agreement", "classes": ["spleen"]}], ["heart"])
+
+
+def test_a_films_row_names_the_findings_that_were_drawn_into_it(parts: dict[str, Any]) -> None:
+    asked = [{"finding": "pneumonia", "region": "left lung"}, {"finding": "pneumonia", "region": "right lung"}]
+    assert describe(spec(recipe(parts, asked), 0), {})["findings"] == "pneumonia"
+    assert "findings" not in describe(spec(recipe(parts), 0), {})

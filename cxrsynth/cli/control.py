@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cxrsynth.cli.train import overrides, progress
+from cxrsynth.cli.train import configured, progress
 
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.", envvar="CXRSYNTH_DEVICE")]
 
@@ -31,18 +31,10 @@ def train_anatomy(
 
     Then name the file in a recipe:  control: {anatomy: {network: anatomy.safetensors}}
     """
-    from pydantic import ValidationError
-
     from cxrsynth.console import console
-    from cxrsynth.errors import UsageError
     from cxrsynth.train.anatomy_config import AnatomyConfig
 
-    try:
-        config = AnatomyConfig.model_validate(overrides(set_))
-    except ValidationError as error:
-        first = error.errors()[0]
-        known = ", ".join(AnatomyConfig.model_fields)
-        raise UsageError(f"--set {'.'.join(map(str, first['loc']))}: {first['msg']}", f"known: {known}") from None
+    config = configured(AnatomyConfig, set_)
     from cxrsynth.train.anatomy import train_anatomy as run
 
     with progress("train-anatomy") as on_step:
@@ -72,18 +64,10 @@ def train_pathology(
 
     Then name the file in a recipe:  control: {inpaint: {adapter: pathology.safetensors}}
     """
-    from pydantic import ValidationError
-
     from cxrsynth import weights as models
-    from cxrsynth.errors import UsageError
     from cxrsynth.train.pathology_config import PathologyConfig
 
-    try:
-        config = PathologyConfig.model_validate(overrides(set_))
-    except ValidationError as error:
-        first = error.errors()[0]
-        known = ", ".join(PathologyConfig.model_fields)
-        raise UsageError(f"--set {'.'.join(map(str, first['loc']))}: {first['msg']}", f"known: {known}") from None
+    config = configured(PathologyConfig, set_)
     found = models.resolve(model, offline=offline)
     from cxrsynth.train.pathology import train_pathology as run
 

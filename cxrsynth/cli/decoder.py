@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cxrsynth.cli.train import overrides, progress
+from cxrsynth.cli.train import configured, progress
 
 
 def train_decoder(
@@ -30,18 +30,10 @@ def train_decoder(
 
     Then name the file in a recipe:  masks: {refine: [{use: decoder, head: decoder.safetensors}]}
     """
-    from pydantic import ValidationError
-
     from cxrsynth import weights
-    from cxrsynth.errors import UsageError
     from cxrsynth.train.decoder_config import DecoderConfig
 
-    try:
-        config = DecoderConfig.model_validate(overrides(set_))
-    except ValidationError as error:
-        first = error.errors()[0]
-        known = ", ".join(DecoderConfig.model_fields)
-        raise UsageError(f"--set {'.'.join(map(str, first['loc']))}: {first['msg']}", f"known: {known}") from None
+    config = configured(DecoderConfig, set_)
     found = weights.resolve(model, offline=offline)
     from cxrsynth.train.decoder import train_decoder as run
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cxrsynth.cli.train import overrides, progress
+from cxrsynth.cli.train import configured, progress
 
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.", envvar="CXRSYNTH_DEVICE")]
 
@@ -29,17 +29,9 @@ def train_affinity(
 
     Then name the file in a recipe:  masks: {refine: [{use: affinity, weights: affinity.safetensors}]}
     """
-    from pydantic import ValidationError
-
-    from cxrsynth.errors import UsageError
     from cxrsynth.train.affinity_config import AffinityConfig
 
-    try:
-        config = AffinityConfig.model_validate(overrides(set_))
-    except ValidationError as error:
-        first = error.errors()[0]
-        known = ", ".join(AffinityConfig.model_fields)
-        raise UsageError(f"--set {'.'.join(map(str, first['loc']))}: {first['msg']}", f"known: {known}") from None
+    config = configured(AffinityConfig, set_)
     from cxrsynth.train.affinity import train_affinity as run
 
     with progress("train-affinity") as on_step:

@@ -9,9 +9,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+AnyConfig = TypeVar("AnyConfig", bound="BaseModel")
 
 Data = Annotated[Path, typer.Argument(help="Dataset that `cxrsynth ingest` wrote.", show_default=False)]
 Run = Annotated[Path, typer.Option("--out", "-o", help="Run folder: checkpoints, curves, results.", show_default=False)]
@@ -199,6 +204,24 @@ def overrides(pairs: list[str] | None) -> dict[str, Any]:
             )
         found[name] = yaml.safe_load(value)
     return found
+
+
+def configured(kind: type[AnyConfig], pairs: list[str] | None) -> AnyConfig:
+    """The settings of a small training, with ``--set name=value`` over their defaults.
+
+    Raises:
+        UsageError: a name or value that is not understood; the hint lists the names.
+    """
+    from pydantic import ValidationError
+
+    from cxrsynth.errors import UsageError
+
+    try:
+        return kind.model_validate(overrides(pairs))
+    except ValidationError as error:
+        first = error.errors()[0]
+        known = ", ".join(kind.model_fields)
+        raise UsageError(f"--set {'.'.join(map(str, first['loc']))}: {first['msg']}", f"known: {known}") from None
 
 
 @contextmanager

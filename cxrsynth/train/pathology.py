@@ -90,6 +90,7 @@ def train_pathology(
     accelerator = accelerate(device, config.precision)
     rows = fitting(data, config)
     base = load_base(weights, AdaptRecipe())
+    base.vae.to(accelerator.device)
     judge = load(segmenter, accelerator.device)
     digest = sha256(
         dumps(
