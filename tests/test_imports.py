@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "cxrsynth"
 ORDER = [
     {"errors"},
     {"registry", "console", "pool", "device", "interval"},
+    {"data"},
     {"records"},
     {"store"},
     {"weights"},

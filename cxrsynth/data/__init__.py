@@ -1,0 +1,1 @@
+"""Images and labels on their way from disk to a network."""

@@ -1,0 +1,92 @@
+"""Paths that come from outside: kept inside their folder, and opened only where they are ordinary files."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from cxrsynth.errors import UsageError
+
+# What a desktop or a notebook leaves beside the files of a user; never data.
+CLUTTER = {"__MACOSX", ".ipynb_checkpoints", ".DS_Store", "Thumbs.db", "desktop.ini", ".git", ".Trashes"}
+
+
+class OutsideError(UsageError):
+    """A path that leaves its folder, or would if it were followed."""
+
+
+def inside(root: Path, relative: object) -> Path:
+    """A path that a file names, resolved inside its folder.
+
+    Args:
+        root: the folder; it may be reached through links itself.
+        relative: what the file says; anything but a relative path is refused.
+
+    Returns:
+        ``root / relative``; it need not exist.
+
+    Raises:
+        OutsideError: absolute, with ``..``, with a character no file has, or behind a link that leaves ``root``.
+    """
+    text = relative if isinstance(relative, str) else os.fspath(relative) if isinstance(relative, os.PathLike) else ""
+    why = _strange(text)
+    if not why and not contained(root, root / text):
+        why = "a link leads out of the folder"
+    if why:
+        raise OutsideError(
+            f"{root} names the path {str(relative)[:200]!r}: {why}",
+            "only files inside the folder are read; copy the file there and name it by its relative path",
+        )
+    return root / text
+
+
+def _strange(text: str) -> str:
+    """Why a text is no path relative to a folder; empty where it is one."""
+    if not text:
+        return "not a path"
+    if any(ord(char) < 32 for char in text):
+        return "control characters"
+    if PurePosixPath(text).is_absolute() or PureWindowsPath(text).drive or text.startswith("\\"):
+        return "absolute"
+    if ".." in PurePosixPath(text).parts or ".." in PureWindowsPath(text).parts:
+        return "'..' leaves the folder"
+    return ""
+
+
+def contained(root: Path, path: Path) -> bool:
+    """Whether a path is in a folder once every link is followed."""
+    try:
+        return path.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError, ValueError):  # a loop of links, a name too long, a null byte
+        return False
+
+
+def trouble(path: Path) -> str:
+    """Why a path cannot be opened as a file, or nothing: a pipe would be waited for, a device never ends."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return "broken link" if path.is_symlink() else "file is missing"
+    except (OSError, ValueError) as error:
+        return f"cannot be read: {getattr(error, 'strerror', None) or error}"
+    if stat.S_ISREG(mode):
+        return "" if os.access(path, os.R_OK) else "cannot be read: Permission denied"
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return f"{kinds.get(stat.S_IFMT(mode), 'a device')}, not a file"
+
+
+def is_clutter(relative: Path) -> bool:
+    """Whether a path inside a folder is what a desktop or a notebook left there (``._a.png``, ``__MACOSX/``)."""
+    return any(part in CLUTTER or part.startswith("._") for part in relative.parts)
+
+
+def refuse_overlap(source: Path, out: Path) -> None:
+    """Refuse to write into what is read.
+
+    Raises:
+        UsageError: ``out`` is ``source``, or lies in it.
+    """
+    if contained(source, out):
+        where = "is" if source.resolve() == out.resolve() else "lies in"
+        raise UsageError(f"{out} {where} the folder that is read, {source}", "choose a folder outside it with -o")
