@@ -1,0 +1,120 @@
+"""Nodules and masses: a sphere in the lung, its thickness in the beam, its rim a little uneven."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+from scipy import ndimage
+
+from cxrsynth.data.findings.chest import Chest, Lung
+from cxrsynth.data.findings.finding import CannotCarryError, Finding, Put, large_enough, place_words, zones_of
+from cxrsynth.data.findings.texture import attenuate, fractal
+
+TRIES = 30
+HARMONICS = 6
+
+
+class Nodule(Finding):
+    """A round density below 3 cm.
+
+    Attributes:
+        radius: smallest and largest, of the lung's width; a lung is about 12 cm wide.
+        peak: smallest and largest density at the middle, 1 is that of the heart.
+        several: probability of two or three.
+        uneven: smallest and largest displacement of the rim, of the radius.
+    """
+
+    name: ClassVar[str] = "nodule"
+    phrases: ClassVar[tuple[str, ...]] = ("nodule", "pulmonary nodule", "lung nodule")
+    labels: ClassVar[tuple[str, ...]] = ("nodule", "mass", "tuberculosis")
+
+    radius: tuple[float, float] = (0.045, 0.12)
+    peak: tuple[float, float] = (0.28, 0.62)
+    several: float = Field(0.15, ge=0, le=1)
+    uneven: tuple[float, float] = (0.03, 0.12)
+
+    def __call__(self, image: np.ndarray, chest: Chest, rng: np.random.Generator) -> Put:
+        """See `Finding`."""
+        self.check(chest)
+        count = int(rng.integers(2, 4)) if rng.random() < self.several else 1
+        density, mask = np.zeros(chest.shape, np.float32), np.zeros(chest.shape, bool)
+        radii = []
+        sides = self.sides(chest, rng, both=0.4 if count > 1 else 0.0)
+        for number in range(max(count, len(sides))):
+            lung = chest.lungs[sides[number % len(sides)]]
+            radius = rng.uniform(*self.radius) * lung.width
+            radii.append(radius)
+            one, outline = self.ball(lung, radius, rng)
+            density = np.maximum(density, one * rng.uniform(*self.peak))
+            mask |= outline
+        mask &= chest.inside()
+        large_enough(mask, chest, self.name)
+        zones = zones_of(mask, chest)
+        size = self.adjective(max(radii) / lung.width)
+        plural = len(radii) > 1
+        phrase = self.phrases[int(rng.integers(len(self.phrases)))]
+        noun = f"multiple {phrase}s" if phrase[-1] != "s" else f"multiple {phrase}es"
+        words = f"{noun if plural else f'{size}{phrase}'} {place_words(zones, rng)}"
+        facts = {"count": len(radii), "radius": [round(one, 1) for one in radii], "zones": zones}
+        return Put(attenuate(image, chest.water * density), mask, words, facts)
+
+    def adjective(self, radius: float) -> str:
+        """Size in words."""
+        return "small " if radius < 0.07 else ""
+
+    def ball(self, lung: Lung, radius: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """(H, W) float32 thickness in 0..1 and (H, W) bool outline, most of it within the lung."""
+        y, x = np.arange(lung.mask.shape[0])[:, None], np.arange(lung.mask.shape[1])[None]
+        for _ in range(TRIES):
+            _, down = self.band(rng)
+            row = int(np.clip(lung.top + down * lung.height, 0, lung.mask.shape[0] - 1))
+            columns = np.flatnonzero(lung.mask[row])
+            if len(columns) < 2 * radius:
+                continue
+            column = float(columns[rng.integers(len(columns))])
+            disc = np.hypot(y - row, x - column) <= radius
+            if lung.mask[disc].mean() < 0.9:
+                continue
+            return self.surface(
+                lung.mask.shape, row + rng.uniform(-0.5, 0.5), column + rng.uniform(-0.5, 0.5), radius, rng
+            )
+        raise CannotCarryError(self.name, "there is no room for it in the lungs")
+
+    def surface(
+        self, shape: tuple[int, ...], row: float, column: float, radius: float, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Thickness and outline of an uneven ball about a point."""
+        y = np.arange(shape[0], dtype=np.float32)[:, None] - np.float32(row)
+        x = np.arange(shape[1], dtype=np.float32)[None] - np.float32(column)
+        stretch, turn = rng.uniform(0.85, 1.18), rng.uniform(0, np.pi)
+        a, b = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
+        angle = np.arctan2(b, a)
+        uneven = rng.uniform(*self.uneven)
+        rim = np.ones(shape, np.float32)
+        for order in range(2, 2 + HARMONICS):
+            rim += uneven / order**0.5 * rng.standard_normal() * np.cos(order * angle + rng.uniform(0, 2 * np.pi))
+        reach = np.hypot(a * stretch, b / stretch) / (radius * np.maximum(rim, 0.5))
+        # A sphere's thickness; the power makes some flatter, as calcified or lobed ones are.
+        thick = np.clip(1 - reach**2, 0, 1) ** rng.uniform(0.4, 0.8)
+        cloudy = 1 + rng.uniform(0, 0.12) * fractal(shape, 1.8, rng)
+        blur = rng.uniform(0.35, 0.9) * max(1.0, radius / 9)
+        soft = ndimage.gaussian_filter((thick * cloudy).astype(np.float32), blur)
+        return soft, reach <= 1.0
+
+
+class Mass(Nodule):
+    """A round density above 3 cm, lobed or with an irregular rim."""
+
+    name: ClassVar[str] = "mass"
+    phrases: ClassVar[tuple[str, ...]] = ("mass", "lung mass", "pulmonary mass")
+
+    radius: tuple[float, float] = (0.14, 0.26)
+    peak: tuple[float, float] = (0.55, 1.0)
+    several: float = Field(0.0, ge=0, le=1)
+    uneven: tuple[float, float] = (0.04, 0.14)
+
+    def adjective(self, radius: float) -> str:
+        """Size in words."""
+        return "large " if radius > 0.21 else ""
