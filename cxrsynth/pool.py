@@ -1,4 +1,4 @@
-"""Spawned processes that die with their parent."""
+"""Spawned processes that die with their parent, and whose death is always noticed."""
 
 from __future__ import annotations
 
@@ -6,18 +6,26 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.connection import wait
 from multiprocessing.util import Finalize
 from weakref import ReferenceType, ref
 
+LOOK_EVERY = 1.0  # seconds between two looks at the processes
+GRACE = 3.0  # seconds that the executor has to notice a death itself
+
 
 def spawn_pool(workers: int) -> ProcessPoolExecutor:
-    """A pool of freshly started processes (a forked one would inherit torch's threads and locks)."""
+    """A pool of freshly started processes (a forked one would inherit torch's threads and locks).
+
+    A process that is killed breaks the pool: every call that waits fails with ``BrokenProcessPool``.
+    """
     pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=follow_parent)
     # A process that ends joins its children before the executor tells them to go: a pool inside a worker of a pool
     # would wait for ever. Finalizers with a priority run before that.
     Finalize(pool, _close, args=(ref(pool),), exitpriority=100)
+    threading.Thread(target=_watch, args=(ref(pool),), daemon=True, name="pool-watch").start()
     return pool
 
 
@@ -26,6 +34,32 @@ def _close(pool: ReferenceType[ProcessPoolExecutor]) -> None:
     if alive is not None:
         # Waiting matters: the queue that carries the good-bye is closed by a later finalizer.
         alive.shutdown(wait=True, cancel_futures=True)
+
+
+def _watch(pool: ReferenceType[ProcessPoolExecutor]) -> None:
+    """Break a pool that lost a process and does not know it.
+
+    The executor looks for deaths only while it waits for the beginning of a result. A process that is killed with half
+    of its result in the pipe leaves it reading for ever, for the pipe stays open at its own end.
+    """
+    dead_since = 0.0
+    while True:
+        time.sleep(LOOK_EVERY)
+        alive = pool()
+        processes = dict(getattr(alive, "_processes", None) or {})
+        if alive is None or (getattr(alive, "_shutdown_thread", False) and not processes):
+            return
+        if all(process.exitcode is None for process in processes.values()) or getattr(alive, "_broken", False):
+            dead_since = 0.0
+        elif not dead_since:
+            dead_since = time.monotonic()
+        elif time.monotonic() - dead_since >= GRACE:
+            for process in processes.values():
+                process.kill()
+            # The last open end of the pipe: the read ends, and the executor fails what waits.
+            alive._result_queue._writer.close()  # type: ignore[attr-defined]
+            return
+        del alive
 
 
 def follow_parent() -> None:

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "cxrsynth"
 # Top to bottom; a room may import from lines above its own, never from its own line.
 ORDER = [
     {"errors"},
-    {"registry", "console", "pool", "device", "interval"},
+    {"registry", "console", "pool", "lock", "device", "interval"},
     {"records"},
     {"store"},
     {"weights"},

@@ -1,0 +1,42 @@
+"""A process of a pool that is killed fails the calls that wait for it, whatever it was doing."""
+
+import os
+import signal
+import struct
+import sys
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import pytest
+
+from cxrsynth.pool import spawn_pool
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_in_mid_message() -> None:
+    """Begin an answer of a thousand bytes, send one of them, and be killed."""
+    frame = sys._getframe()
+    while "result_queue" not in frame.f_locals:
+        assert frame.f_back is not None
+        frame = frame.f_back
+    pipe = frame.f_locals["result_queue"]._writer.fileno()
+    os.write(pipe, struct.pack("!i", 1000) + b"x")
+    die()
+
+
+@pytest.mark.parametrize("death", [die, die_in_mid_message])
+def test_a_killed_process_is_noticed(death: object) -> None:
+    pool = spawn_pool(2)
+    try:
+        with pytest.raises(BrokenProcessPool):
+            pool.submit(death).result(timeout=60)  # type: ignore[arg-type]
+    finally:
+        pool.shutdown(wait=True)  # nor does the end hang
+
+
+def test_a_pool_that_lost_nobody_works(tmp_path: Path) -> None:
+    with spawn_pool(1) as pool:
+        assert pool.submit(str, tmp_path).result(timeout=60) == str(tmp_path)
