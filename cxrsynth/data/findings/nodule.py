@@ -13,7 +13,7 @@ from cxrsynth.data.findings.finding import CannotCarryError, Finding, Put, large
 from cxrsynth.data.findings.texture import attenuate, fractal
 
 TRIES = 30
-HARMONICS = 6
+HARMONICS = 4
 
 
 class Nodule(Finding):
@@ -94,7 +94,7 @@ class Nodule(Finding):
         uneven = rng.uniform(*self.uneven)
         rim = np.ones(shape, np.float32)
         for order in range(2, 2 + HARMONICS):
-            rim += uneven / order**0.5 * rng.standard_normal() * np.cos(order * angle + rng.uniform(0, 2 * np.pi))
+            rim += 2 * uneven / order**1.3 * rng.standard_normal() * np.cos(order * angle + rng.uniform(0, 2 * np.pi))
         reach = np.hypot(a * stretch, b / stretch) / (radius * np.maximum(rim, 0.5))
         # A sphere's thickness; the power makes some flatter, as calcified or lobed ones are.
         thick = np.clip(1 - reach**2, 0, 1) ** rng.uniform(0.4, 0.8)

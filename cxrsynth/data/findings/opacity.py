@@ -37,8 +37,8 @@ class Opacity(Finding):
     pattern: Literal["any", "focal", "lobar", "patchy", "bilateral"] = "any"
     peak: tuple[float, float] = (0.3, 0.95)
     size: tuple[float, float] = (0.22, 0.5)
-    rim: tuple[float, float] = (0.1, 0.32)
-    clouds: tuple[float, float] = (0.2, 0.5)
+    rim: tuple[float, float] = (0.14, 0.36)
+    clouds: tuple[float, float] = (0.15, 0.42)
     shares: tuple[float, float, float, float] = Field((0.4, 0.2, 0.25, 0.15), description="Of the patterns.")
 
     def __call__(self, image: np.ndarray, chest: Chest, rng: np.random.Generator) -> Put:
@@ -47,13 +47,13 @@ class Opacity(Finding):
         pattern = self.draw_pattern(chest, rng)
         sides = ["right", "left"] if pattern == "bilateral" else self.sides(chest, rng)
         peak = rng.uniform(*self.peak)
-        rough = fractal(chest.shape, rng.uniform(2.2, 2.9), rng)
+        rough = fractal(chest.shape, rng.uniform(2.9, 3.9), rng)
         profile = np.zeros(chest.shape, np.float32)
         for side in sides:
             lung = chest.lungs[side]
             shape = self.lobe(lung, side, rough, rng) if pattern == "lobar" else self.patches(lung, pattern, rough, rng)
             profile = np.maximum(profile, shape * lung.soft)
-        texture = 1 + rng.uniform(*self.clouds) * fractal(chest.shape, rng.uniform(2.0, 3.0), rng)
+        texture = 1 + rng.uniform(*self.clouds) * fractal(chest.shape, rng.uniform(2.1, 3.2), rng)
         density = peak * chest.water * profile * np.clip(texture, 0.25, 1.9)
         mask = (profile > VISIBLE) & chest.inside()
         large_enough(mask, chest, self.name)
@@ -133,8 +133,8 @@ class Consolidation(Opacity):
     excludes: ClassVar[frozenset[str]] = frozenset({"opacity"})
 
     peak: tuple[float, float] = (0.65, 1.15)
-    rim: tuple[float, float] = (0.07, 0.2)
-    clouds: tuple[float, float] = (0.15, 0.38)
+    rim: tuple[float, float] = (0.1, 0.24)
+    clouds: tuple[float, float] = (0.1, 0.28)
     shares: tuple[float, float, float, float] = Field((0.4, 0.35, 0.15, 0.1), description="Of the patterns.")
 
 
