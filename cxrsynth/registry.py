@@ -51,6 +51,14 @@ BUILTIN: dict[str, dict[str, str]] = {
         "collection": "cxrsynth.ingest.collection:Collection",
         "folder": "cxrsynth.ingest.folder:Folder",
     },
+    "exports": {
+        "hf": "cxrsynth.export.hf:HuggingFace",
+        "nnunet": "cxrsynth.export.nnunet:NnUnet",
+        "coco": "cxrsynth.export.coco:Coco",
+        "yolo": "cxrsynth.export.yolo:Yolo",
+        "webdataset": "cxrsynth.export.webdataset:WebDataset",
+        "monai": "cxrsynth.export.monai:Monai",
+    },
 }
 
 

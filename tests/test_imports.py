@@ -35,6 +35,7 @@ ORDER = [
     {"compare"},
     {"summary", "preview", "grid"},
     {"card", "report"},
+    {"export"},
     {"cli"},
 ]
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}

@@ -15,6 +15,7 @@ from cxrsynth.cli import (
     control,
     decoder,
     evaluate,
+    export,
     generate,
     grid,
     ingest,
@@ -81,6 +82,7 @@ app.command("new", rich_help_panel=MAKE)(look.new)
 app.command("status", rich_help_panel=LOOK)(look.status)
 app.command("verify", rich_help_panel=LOOK)(look.verify)
 app.command("report", rich_help_panel=LOOK)(look.report)
+app.command("export", rich_help_panel=MAKE)(export.export)
 app.command("info", rich_help_panel=LOOK)(look.info)
 app.command("ingest", rich_help_panel=REAL)(ingest.ingest)
 app.command("train-vae", rich_help_panel=TRAIN)(train.train_vae)

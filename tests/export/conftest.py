@@ -1,0 +1,43 @@
+"""Datasets to export: phantoms without and with overlapping classes, every split in them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cxrsynth.plan import make_plan
+from cxrsynth.recipe import parse
+from cxrsynth.run import run
+from tests.conftest import CLASSES, phantom_body
+
+FINDINGS = [
+    {"name": "opacity", "id": 4, "phrase": "opacity", "optional": True, "overlap": True},
+    {"name": "effusion", "id": 9, "phrase": "pleural effusion", "optional": True, "overlap": True},
+]
+# Drawn slot by slot: with these shares the six slots have every split.
+SPLIT = {"train": 2, "val": 1, "test": 1}
+
+
+def make(out: Path, **changes: Any) -> Path:
+    """A finished dataset of six phantoms, or as the changes say."""
+    run(make_plan(parse(phantom_body(**{"split": SPLIT, "masks": {"refine": []}, **changes})), out))
+    return out
+
+
+def layered(out: Path, **changes: Any) -> Path:
+    """The same with findings that lie over the anatomy."""
+    templates = ["opacity in the right upper zone", "left pleural effusion, opacity in the left lower zone"]
+    prompts = {"templates": templates, "vocabulary": {}}
+    return make(out, classes=[*CLASSES, *FINDINGS], prompts=prompts, **changes)
+
+
+@pytest.fixture(scope="session")
+def plain_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes that do not overlap. Tests only read it."""
+    return make(tmp_path_factory.mktemp("export") / "plain")
+
+
+@pytest.fixture(scope="session")
+def layered_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two findings over the anatomy; ids with a gap. Tests only read it."""
+    return layered(tmp_path_factory.mktemp("export") / "layered")
