@@ -49,7 +49,7 @@ runs/mini/.autoencoder: $(READY) data/train256
 	@touch $@
 
 bench-speed: $(READY)  ## taps, memory, start-up and DenseCRF against the time of a run; writes results/speed.json
-	$(BIN)/python -m tests.bench.speed
+	$(BIN)/python -m benchmarks.speed
 
 data/train256: $(READY)
 	$(BIN)/cxrsynth ingest --layout collection $(DATA) -o $@
@@ -108,11 +108,11 @@ $(MASKS)/.labels: recipes/bench/labels.yaml $(FEW)
 	@touch $@
 
 $(MASKS)/.cost: recipes/bench/masks.yaml $(MASKS)/.val
-	$(BIN)/python -m tests.bench.masks $(MASKS)/val
+	$(BIN)/python -m benchmarks.masks $(MASKS)/val
 	@touch $@
 
 $(MASKS)/.walk: | $(READY)
-	$(BIN)/python -m tests.bench.walk
+	$(BIN)/python -m benchmarks.walk
 	@mkdir -p $(MASKS) && touch $@
 
 $(MASKS)/decoder-%.safetensors: | data/train256
@@ -182,7 +182,7 @@ data/montgomery/summary.json: | $(READY)
 	$(BIN)/cxrsynth ingest --layout collection $(DATA) --source montgomery --benchmark -o data/montgomery
 
 benchmark-smoke: $(READY)  ## a whole comparison on phantoms in minutes; fails when a figure leaves its range
-	$(BIN)/python -m tests.bench.smoke
+	$(BIN)/python -m benchmarks.smoke
 
 # Films of the whole chain of RoentGen's figures.
 FINDINGS ?= 384
@@ -212,18 +212,18 @@ bench-adaptation: data/train256 $(LEARNED)/model/config.json $(SEGMENTER)/model/
 	for run in hearts-lora hearts-full; do \
 	  $(BIN)/cxrsynth generate --prompts recipes/bench/hearts.yaml --model runs/$$run/model -o out/hearts/$$run || exit 1; \
 	done
-	$(BIN)/python -m tests.bench.adaptation data/train256 recipes/bench/children.yaml runs/children-lora runs/children-full
-	$(BIN)/python -m tests.bench.adaptation data/train256 recipes/bench/adaptation.yaml runs/hearts-lora runs/hearts-full --drawn out/hearts --segmenter $(SEGMENTER) --classifier $(LEARNED)
+	$(BIN)/python -m benchmarks.adaptation data/train256 recipes/bench/children.yaml runs/children-lora runs/children-full
+	$(BIN)/python -m benchmarks.adaptation data/train256 recipes/bench/adaptation.yaml runs/hearts-lora runs/hearts-full --drawn out/hearts --segmenter $(SEGMENTER) --classifier $(LEARNED)
 	$(BIN)/cxrsynth evaluate text runs/hearts-full/model data/train256 --name hearts-full --classifier $(LEARNED)
 
 bench-grounding: runs/mini/.autoencoder  ## train shortly with and without grounding; writes results/grounding.json
-	$(BIN)/python -m tests.bench.grounding data/train256 runs/mini
+	$(BIN)/python -m benchmarks.grounding data/train256 runs/mini
 
 bench-train: $(READY)  ## training speed and memory against a plain smp loop; writes results/train.json
-	$(BIN)/python -m tests.bench.segmentation
+	$(BIN)/python -m benchmarks.segmentation
 
 bench-adapt: $(READY)  ## adapting: speed against diffusers' example loop; writes results/adapt.json
-	$(BIN)/python -m tests.bench.adapt
+	$(BIN)/python -m benchmarks.adapt
 
 tables: $(READY)  ## write the tables of README and model card from results/*.json
-	$(BIN)/python -m cxrsynth.evaluate.tables README.md docs/masks.md docs/control.md docs/findings.md cxrsynth/models/mini/README.md
+	$(BIN)/python -m cxrsynth.pages.tables README.md docs/masks.md docs/control.md docs/findings.md cxrsynth/models/mini/README.md

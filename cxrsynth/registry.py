@@ -16,7 +16,7 @@ from cxrsynth.errors import UsageError
 
 BUILTIN: dict[str, dict[str, str]] = {
     "generators": {
-        "latent": "cxrsynth.generate.latent:Latent",
+        "latent": "cxrsynth.generate.sampler:Latent",
         "phantom": "cxrsynth.generate.phantom:Phantom",
     },
     "normalisers": {
@@ -31,7 +31,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "sequential": "cxrsynth.masks.fusion:Sequential",
         "cross": "cxrsynth.masks.fusion:Cross",
         "selfattention": "cxrsynth.masks.selfattention:SelfAttention",
-        "decoder": "cxrsynth.masks.decoder:Decoder",
+        "decoder": "cxrsynth.masks.mask_head:Decoder",
     },
     "checks": {
         "finite": "cxrsynth.curate:Finite",
@@ -44,8 +44,8 @@ BUILTIN: dict[str, dict[str, str]] = {
         "agreement": "cxrsynth.curate:Agreement",
     },
     "engines": {
-        "local": "cxrsynth.engines.local:Local",
-        "ray": "cxrsynth.engines.ray:Ray",
+        "local": "cxrsynth.factory.engines.local:Local",
+        "ray": "cxrsynth.factory.engines.ray:Ray",
     },
     "layouts": {
         "collection": "cxrsynth.ingest.collection:Collection",

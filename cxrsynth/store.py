@@ -19,7 +19,8 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ from PIL import Image
 
 from cxrsynth.errors import DiskFull, MismatchError, UsageError
 from cxrsynth.records import Failure, Receipt
+
+Write = Callable[[Path], Any]
 
 TMP = ".tmp-"
 Row = dict[str, Any]
@@ -309,3 +312,18 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return -1
+
+
+def publish(folder: Path, write: Write) -> None:
+    """Let ``write`` fill a folder beside ``folder`` and put it there as a whole, in place of what was there."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f".tmp-{folder.name}-{uuid4().hex[:8]}")
+    old = folder.with_name(f".tmp-old-{folder.name}-{uuid4().hex[:8]}")
+    try:
+        write(temporary)
+        if folder.exists():
+            folder.rename(old)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)

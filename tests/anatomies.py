@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from cxrsynth.generate.control.network import AnatomyNet
+from cxrsynth.nets.anatomy import AnatomyNet
 from cxrsynth.weights import COMPANIONS
 
 

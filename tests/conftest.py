@@ -23,8 +23,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def fitted(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A decoder for the tiny model, fitted for a moment on a few drawn chests. Tests only read it."""
-    from cxrsynth.train.decoder import train_decoder
-    from cxrsynth.train.decoder_config import DecoderConfig
+    from cxrsynth.train.tasks.mask_head.config import DecoderConfig
+    from cxrsynth.train.tasks.mask_head.training import train_decoder
     from cxrsynth.weights import resolve
     from tests.train.chests import make
 
@@ -106,8 +106,8 @@ def cli(
 @pytest.fixture(scope="session")
 def phantom_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished dataset of six phantoms in two shards. Tests only read it."""
-    from cxrsynth.plan import make_plan
-    from cxrsynth.run import run
+    from cxrsynth.factory.plan import make_plan
+    from cxrsynth.factory.run import run
 
     out = tmp_path_factory.mktemp("data") / "small"
     run(make_plan(parse(phantom_body()), out))

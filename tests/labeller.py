@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cxrsynth.train.network import Network, Segmenter
+from cxrsynth.nets.segmenter import Network, Segmenter
 
 
 class ByTone(Segmenter):

@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 
-from cxrsynth.train.config import TextConfig
-from cxrsynth.train.text import build_encoder, build_tokenizer
+from cxrsynth.nets.config import TextConfig
+from cxrsynth.nets.text import build_encoder, build_tokenizer
 
 WORDS = [
     "frontal chest x-ray, PA view, adult, right lung, left lung, heart",

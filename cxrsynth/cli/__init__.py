@@ -13,13 +13,13 @@ from cxrsynth.cli import (
     classify,
     compare,
     control,
-    decoder,
     evaluate,
     export,
     generate,
     grid,
     ingest,
     look,
+    mask_head,
     masks,
     segment,
     train,
@@ -91,7 +91,7 @@ app.command("merge-adapter", rich_help_panel=TRAIN)(train.merge_adapter)
 app.command("train-affinity", rich_help_panel=TRAIN)(masks.train_affinity)
 app.command("train-anatomy", rich_help_panel=TRAIN)(control.train_anatomy)
 app.command("train-pathology", rich_help_panel=TRAIN)(control.train_pathology)
-app.command("train-decoder", rich_help_panel=TRAIN)(decoder.train_decoder)
+app.command("train-decoder", rich_help_panel=TRAIN)(mask_head.train_decoder)
 app.command("annotate", rich_help_panel=REAL)(masks.annotate)
 app.command("train-seg", rich_help_panel=TRAIN)(segment.train_seg)
 app.command("segment", rich_help_panel=REAL)(segment.segment)

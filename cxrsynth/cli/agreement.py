@@ -35,8 +35,8 @@ def evaluate_agreement(
     from cxrsynth.evaluate import agreement as run
     from cxrsynth.evaluate.chains import load_chains
     from cxrsynth.evaluate.results import write
+    from cxrsynth.nets.segmenter import load
     from cxrsynth.recipe import find
-    from cxrsynth.train.network import load
 
     segmenter = load(weights, resolve(device))
     tried = load_chains(find(chains), drawn) if chains else {}

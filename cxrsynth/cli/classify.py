@@ -54,15 +54,15 @@ def train_cls(
 
     cxrsynth train-cls --data real --labels AP,child,cardiomegaly -o runs/classifier
     """
-    from cxrsynth.train.classify_config import configure
+    from cxrsynth.train.tasks.classify.config import configure
 
     named = {
         "encoder": encoder, "labels": split_names(labels) or None, "updates": updates, "batch": batch, "size": size,
         "lr": lr, "seed": seed, "patience": patience,
     }  # fmt: skip
     config = configure(named, overrides(set_))
-    from cxrsynth.train.classify import train_classifier
-    from cxrsynth.train.labelled import Source
+    from cxrsynth.data.labelled import Source
+    from cxrsynth.train.tasks.classify.training import train_classifier
 
     sources = [Source.parse(text) for text in data]
     held_out = [Source(path) for path in val or []]
@@ -92,11 +92,11 @@ def classify(
 
     if out is not None and out.suffix not in (".csv", ".json"):
         raise UsageError(f"{out} is neither .csv nor .json", "type -o probabilities.csv")
-    from cxrsynth.classify import as_csv
-    from cxrsynth.classify import classify as run
     from cxrsynth.device import resolve
+    from cxrsynth.factory.apply.classify import as_csv
+    from cxrsynth.factory.apply.classify import classify as run
+    from cxrsynth.nets.classifier import load
     from cxrsynth.store import dumps, write_atomic
-    from cxrsynth.train.classifier import load
 
     classifier = load(weights, resolve(device))
     with progress("classify") as on_step:
@@ -131,7 +131,7 @@ def evaluate_cls(
     from cxrsynth.device import resolve
     from cxrsynth.evaluate.classification import judge, patients_of
     from cxrsynth.evaluate.results import write
-    from cxrsynth.train.classifier import load
+    from cxrsynth.nets.classifier import load
 
     classifier = load(weights, resolve(device))
     judged = judge(classifier, data, split, split_names(labels), source or (), patients_of(weights))

@@ -59,7 +59,7 @@ def compare_classifiers(recipe: Path, out: Path | None, device: str, workers: in
     from cxrsynth.compare.classify_recipe import load
     from cxrsynth.compare.report import csv_of
     from cxrsynth.evaluate.results import write
-    from cxrsynth.evaluate.tables import table
+    from cxrsynth.pages.tables import table
     from cxrsynth.store import write_atomic
 
     loaded = load(recipe, changes)

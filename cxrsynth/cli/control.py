@@ -32,10 +32,10 @@ def train_anatomy(
     Then name the file in a recipe:  control: {anatomy: {network: anatomy.safetensors}}
     """
     from cxrsynth.console import console
-    from cxrsynth.train.anatomy_config import AnatomyConfig
+    from cxrsynth.train.tasks.anatomy.config import AnatomyConfig
 
     config = configured(AnatomyConfig, set_)
-    from cxrsynth.train.anatomy import train_anatomy as run
+    from cxrsynth.train.tasks.anatomy.training import train_anatomy as run
 
     with progress("train-anatomy") as on_step:
         result = run(data, out, config, weights, device, on_step)
@@ -65,11 +65,11 @@ def train_pathology(
     Then name the file in a recipe:  control: {inpaint: {adapter: pathology.safetensors}}
     """
     from cxrsynth import weights as models
-    from cxrsynth.train.pathology_config import PathologyConfig
+    from cxrsynth.train.tasks.pathology.config import PathologyConfig
 
     config = configured(PathologyConfig, set_)
     found = models.resolve(model, offline=offline)
-    from cxrsynth.train.pathology import train_pathology as run
+    from cxrsynth.train.tasks.pathology.training import train_pathology as run
 
     with progress("train-pathology") as on_step:
         result = run(data, out, found, config, weights, device, on_step)
@@ -138,8 +138,8 @@ def control(
         raise UsageError(f"{len(findings)} findings and {len(places)} regions", "give one --region for each --finding")
     loaded = load(recipe, {"model": model}, set_)
     found = weights.resolve(loaded.model, offline=offline)
-    from cxrsynth import edit
-    from cxrsynth.sheet import save
+    from cxrsynth.factory import edit
+    from cxrsynth.pages.sheet import save
     from cxrsynth.store import png, write_atomic
 
     shape = "whole" if whole else "blob"
@@ -202,11 +202,11 @@ def evaluate_control(
         cxrsynth evaluate control out/with --free out/free --after out/tuberculosis --weights runs/segmenter
     """
     from cxrsynth.device import resolve
-    from cxrsynth.evaluate import control as run
+    from cxrsynth.evaluate import controllability as run
     from cxrsynth.evaluate.results import write
+    from cxrsynth.nets import classifier as classifiers
+    from cxrsynth.nets.segmenter import load
     from cxrsynth.recipe import load as load_recipe
-    from cxrsynth.train import classifier as classifiers
-    from cxrsynth.train.network import load
 
     where = resolve(device)
     recipe = load_recipe(made / "recipe.yaml")
@@ -228,8 +228,8 @@ def evaluate_control(
         found += run.worth(folder)
     write(out / "control.json", found)
     if picture is not None:
-        from cxrsynth.evaluate.control_sheet import control_sheet
-        from cxrsynth.sheet import save
+        from cxrsynth.evaluate.controllability_sheet import control_sheet
+        from cxrsynth.pages.sheet import save
 
         save(control_sheet(made, after or []), picture)
     shown = ("arm", "class", "metric", "value", "lo", "hi", "n")
@@ -238,9 +238,9 @@ def evaluate_control(
 
 def _fidelity(made: Path, free: Path | None, real: Path, model: str) -> list[dict[str, object]]:
     """Distances to held-out real films in the model's own autoencoder, with and without control."""
-    from cxrsynth.evaluate import control as run
+    from cxrsynth.evaluate import controllability as run
+    from cxrsynth.evaluate.features import autoencoder_net
     from cxrsynth.evaluate.images import fidelity, group, same_people
-    from cxrsynth.evaluate.nets import autoencoder_net
     from cxrsynth.weights import resolve
 
     net = autoencoder_net(resolve(model, True).path)

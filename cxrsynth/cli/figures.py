@@ -49,7 +49,9 @@ def evaluate_model(
     from cxrsynth.weights import resolve
 
     weights = resolve(model, offline)
-    from cxrsynth.evaluate import autoencoder, localisation, results
+    from cxrsynth.evaluate import grounding as localisation
+    from cxrsynth.evaluate import reconstruction as autoencoder
+    from cxrsynth.evaluate import results
 
     name = Path(model).name
     parts = 2 if made is None else 7
@@ -59,7 +61,7 @@ def evaluate_model(
         bar.set(1, "autoencoder")
         found = autoencoder.reconstruction(weights.path, data, split, name=name)
         if made is not None:
-            from cxrsynth.evaluate.drawn import Judges, measure
+            from cxrsynth.evaluate.generated import Judges, measure
 
             judges = Judges.load(weights.path, classifier, segmenter, device=device)
             report = measure(made, data, judges, split, name, lambda done, what: bar.set(2 + done, what))
@@ -106,7 +108,7 @@ def evaluate_images(
 
     weights = resolve(model, offline)
     from cxrsynth.evaluate import results
-    from cxrsynth.evaluate.drawn import Judges, measure
+    from cxrsynth.evaluate.generated import Judges, measure
     from cxrsynth.evaluate.images_report import page
     from cxrsynth.store import write_atomic
 
@@ -155,8 +157,8 @@ def evaluate_text(
     records = text.probe(weights.path, data, split, arm)
     if classifier is not None:
         from cxrsynth.device import resolve as find_device
-        from cxrsynth.evaluate.nets import classifier_net
-        from cxrsynth.train.classifier import load
+        from cxrsynth.evaluate.features import classifier_net
+        from cxrsynth.nets.classifier import load
 
         net = classifier_net(load(classifier, find_device(device)))
         records += text.retrieval(weights.path, data, net, split, arm)

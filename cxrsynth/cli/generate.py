@@ -14,7 +14,7 @@ from cxrsynth.console import console, meter
 from cxrsynth.errors import ShardsFailed, UsageError
 
 if TYPE_CHECKING:
-    from cxrsynth.plan import Plan
+    from cxrsynth.factory.plan import Plan
     from cxrsynth.recipe import Recipe
 
 RecipeOption = Annotated[
@@ -100,9 +100,9 @@ def generate(
 
         cxrsynth generate --prompts recipes/lung.yaml --count 200 -o out/lung200
     """
-    from cxrsynth import plan as plans
+    from cxrsynth.factory import plan as plans
+    from cxrsynth.factory.run import run
     from cxrsynth.recipe import load
-    from cxrsynth.run import run
 
     recipe = load(prompts, {"count": count, "seed": seed, "model": model}, assignments)
     folder = out or Path("out") / recipe.name
@@ -162,9 +162,9 @@ def preview(
 
     Example:  cxrsynth preview recipes/lung.yaml -n 8 --set sampler.guidance_scale=5
     """
-    from cxrsynth.preview import preview as draw_preview
+    from cxrsynth.factory.preview import preview as draw_preview
+    from cxrsynth.pages.sheet import save
     from cxrsynth.recipe import load
-    from cxrsynth.sheet import save
 
     loaded = load(recipe, {"seed": seed, "model": model}, assignments)
     check_device(loaded, device)
@@ -185,8 +185,8 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Validate a recipe and say what it would make, with sample prompts; loads no model and writes nothing."""
-    from cxrsynth import plan as plans
-    from cxrsynth.prompts import spec
+    from cxrsynth.factory import plan as plans
+    from cxrsynth.factory.prompts import spec
     from cxrsynth.recipe import load
 
     loaded = load(recipe, {"count": count, "model": model}, assignments)
@@ -212,7 +212,7 @@ def refine(
 
     Example:  cxrsynth refine out/lung -o out/lung-crf10 --set 'masks.refine=[{use: crf, iterations: 10}]'
     """
-    from cxrsynth.relabel import plan_relabel, relabel
+    from cxrsynth.factory.relabel import plan_relabel, relabel
 
     plan = plan_relabel(dataset, out, masks, assignments)
     with meter(plan.slots, f"refine {dataset.name}") as bar:

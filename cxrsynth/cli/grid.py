@@ -35,8 +35,8 @@ def grid(
         cxrsynth grid mini --rows PA,AP --cols "no abnormality,cardiomegaly" --seeds 4
             --prompt "Chest X-ray, {row} view. Findings: {col}." --set negative_prompt="letters, tubes"
     """
-    from cxrsynth.grid import cells, draw_grid, recipe_of
-    from cxrsynth.sheet import save
+    from cxrsynth.factory.grid import cells, draw_grid, recipe_of
+    from cxrsynth.pages.sheet import save
 
     recipe = recipe_of(source, assignments, offline)
     across = [word.strip() for word in cols.split(",")]

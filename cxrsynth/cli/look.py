@@ -140,7 +140,7 @@ def info(
 
         return emit(Recipe.model_json_schema())
     from cxrsynth import registry, weights
-    from cxrsynth.shard import versions
+    from cxrsynth.factory.shard import versions
 
     found = weights.resolve(model, offline=offline)
     emit(

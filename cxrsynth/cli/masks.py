@@ -29,10 +29,10 @@ def train_affinity(
 
     Then name the file in a recipe:  masks: {refine: [{use: affinity, weights: affinity.safetensors}]}
     """
-    from cxrsynth.train.affinity_config import AffinityConfig
+    from cxrsynth.train.tasks.affinity.config import AffinityConfig
 
     config = configured(AffinityConfig, set_)
-    from cxrsynth.train.affinity import train_affinity as run
+    from cxrsynth.train.tasks.affinity.training import train_affinity as run
 
     with progress("train-affinity") as on_step:
         result = run(pilot, out, config, device, on_step)
@@ -75,9 +75,9 @@ def annotate(
     from dataclasses import asdict
 
     from cxrsynth import weights
-    from cxrsynth.annotate import Reading
-    from cxrsynth.annotate import annotate as run
     from cxrsynth.console import console
+    from cxrsynth.factory.apply.annotate import Reading
+    from cxrsynth.factory.apply.annotate import annotate as run
     from cxrsynth.recipe import load
 
     loaded = load(recipe, {"model": model}, set_)
@@ -125,7 +125,7 @@ def evaluate_masks(
     from cxrsynth.console import console
     from cxrsynth.evaluate.masks import compare_masks
     from cxrsynth.evaluate.metrics import METRICS, summarise
-    from cxrsynth.sheet import save
+    from cxrsynth.pages.sheet import save
 
     found = compare_masks(pred, true, split or (), spacing, tolerance, shown=show if worst else 0)
     summary = summarise(found.films, found.patients)

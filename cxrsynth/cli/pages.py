@@ -14,8 +14,8 @@ def pages_are_stale(folder: Path) -> bool:
 
 def write_pages(folder: Path) -> None:
     """Card, contact sheet and report, from what is on disk."""
-    from cxrsynth.card import write_card, write_preview
-    from cxrsynth.report import write_report
+    from cxrsynth.pages.card import write_card, write_preview
+    from cxrsynth.pages.report import write_report
     from cxrsynth.store import Store
 
     if next(Store(folder).rows(), None) is None:

@@ -57,15 +57,15 @@ def train_seg(
 
     cxrsynth train-seg --data out/lung --val real -o runs/lung
     """
-    from cxrsynth.train.segment_config import configure
+    from cxrsynth.train.tasks.segment.config import configure
 
     named = {
         "arch": arch, "encoder": encoder, "updates": updates, "batch": batch, "size": size, "lr": lr, "seed": seed,
         "patience": patience, "benchmark": benchmark or None, "classes": split_names(classes) or None,
     }  # fmt: skip
     config = configure(named, overrides(set_))
-    from cxrsynth.train.labelled import Source
-    from cxrsynth.train.segment import train_segmenter
+    from cxrsynth.data.labelled import Source
+    from cxrsynth.train.tasks.segment.training import train_segmenter
 
     sources = [Source.parse(text) for text in data]
     held_out = [Source(path) for path in val or []]
@@ -90,8 +90,8 @@ def segment(
     cxrsynth segment films/ --weights runs/lung -o out/labelled
     """
     from cxrsynth.device import resolve
-    from cxrsynth.segment import segment as run
-    from cxrsynth.train.network import load
+    from cxrsynth.factory.apply.segment import segment as run
+    from cxrsynth.nets.segmenter import load
 
     segmenter = load(weights, resolve(device))
     with progress("segment") as on_step:
@@ -121,9 +121,9 @@ def evaluate_seg(
     from cxrsynth.device import resolve
     from cxrsynth.evaluate import segmentation
     from cxrsynth.evaluate.results import write
-    from cxrsynth.sheet import save
+    from cxrsynth.nets.segmenter import load
+    from cxrsynth.pages.sheet import save
     from cxrsynth.store import dumps, write_atomic
-    from cxrsynth.train.network import load
 
     segmenter = load(weights, resolve(device))
     learned = segmentation.patients_of(weights)

@@ -146,7 +146,7 @@ def adapt_base(
 
     config = load_as(AdaptRecipe, path, overrides(set_))
     found = weights.resolve(base, offline=offline)
-    from cxrsynth.train.adapt import adapt
+    from cxrsynth.train.tasks.adapt.training import adapt
 
     with progress(f"adapt {config.name}") as on_step:
         result = adapt(films, out, found, config, device, command(), on_step, export_only)
@@ -173,7 +173,7 @@ def merge_adapter(
     from cxrsynth import weights
 
     found = weights.resolve(base, offline=offline)
-    from cxrsynth.train.adapter import merge_adapter as merge
+    from cxrsynth.nets.lora import merge_adapter as merge
 
     typer.echo(json.dumps({"model": str(merge(adapter, found, out))}))
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from cxrsynth.compare.cells import identity
+from cxrsynth.compare.grid import identity
 from cxrsynth.compare.recipe import CompareRecipe
+from cxrsynth.data.labelled import Source, choose_classes, gather, may_train
+from cxrsynth.data.patients import check_patients, subset
 from cxrsynth.store import Store
-from cxrsynth.train.film import check_patients, subset
-from cxrsynth.train.labelled import Source, choose_classes, gather, may_train
 
 
 def check(recipe: CompareRecipe) -> None:

@@ -16,21 +16,21 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from cxrsynth.compare.cells import Cell, Laboratory, identity, plan
 from cxrsynth.compare.classify_recipe import ClassifyRecipe
+from cxrsynth.compare.grid import Cell, Laboratory, identity, plan
 from cxrsynth.compare.recipe import TestSet
 from cxrsynth.compare.schedule import Progress, one_by_one, side_by_side
+from cxrsynth.data.labelled import Source
+from cxrsynth.data.multilabel import gather_said
+from cxrsynth.data.patients import check_patients, subset
 from cxrsynth.device import resolve
 from cxrsynth.evaluate.classification import judge, patients_of
 from cxrsynth.evaluate.results import Record, record
-from cxrsynth.interval import auroc, auroc_within
+from cxrsynth.nets.classifier import load
+from cxrsynth.statistics import auroc, auroc_within
 from cxrsynth.store import dumps, write_atomic
-from cxrsynth.train.classifier import load
-from cxrsynth.train.classify import train_classifier
-from cxrsynth.train.classify_films import gather_said
 from cxrsynth.train.curves import Progress as OnStep
-from cxrsynth.train.film import check_patients, subset
-from cxrsynth.train.labelled import Source
+from cxrsynth.train.tasks.classify.training import train_classifier
 
 DRAWS = 1000
 Measure = Callable[[np.ndarray], float]

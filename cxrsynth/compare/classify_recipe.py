@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from cxrsynth.compare.recipe import Arms, CompareRecipe, read_recipe
-from cxrsynth.train.classify_config import ClassifyConfig
+from cxrsynth.train.tasks.classify.config import ClassifyConfig
 
 
 class ClassifyRecipe(CompareRecipe):

@@ -10,8 +10,8 @@ from pydantic import Field, ValidationError
 
 from cxrsynth.errors import RecipeError
 from cxrsynth.recipe import explain, put, read
-from cxrsynth.train.config import Part
-from cxrsynth.train.segment_config import SegmentConfig
+from cxrsynth.recipe.part import Part
+from cxrsynth.train.tasks.segment.config import SegmentConfig
 
 Arms = Literal["real", "synthetic", "mixed", "fine_tuned", "teacher"]
 

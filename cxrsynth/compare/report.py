@@ -13,7 +13,7 @@ from typing import Any
 from cxrsynth.compare.recipe import CompareRecipe
 from cxrsynth.compare.run import Outcome
 from cxrsynth.evaluate.results import Record, write
-from cxrsynth.evaluate.tables import table
+from cxrsynth.pages.tables import table
 from cxrsynth.store import dumps, write_atomic
 
 COLUMNS = ("benchmark", "arm", "dataset", "class", "metric", "value", "lo", "hi", "n", "seeds", "commit", "machine")

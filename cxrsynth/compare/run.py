@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxrsynth.compare.cells import Cell, Laboratory, plan
 from cxrsynth.compare.check import check
+from cxrsynth.compare.grid import Cell, Laboratory, plan
 from cxrsynth.compare.recipe import CompareRecipe, TestSet
 from cxrsynth.compare.schedule import Progress, one_by_one, side_by_side
-from cxrsynth.compare.statistics import Table, difference, equivalent, holm, ratio, wilcoxon
+from cxrsynth.compare.significance import Table, difference, equivalent, holm, ratio, wilcoxon
 from cxrsynth.evaluate.metrics import METRICS
 from cxrsynth.evaluate.results import Record, record
 

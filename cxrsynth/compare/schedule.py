@@ -11,7 +11,7 @@ from multiprocessing.process import BaseProcess
 
 import torch
 
-from cxrsynth.compare.cells import Cell, Laboratory
+from cxrsynth.compare.grid import Cell, Laboratory
 from cxrsynth.errors import CxrError
 from cxrsynth.pool import spawn_pool
 

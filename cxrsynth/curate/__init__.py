@@ -2,9 +2,9 @@
 
 from cxrsynth.curate.agreement import Agreement
 from cxrsynth.curate.anatomy import Border, Laterality
-from cxrsynth.curate.judge import build, judge
-from cxrsynth.curate.picture import Duplicate, Finite
+from cxrsynth.curate.image import Duplicate, Finite
 from cxrsynth.curate.regions import Area, Present, Stability
+from cxrsynth.curate.verdict import build, judge
 
 __all__ = [
     "Agreement",

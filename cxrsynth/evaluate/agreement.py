@@ -19,9 +19,9 @@ from cxrsynth.evaluate.masks import renumber
 from cxrsynth.evaluate.metrics import Scores, column, score, summarise
 from cxrsynth.evaluate.results import Record, bootstrap, record
 from cxrsynth.masks.labels import Labelling, make_sample
+from cxrsynth.nets.segmenter import Segmenter
 from cxrsynth.records import Draw
 from cxrsynth.store import Store
-from cxrsynth.train.network import Segmenter
 
 # The labels that the dataset holds, beside those of the chains that are tried.
 OWN = "own"

@@ -12,8 +12,8 @@ import numpy as np
 
 from cxrsynth.evaluate.images import Group
 from cxrsynth.evaluate.results import Record, record
-from cxrsynth.interval import bootstrap
-from cxrsynth.train.network import Segmenter
+from cxrsynth.nets.segmenter import Segmenter
+from cxrsynth.statistics import bootstrap
 
 RANGE = (1.0, 99.0)
 MOST = 400  # real films that make the range

@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from cxrsynth.data.labelled import Source
+from cxrsynth.data.multilabel import SaidFilm, gather_said, table_of
 from cxrsynth.errors import MismatchError
 from cxrsynth.evaluate.results import Record, record
-from cxrsynth.train.classifier import COMMAND, WHAT, Classifier
-from cxrsynth.train.classify_films import SaidFilm, gather_said, table_of
-from cxrsynth.train.classify_result import CHUNK, figures_of
-from cxrsynth.train.labelled import Source
-from cxrsynth.train.network import locate
+from cxrsynth.nets.classifier import COMMAND, WHAT, Classifier
+from cxrsynth.nets.segmenter import locate
+from cxrsynth.statistics import auroc_interval, auroc_within
+
+CHUNK = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,4 +124,31 @@ def patients_of(folder: Path) -> dict[str, list[str]]:
     """The patients a trained classifier has seen: ``{"train": [...], "val": [...]}``."""
     path = locate(folder, WHAT, COMMAND) / "films.json"
     found: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return found
+
+
+def figures_of(
+    labels: Sequence[str], truth: np.ndarray, scores: np.ndarray, patients: Sequence[str], sources: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """AUROC per label with a 95 % interval by patient, over all films and over pairs of the same source.
+
+    Returns:
+        label -> ``{"auroc", "lo", "hi", "within", "within_lo", "within_hi", "n", "positive"}``; a label of which one
+        kind is missing is left out, and ``within`` is None where no source has both kinds.
+    """
+    groups = np.unique(np.asarray(sources), return_inverse=True)[1]
+    found: dict[str, dict[str, Any]] = {}
+    for k, label in enumerate(labels):
+        known = ~np.isnan(truth[:, k])
+        values = np.stack([scores[known, k], truth[known, k], groups[known]], axis=1)
+        if len(np.unique(values[:, 1])) < 2:
+            continue
+        names = [name for name, is_known in zip(patients, known, strict=True) if is_known]
+        value, low, high = (round(x, 4) for x in auroc_interval(values, names))
+        entry: dict[str, Any] = {"auroc": value, "lo": low, "hi": high}
+        entry |= {"within": None, "within_lo": None, "within_hi": None}
+        if not np.isnan(auroc_within(values)):
+            inside = [round(x, 4) for x in auroc_interval(values, names, within=True)]
+            entry |= dict(zip(("within", "within_lo", "within_hi"), inside, strict=True))
+        found[label] = {**entry, "n": int(known.sum()), "positive": int(values[:, 1].sum())}
     return found

@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as ms_ssim
 
-from cxrsynth.dataset import images, rows, trainable
+from cxrsynth.data.dataset import images, rows, trainable
+from cxrsynth.domain.lexicon import trait
 from cxrsynth.errors import UsageError
 from cxrsynth.evaluate.distances import fid, interval, kid, manifold
-from cxrsynth.evaluate.nets import FeatureNet
+from cxrsynth.evaluate.features import FeatureNet
 from cxrsynth.evaluate.results import Record, record
-from cxrsynth.interval import bootstrap
+from cxrsynth.nets.segmenter import Segmenter
+from cxrsynth.statistics import bootstrap
 from cxrsynth.store import Row
-from cxrsynth.train.findings import trait
-from cxrsynth.train.network import Segmenter
 
 PAIRS = 60
 FEWEST = 12  # films on each side that a distance needs

@@ -10,11 +10,11 @@ from html import escape
 import numpy as np
 from PIL import Image
 
+from cxrsynth.evaluate.features import FeatureNet
 from cxrsynth.evaluate.images import Group
-from cxrsynth.evaluate.nets import FeatureNet
-from cxrsynth.evaluate.privacy import Nearest, Privacy
+from cxrsynth.evaluate.memorisation import Nearest, Privacy
 from cxrsynth.evaluate.results import Record
-from cxrsynth.evaluate.tables import cell
+from cxrsynth.pages.tables import cell
 
 SHOWN = 12
 SIDE = 160

@@ -13,7 +13,7 @@ from PIL import Image
 
 from cxrsynth.errors import UsageError
 from cxrsynth.evaluate.metrics import TOLERANCE, Scores, score, worst
-from cxrsynth.sheet import Item, contact_sheet
+from cxrsynth.pages.sheet import Item, contact_sheet
 from cxrsynth.store import Row, Store
 
 

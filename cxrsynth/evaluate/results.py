@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cxrsynth.interval import bootstrap
+from cxrsynth.statistics import bootstrap
 from cxrsynth.store import dumps, write_atomic
 
 __all__ = ["Record", "bootstrap", "commit", "machine", "record", "write"]

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from cxrsynth.data.labelled import LabelledFilm, Source, gather
 from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.evaluate.metrics import METRICS, TOLERANCE, Scores, score, summarise, worst
 from cxrsynth.evaluate.results import Record, record
+from cxrsynth.nets.segmenter import Segmenter, locate
+from cxrsynth.pages.worst import SHOWN, worst_sheet
 from cxrsynth.store import Row, Store
-from cxrsynth.train.labelled import LabelledFilm, Source, gather
-from cxrsynth.train.network import Segmenter, locate
-from cxrsynth.train.worst import SHOWN, worst_sheet
 
 CHUNK = 16
 

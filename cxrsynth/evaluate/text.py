@@ -17,17 +17,16 @@ import numpy as np
 import torch
 from transformers import set_seed
 
-from cxrsynth.dataset import rows, trainable
+from cxrsynth.data.captions import SYNONYMS
+from cxrsynth.data.dataset import rows, trainable
+from cxrsynth.domain.lexicon import FINDINGS, TRAITS, knowledge, truth
 from cxrsynth.errors import UsageError
+from cxrsynth.evaluate.features import FeatureNet
 from cxrsynth.evaluate.images import group
-from cxrsynth.evaluate.nets import FeatureNet
 from cxrsynth.evaluate.results import Record, record
-from cxrsynth.generate.latent import load_text_encoder, load_tokenizer
-from cxrsynth.interval import auroc_interval, bootstrap
+from cxrsynth.nets.text import ids, load_text_encoder, load_tokenizer
+from cxrsynth.statistics import auroc_interval, bootstrap
 from cxrsynth.store import Row
-from cxrsynth.train.captions import SYNONYMS
-from cxrsynth.train.findings import FINDINGS, TRAITS, knowledge, truth
-from cxrsynth.train.text import ids
 
 BATCH = 64
 RIDGE = 30.0

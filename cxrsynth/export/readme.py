@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cxrsynth.card.readme import cell, code
 from cxrsynth.export.selection import Selection
+from cxrsynth.pages.card.readme import cell, code
 
 LAYOUTS = {
     "hf": "Hugging Face image folder: `SPLIT/images`, `SPLIT/masks`, `SPLIT/metadata.jsonl`.",

@@ -12,11 +12,11 @@ import numpy as np
 from PIL import Image
 
 from cxrsynth import __version__
-from cxrsynth.card.readme import model
-from cxrsynth.dataset import trainable
+from cxrsynth.data.dataset import trainable
 from cxrsynth.errors import UsageError
+from cxrsynth.pages.card.readme import model
+from cxrsynth.pages.summary import Summary, summarise
 from cxrsynth.store import Row, dumps, lines, sha256
-from cxrsynth.summary import Summary, summarise
 
 IGNORE = 255
 SPLITS = ("train", "val", "test")

@@ -23,7 +23,7 @@ def build(
     if recipe.control is None:
         return generator
     from cxrsynth.generate.control.controlled import Controlled
-    from cxrsynth.generate.latent import Latent
+    from cxrsynth.generate.sampler import Latent
 
     if not isinstance(generator, Latent):
         raise RecipeError(f"generator '{recipe.generator}' cannot be controlled", "set generator: latent")

@@ -14,7 +14,7 @@ import numpy as np
 
 from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.ingest.film import TONE, Film, Layout, UnreadableError, read_film, read_gray, read_mask
-from cxrsynth.sheet import Item, contact_sheet
+from cxrsynth.pages.sheet import Item, contact_sheet
 from cxrsynth.store import Entry, Row, Store, dumps, lines, sha256
 
 SHARD = 64

@@ -69,7 +69,7 @@ class Affinity(Named):
     def _features(self, image: np.ndarray) -> np.ndarray:
         """What the places of the grid are compared by: (C, h, w) float32."""
         if self.weights is not None:
-            from cxrsynth.masks.affinitynet import features
+            from cxrsynth.nets.affinity import features
 
             return features(companion(self.weights), image)
         height, width = (-(-side // self.stride) for side in image.shape)

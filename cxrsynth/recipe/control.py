@@ -13,8 +13,9 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from cxrsynth import regions
-from cxrsynth.atlas import CLASSES, open_atlas
+from cxrsynth.domain import regions
+from cxrsynth.domain.anatomy import CLASSES
+from cxrsynth.domain.atlas import open_atlas
 from cxrsynth.errors import CxrError
 from cxrsynth.weights import hash_of
 

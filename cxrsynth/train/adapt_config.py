@@ -6,48 +6,14 @@ whole, autoencoder frozen, cosine after a warm-up of 500, bfloat16, films padded
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from cxrsynth.train.config import FREE, AugmentConfig, CaptionConfig, GroundingConfig, Part
-
-How = Literal["full", "lora", "frozen"]
-
-
-class WhatConfig(Part):
-    """What trains. The autoencoder never does."""
-
-    unet: How = "full"
-    text_encoder: How = Field(
-        "frozen",
-        description="RoentGen tunes it, which draws best and ruins the attention maps; frozen, or with grounding, "
-        "they locate",
-    )
-    encoder: Path | None = Field(
-        None, description="folder of another text encoder with its tokenizer, in place of the base's own"
-    )
-    rank: int = Field(16, ge=1, description="of LoRA (Hu et al., ICLR 2022)")
-    alpha: int | None = Field(None, ge=1, description="LoRA's scale times rank; the rank by default: scale 1")
-    dropout: float = Field(0.0, ge=0, lt=1, description="in front of LoRA's own weights")
-    targets: tuple[str, ...] = Field(
-        ("to_q", "to_k", "to_v", "to_out.0"), min_length=1, description="layers of the UNet that get a LoRA"
-    )
-    text_targets: tuple[str, ...] = Field(
-        ("q_proj", "k_proj", "v_proj", "out_proj"), min_length=1, description="layers of the text encoder, likewise"
-    )
-
-    @model_validator(mode="after")
-    def _something(self) -> WhatConfig:
-        if self.unet == self.text_encoder == "frozen":
-            raise ValueError("unet and text_encoder are both frozen: nothing would train")
-        return self
-
-    @property
-    def adapter(self) -> bool:
-        """Whether LoRA is all that is changed, so that a small adapter says everything."""
-        return "full" not in (self.unet, self.text_encoder) and self.encoder is None
+from cxrsynth.data.config import AugmentConfig, CaptionConfig, WordConfig
+from cxrsynth.nets.config import WhatConfig
+from cxrsynth.recipe.part import Part
+from cxrsynth.train.config import FREE, GroundingConfig
 
 
 class FilmConfig(Part):
@@ -66,24 +32,6 @@ class FilmConfig(Part):
     broken: Literal["refuse", "skip"] = Field(
         "refuse", description="films without words, words without a film, pictures that cannot be read"
     )
-
-
-class WordConfig(Part):
-    """What the model reads to a film."""
-
-    style: Literal["report", "varied"] = Field(
-        "report", description="report: the words as they are; varied: the caption in many ways (see `captions`)"
-    )
-    column: str = Field("prompt", description="column with the report; `text` holds original words where there are any")
-    sections: tuple[str, ...] = Field(
-        ("impression", "findings"), description="parts of a report to keep, in this order; all of one without headings"
-    )
-    person: bool = Field(False, description="put `50-year-old woman.` in front, where the columns age and sex know it")
-    tokens: int | None = Field(None, ge=8, description="length of a prompt; by default all the encoder reads")
-    long: Literal["cut", "refuse"] = Field(
-        "cut", description="words beyond the encoder's tokens (77 in CLIP) are cut at the end and counted, or refused"
-    )
-    dropout: float = Field(0.1, ge=0, le=1, description="share of empty prompts, for classifier-free guidance")
 
 
 class NoiseConfig(Part):

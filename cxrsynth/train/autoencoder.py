@@ -16,15 +16,16 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
-from cxrsynth.dataset import images, rows, trainable
+from cxrsynth.data.dataset import images, rows, trainable
 from cxrsynth.errors import MissingError
-from cxrsynth.store import sha256
-from cxrsynth.train.bundle import Vae
+from cxrsynth.nets.autoencoder import encode
+from cxrsynth.nets.bundle import Vae
+from cxrsynth.store import publish, sha256
 from cxrsynth.train.checkpoint import Checkpoint, finish_the_step, step_rng
 from cxrsynth.train.config import VaeConfig
 from cxrsynth.train.curves import Curves, Progress
 from cxrsynth.train.device import accelerate, agreed
-from cxrsynth.train.publish import publish
+from cxrsynth.train.losses import gradient_difference
 from cxrsynth.train.schedule import learning_rate
 
 SAMPLE_FOR_STATISTICS = 200
@@ -55,19 +56,6 @@ def crops(films: np.ndarray, config: VaeConfig, rng: np.random.Generator) -> Ten
     corners = rng.integers(size - side + 1, size=(config.batch, 2))
     cut = [films[i, y : y + side, x : x + side] for i, (y, x) in zip(which, corners, strict=True)]
     return torch.from_numpy(np.stack(cut)[:, None].astype(np.float32) / 127.5 - 1)
-
-
-def gradient_difference(first: Tensor, second: Tensor, scales: int = 3) -> Tensor:
-    """Mean difference of the horizontal and vertical steps of two (B, 1, H, W) pictures at several scales.
-
-    Without it thin things (ribs, vessels, letters) cost less than a slight change of tone and blur away.
-    """
-    difference = first - second
-    loss = difference.new_zeros(())
-    for _ in range(scales):
-        loss = loss + difference.diff(dim=-1).abs().mean() + difference.diff(dim=-2).abs().mean()
-        difference = F.avg_pool2d(difference, 2)
-    return loss / scales
 
 
 class Reconstruct(nn.Module):
@@ -240,36 +228,6 @@ class Round:
 def weights_digest(vae: Vae) -> str:
     """sha256 of all weights of an autoencoder."""
     return sha256(b"".join(value.detach().cpu().numpy().tobytes() for value in vae.state_dict().values()))
-
-
-@torch.no_grad()
-def encode(vae: Vae, films: np.ndarray, batch: int = 8) -> Tensor:
-    """(N, H, W) uint8 -> (N, C, H/8, W/8) float32 latents on the CPU: the posterior's mean, scaled for the denoiser.
-
-    An autoencoder for colour sees the film in each of its channels.
-    """
-    device = next(vae.parameters()).device
-    parts = []
-    for start in range(0, len(films), batch):
-        x = torch.from_numpy(films[start : start + batch, None].astype(np.float32) / 127.5 - 1).to(device)
-        x = x.expand(-1, vae.config.in_channels, -1, -1)
-        with torch.autocast(device.type, torch.bfloat16):
-            mean = vae.encode(x.contiguous(memory_format=torch.channels_last)).latent_dist.mean
-        parts.append(mean.float().cpu() * vae.config.scaling_factor)
-    return torch.cat(parts)
-
-
-@torch.no_grad()
-def decode(vae: Vae, latents: Tensor, batch: int = 8) -> np.ndarray:
-    """(N, C, h, w) latents -> (N, 8h, 8w) uint8."""
-    device = next(vae.parameters()).device
-    parts = []
-    for start in range(0, len(latents), batch):
-        z = latents[start : start + batch].to(device) / vae.config.scaling_factor
-        with torch.autocast(device.type, torch.bfloat16):
-            y = vae.decode(z.contiguous(memory_format=torch.channels_last)).sample
-        parts.append(((y.float().clamp(-1, 1) + 1) * 127.5).round().byte()[:, 0].cpu().numpy())
-    return np.concatenate(parts)
 
 
 @torch.no_grad()

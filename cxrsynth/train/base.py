@@ -12,9 +12,9 @@ import transformers
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from cxrsynth.errors import MissingError, RecipeError
-from cxrsynth.generate.latent import load_text_encoder, load_tokenizer
+from cxrsynth.nets.bundle import Scheduler, TextEncoder, Tokenizer, Unet, Vae, hush
+from cxrsynth.nets.text import load_text_encoder, load_tokenizer
 from cxrsynth.train.adapt_config import AdaptRecipe
-from cxrsynth.train.bundle import Scheduler, TextEncoder, Tokenizer, Unet, Vae, hush
 from cxrsynth.train.noise import schedule_of
 from cxrsynth.weights import Weights
 

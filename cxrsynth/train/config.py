@@ -5,21 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from cxrsynth.data.config import AugmentConfig, CaptionConfig
 from cxrsynth.errors import RecipeError
+from cxrsynth.nets.config import TextConfig, UnetConfig
 from cxrsynth.recipe import explain, put, read
-from cxrsynth.store import dumps, sha256
-
-
-class Part(BaseModel):
-    """A part of the recipe: unknown keys are errors, values do not change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    def digest(self, *leave_out: str) -> str:
-        """sha256 of the part with its defaults filled in, without the named fields."""
-        return sha256(dumps(self.model_dump(mode="json", exclude=set(leave_out))))
+from cxrsynth.recipe.part import Part
 
 
 class VaeConfig(Part):
@@ -43,48 +35,6 @@ class VaeConfig(Part):
     clip: float = Field(1.0, gt=0)
     decoder_steps: int = Field(600, ge=1, description="of `train-vae --decoder`")
     decoder_lr: float = Field(6e-4, gt=0)
-
-
-class TextConfig(Part):
-    """Tokenizer and CLIP text encoder, trained from scratch on the captions."""
-
-    vocabulary: int = Field(1200, ge=520, description="sub-words, single bytes included")
-    width: int = Field(192, ge=8)
-    layers: int = Field(3, ge=1)
-    heads: int = Field(4, ge=1)
-    tokens: int = Field(77, ge=16, description="length every prompt is padded to")
-
-
-class UnetConfig(Part):
-    """UNet2DConditionModel with cross-attention at 1/1, 1/2 and 1/4 of the latent grid."""
-
-    block_out_channels: tuple[int, int, int] = (64, 128, 256)
-    layers_per_block: int = Field(1, ge=1)
-    head_dim: int = Field(32, ge=4)
-    norm_groups: int = Field(32, ge=1)
-
-
-class CaptionConfig(Part):
-    """How much captions are varied, so that every word comes to mean something on its own."""
-
-    verbatim: float = Field(0.3, ge=0, le=1, description="share of captions left as they are in the dataset")
-    drop: float = Field(0.2, ge=0, le=1, description="chance of each part to be left out otherwise")
-    list_style: float = Field(0.35, ge=0, le=1, description="share of the others that are lists of words, no sentences")
-    anatomy: float = Field(0.4, ge=0, le=1, description="chance that the anatomy phrases are named")
-
-
-class AugmentConfig(Part):
-    """Geometry and tone of the encoded variants. Never flipped: right and left would lose their meaning."""
-
-    variants: dict[str, int] = Field(
-        default_factory=dict, description="source -> variants per film; default_variants otherwise"
-    )
-    default_variants: int = Field(1, ge=1)
-    films: dict[str, int] = Field(default_factory=dict, description="source -> at most so many films; all otherwise")
-    shift: float = Field(0.04, ge=0, lt=0.5, description="of the side")
-    scale: float = Field(0.06, ge=0, lt=0.5)
-    rotate: float = Field(4.0, ge=0, lt=45, description="degrees")
-    gamma: float = Field(0.15, ge=0, lt=1)
 
 
 class GroundingConfig(Part):

@@ -18,23 +18,24 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from cxrsynth.dataset import rows as read_rows
-from cxrsynth.dataset import trainable
+from cxrsynth.data.captions import caption, corpus
+from cxrsynth.data.dataset import rows as read_rows
+from cxrsynth.data.dataset import trainable
+from cxrsynth.data.latents import Draws, Latents, encoder_digest, prepare
 from cxrsynth.errors import MissingError, RecipeError
-from cxrsynth.generate.taps import class_text, column_weights, token_columns
+from cxrsynth.nets import bundle
+from cxrsynth.nets.denoiser import Denoiser, build_unet
+from cxrsynth.nets.taps import class_text, column_weights, token_columns
+from cxrsynth.nets.text import build_encoder, build_tokenizer, ids
 from cxrsynth.store import Row, Store, dumps, sha256
-from cxrsynth.train import bundle, preview
 from cxrsynth.train import noise as noises
-from cxrsynth.train.captions import caption, corpus
+from cxrsynth.train import preview
 from cxrsynth.train.checkpoint import Checkpoint, finish_the_step, step_rng
 from cxrsynth.train.config import FREE, TrainRecipe
 from cxrsynth.train.curves import Curves, Progress
-from cxrsynth.train.denoiser import Denoiser, build_unet
 from cxrsynth.train.device import accelerate, agreed
 from cxrsynth.train.grounding import grounding_loss, plateau
-from cxrsynth.train.latents import Draws, Latents, encoder_digest, prepare
 from cxrsynth.train.schedule import learning_rate
-from cxrsynth.train.text import build_encoder, build_tokenizer, ids
 
 FIGURES = ("loss", "validation", "ratio", "pixel")
 

@@ -7,17 +7,11 @@ from collections.abc import Sequence
 from typing import Generic
 
 import numpy as np
-import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from cxrsynth.train.augment import augmenter
+from cxrsynth.data.patients import AnyFilm
 from cxrsynth.train.checkpoint import step_rng
-from cxrsynth.train.film import AnyFilm
-from cxrsynth.train.labelled import LabelledFilm
-from cxrsynth.train.network import squash
-from cxrsynth.train.segment_config import SegmentConfig
 from cxrsynth.train.update_config import UpdateConfig
 
 
@@ -51,38 +45,7 @@ class Draws(Dataset[tuple[Tensor, Tensor, list[str]]], Generic[AnyFilm]):
         return [self.films[i][rng.integers(len(self.films[i]))] for i in which]
 
 
-class Feed(Draws[LabelledFilm]):
-    """Films with their masks, augmented."""
-
-    def __init__(
-        self, films: Sequence[Sequence[LabelledFilm]], weights: Sequence[float], config: SegmentConfig, process: int = 0
-    ) -> None:
-        super().__init__(films, weights, config, process)
-        self.size = config.size
-        self.augment = augmenter(config.augment)
-
-    def __getitem__(self, update: int) -> tuple[Tensor, Tensor, list[str]]:
-        """(B, 1, S, S) float32 in 0..1, (B, S, S) int64 labels with 255 for unlabelled, and the masks' paths."""
-        rng = self.rng(update)
-        chosen = self.draw(rng)
-        images, masks = [], []
-        for film in chosen:
-            image, mask = self.augment(*read(film, self.size), rng)
-            images.append(image)
-            masks.append(mask)
-        x = torch.from_numpy(np.stack(images)[:, None].astype(np.float32) / 255)
-        return x, torch.from_numpy(np.stack(masks).astype(np.int64)), [str(film.mask_path) for film in chosen]
-
-
 def obey_parent(worker: int) -> None:
     """Start of a reading process: Ctrl-C is the training's to answer, and the training may end this process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def read(film: LabelledFilm, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """A film and its mask at the size of the network: (size, size) uint8 both."""
-    mask = film.mask()
-    if mask.shape != (size, size):
-        mask = np.asarray(Image.fromarray(mask, mode="L").resize((size, size), Image.Resampling.NEAREST))
-    return squash(film.image(), size), mask

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cxrsynth.train.denoiser import LayerMaps
+from cxrsynth.nets.denoiser import LayerMaps
 
 
 def plateau(columns: Sequence[Sequence[int]]) -> float:

@@ -12,8 +12,8 @@ from diffusers.training_utils import compute_snr
 from torch import Tensor
 
 from cxrsynth.errors import RecipeError
+from cxrsynth.nets.bundle import Scheduler
 from cxrsynth.train.adapt_config import NoiseConfig
-from cxrsynth.train.bundle import Scheduler
 
 
 def schedule_of(base: Mapping[str, Any], config: NoiseConfig) -> Scheduler:

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from cxrsynth.generate.taps import KeySource, Taps, class_text, column_weights, merge_levels, observe, token_columns
-from cxrsynth.sheet import Item, contact_sheet
-from cxrsynth.train.bundle import Pipeline
-from cxrsynth.train.text import ids
+from cxrsynth.nets.bundle import Pipeline
+from cxrsynth.nets.taps import KeySource, Taps, class_text, column_weights, merge_levels, observe, token_columns
+from cxrsynth.nets.text import ids
+from cxrsynth.pages.sheet import Item, contact_sheet
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 
 from cxrsynth.errors import UsageError
 from cxrsynth.recipe import explain, put
-from cxrsynth.train.config import Part
+from cxrsynth.recipe.part import Part
 
 
 class UpdateConfig(Part):

@@ -7,20 +7,13 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from cxrsynth.compare.cells import Cell
-from cxrsynth.compare.classify import (
-    ClassifyLaboratory,
-    Scores,
-    compare_classifiers,
-    conclude,
-    updates,
-    with_mean,
-)
+from cxrsynth.compare.classify import ClassifyLaboratory, Scores, compare_classifiers, conclude, updates, with_mean
 from cxrsynth.compare.classify_recipe import ClassifyRecipe, load
+from cxrsynth.compare.grid import Cell
 from cxrsynth.compare.recipe import TestSet
 from cxrsynth.errors import UsageError
 from cxrsynth.evaluate.results import Record
-from cxrsynth.interval import auroc
+from cxrsynth.statistics import auroc
 from tests.train.test_classify import ENCODER, make
 
 TRAIN = {"encoder": ENCODER, "labels": ["AP", "effusion"], "size": 32, "batch": 2, "updates": 2, "warmup": 1}

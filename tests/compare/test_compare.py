@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cxrsynth.compare import CompareRecipe, compare, load, updates, write_report
-from cxrsynth.compare.cells import Cell, Laboratory, plan
+from cxrsynth.compare.grid import Cell, Laboratory, plan
 from cxrsynth.errors import MismatchError, RecipeError, UsageError
 from cxrsynth.train.updates import NotFiniteError
 from tests.train.chests import make

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from cxrsynth.atlas import CLASSES, cardiothoracic, open_atlas
 from cxrsynth.data.findings import FINDINGS, KIND_OF, NO_FINDING, CannotCarryError, simulate
+from cxrsynth.domain.anatomy import CLASSES, cardiothoracic
+from cxrsynth.domain.atlas import open_atlas
 from cxrsynth.errors import UsageError
 
 

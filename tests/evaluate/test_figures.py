@@ -10,12 +10,12 @@ from diffusers import StableDiffusionPipeline
 from torchmetrics.image.kid import poly_mmd
 
 from cxrsynth.evaluate import results
+from cxrsynth.evaluate.adherence import balanced_accuracy, cardiothoracic_ratio
 from cxrsynth.evaluate.distances import fid, interval, kid, manifold
+from cxrsynth.evaluate.grounding import dice, label, read_maps
 from cxrsynth.evaluate.images import likeness, prompt_pairs, random_pairs
-from cxrsynth.evaluate.localisation import dice, label, read_maps
-from cxrsynth.evaluate.obedience import balanced_accuracy, cardiothoracic_ratio
-from cxrsynth.evaluate.privacy import correlation
-from cxrsynth.interval import auroc, auroc_interval, auroc_within
+from cxrsynth.evaluate.memorisation import correlation
+from cxrsynth.statistics import auroc, auroc_interval, auroc_within
 
 RNG = np.random.default_rng(0)
 

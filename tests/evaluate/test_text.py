@@ -7,7 +7,7 @@ import pytest
 
 from cxrsynth.errors import UsageError
 from cxrsynth.evaluate import text
-from cxrsynth.evaluate.nets import FeatureNet
+from cxrsynth.evaluate.features import FeatureNet
 from cxrsynth.store import Entry, Store, dumps
 
 

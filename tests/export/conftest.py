@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from cxrsynth.plan import make_plan
+from cxrsynth.factory.plan import make_plan
+from cxrsynth.factory.run import run
 from cxrsynth.recipe import parse
-from cxrsynth.run import run
 from tests.conftest import CLASSES, phantom_body
 
 FINDINGS = [

@@ -13,8 +13,8 @@ import yaml
 from PIL import Image, ImageDraw
 
 from cxrsynth.export import export
+from cxrsynth.pages.summary import Summary, summarise
 from cxrsynth.store import Row
-from cxrsynth.summary import Summary, summarise
 
 SETS = ("plain", "layered")
 

@@ -11,13 +11,14 @@ from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
 
 from cxrsynth import generate
+from cxrsynth.domain.regions import edge
 from cxrsynth.errors import MismatchError, MissingError, RecipeError
-from cxrsynth.generate.control.adapter import Adapter
-from cxrsynth.generate.control.blend import edge, hold, paste
+from cxrsynth.factory.prompts import spec
 from cxrsynth.generate.control.controlled import Controlled
-from cxrsynth.generate.control.pull import Pull, level
-from cxrsynth.generate.schedulers import build
-from cxrsynth.prompts import spec
+from cxrsynth.generate.control.feather import hold, paste
+from cxrsynth.generate.control.latent_blending import Pull, level
+from cxrsynth.nets.pathology import Adapter
+from cxrsynth.nets.schedulers import build
 from cxrsynth.recipe import Recipe, parse
 from cxrsynth.records import Draw
 from cxrsynth.weights import COMPANIONS, digest

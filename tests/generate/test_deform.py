@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from cxrsynth.atlas import cardiothoracic, open_atlas
+from cxrsynth.domain.anatomy import cardiothoracic
+from cxrsynth.domain.atlas import open_atlas
 from cxrsynth.errors import UsageError
 from cxrsynth.generate.control.deform import GRID, deform, resized, warp
 from tests import anatomies

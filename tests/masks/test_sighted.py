@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 
 from cxrsynth.errors import MissingError, UsageError
 from cxrsynth.masks import chain
-from cxrsynth.masks.decoder import Decoder
+from cxrsynth.masks.mask_head import Decoder
 from cxrsynth.masks.refiner import Sighted
 from cxrsynth.masks.selfattention import SelfAttention
 from cxrsynth.recipe import fingerprint, parse

@@ -13,10 +13,10 @@ import torch
 from diffusers import StableDiffusionPipeline
 
 from cxrsynth.errors import MismatchError, MissingError, RecipeError, UsageError
-from cxrsynth.train.adapt import adapt
+from cxrsynth.nets.lora import merge_adapter
 from cxrsynth.train.adapt_config import AdaptRecipe
-from cxrsynth.train.adapter import merge_adapter
 from cxrsynth.train.config import load_as
+from cxrsynth.train.tasks.adapt.training import adapt
 from cxrsynth.weights import resolve
 from tests.tiny import build
 from tests.train.films import make

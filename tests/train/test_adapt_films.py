@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from cxrsynth.data.latents import Draws, Latents
+from cxrsynth.data.square import Square
 from cxrsynth.errors import MissingError, RecipeError, UsageError
 from cxrsynth.store import Store, lines
-from cxrsynth.train.adapt import adapt
-from cxrsynth.train.adapt_films import gather
 from cxrsynth.train.base import load_base
-from cxrsynth.train.latents import Draws, Latents
-from cxrsynth.train.square import Square
+from cxrsynth.train.tasks.adapt.images import gather
+from cxrsynth.train.tasks.adapt.training import adapt
 from cxrsynth.weights import resolve
 from tests.tiny import build
 from tests.train.films import make

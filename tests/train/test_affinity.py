@@ -8,9 +8,9 @@ import torch
 
 from cxrsynth.errors import MismatchError, MissingError, UsageError
 from cxrsynth.masks.affinity import Affinity
-from cxrsynth.masks.affinitynet import AffinityNet, features
-from cxrsynth.train.affinity import affinity_loss, train_affinity
-from cxrsynth.train.affinity_config import AffinityConfig
+from cxrsynth.nets.affinity import AffinityNet, features
+from cxrsynth.train.tasks.affinity.config import AffinityConfig
+from cxrsynth.train.tasks.affinity.training import affinity_loss, train_affinity
 from tests import small_dataset
 from tests.conftest import cli
 

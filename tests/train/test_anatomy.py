@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from cxrsynth.dataset import rows
+from cxrsynth.data.dataset import rows
 from cxrsynth.errors import MismatchError, UsageError
-from cxrsynth.generate.control.network import load
+from cxrsynth.nets.anatomy import load
 from cxrsynth.store import Store
-from cxrsynth.train import anatomy
-from cxrsynth.train.anatomy import make_batch, read, train_anatomy
-from cxrsynth.train.anatomy_config import AnatomyConfig
 from cxrsynth.train.checkpoint import step_rng
+from cxrsynth.train.tasks.anatomy import training as anatomy
+from cxrsynth.train.tasks.anatomy.config import AnatomyConfig
+from cxrsynth.train.tasks.anatomy.training import make_batch, read, train_anatomy
 from tests.conftest import cli
 from tests.labeller import by_tone
 from tests.train import chests

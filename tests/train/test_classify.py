@@ -9,16 +9,17 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from cxrsynth.data.labelled import Source
+from cxrsynth.data.multilabel import gather_said
+from cxrsynth.domain.lexicon import knowledge, truth
 from cxrsynth.errors import MismatchError, UsageError
-from cxrsynth.evaluate.classification import judge, patients_of
+from cxrsynth.evaluate.classification import figures_of, judge, patients_of
+from cxrsynth.nets.classifier import ClassifierNetwork, load, start_encoder
 from cxrsynth.store import Entry, Store, dumps
-from cxrsynth.train.classifier import ClassifierNetwork, load, start_encoder
-from cxrsynth.train.classify import MaskedLoss, train_classifier, weights_of
-from cxrsynth.train.classify_config import ClassifyConfig, configure
-from cxrsynth.train.classify_films import choose_labels, gather_said
-from cxrsynth.train.classify_result import figures_of, mean_auroc, threshold
-from cxrsynth.train.findings import knowledge, truth
-from cxrsynth.train.labelled import Source
+from cxrsynth.train.tasks.classify.config import ClassifyConfig, configure
+from cxrsynth.train.tasks.classify.feed import choose_labels
+from cxrsynth.train.tasks.classify.result import mean_auroc, threshold
+from cxrsynth.train.tasks.classify.training import MaskedLoss, train_classifier, weights_of
 from tests.train.test_segment import stop_after
 
 ENCODER = "mobilenetv3_small_050"

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from cxrsynth.train.config import TextConfig, UnetConfig
-from cxrsynth.train.denoiser import Denoiser, build_unet
+from cxrsynth.nets.config import TextConfig, UnetConfig
+from cxrsynth.nets.denoiser import Denoiser, build_unet
+from cxrsynth.nets.text import build_encoder, build_tokenizer, ids
 from cxrsynth.train.grounding import grounding_loss, plateau
-from cxrsynth.train.text import build_encoder, build_tokenizer, ids
 
 
 def masks() -> torch.Tensor:

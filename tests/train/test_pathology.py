@@ -9,12 +9,12 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from cxrsynth.errors import MismatchError, UsageError
-from cxrsynth.generate.control.adapter import Adapter, attach
+from cxrsynth.nets.pathology import Adapter, attach
 from cxrsynth.store import Store
-from cxrsynth.train import pathology
-from cxrsynth.train.pathology import sentence, train_pathology
-from cxrsynth.train.pathology_config import PathologyConfig
-from cxrsynth.train.places import Place
+from cxrsynth.train.tasks.pathology import training as pathology
+from cxrsynth.train.tasks.pathology.config import PathologyConfig
+from cxrsynth.train.tasks.pathology.places import Place
+from cxrsynth.train.tasks.pathology.training import sentence, train_pathology
 from cxrsynth.weights import resolve
 from tests.conftest import cli
 from tests.labeller import by_tone

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxrsynth import regions
+from cxrsynth.domain import regions
 from cxrsynth.errors import UsageError
-from cxrsynth.train.pathology_config import PathologyConfig
-from cxrsynth.train.places import Place, brightness, find, said_sides, zones
+from cxrsynth.train.tasks.pathology.config import PathologyConfig
+from cxrsynth.train.tasks.pathology.places import Place, brightness, find, said_sides, zones
 from tests.train.chests import chest
 
 # Six normal films tell their spread roughly; a filled zone lies far beyond it.

@@ -12,13 +12,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from cxrsynth.data.augment import augmenter
+from cxrsynth.data.config import SegmentAugment
+from cxrsynth.data.labelled import LabelledFilm, Source, gather
 from cxrsynth.errors import MismatchError, MissingError, UsageError
-from cxrsynth.train.augment import augmenter
-from cxrsynth.train.feed import Feed
-from cxrsynth.train.labelled import LabelledFilm, Source, gather
-from cxrsynth.train.network import Network, load, load_encoder
-from cxrsynth.train.segment import train_segmenter
-from cxrsynth.train.segment_config import SegmentAugment, SegmentConfig, configure
+from cxrsynth.nets.segmenter import Network, load, load_encoder
+from cxrsynth.train.tasks.segment.config import SegmentConfig, configure
+from cxrsynth.train.tasks.segment.feed import Feed
+from cxrsynth.train.tasks.segment.training import train_segmenter
 from cxrsynth.train.updates import NotFiniteError
 from tests.train.chests import chest, make
 
@@ -209,7 +210,7 @@ def test_the_same_numbers_give_the_same_augmentation() -> None:
 
 
 def test_unlabelled_pixels_change_no_gradient(data: Path) -> None:
-    from cxrsynth.train.segment import Loss
+    from cxrsynth.train.tasks.segment.training import Loss
 
     logits = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0), requires_grad=True)
     target = torch.randint(0, 4, (1, 8, 8), generator=torch.Generator().manual_seed(1))

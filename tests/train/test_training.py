@@ -13,9 +13,10 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 
 from cxrsynth.errors import MismatchError, MissingError, RecipeError
+from cxrsynth.nets import bundle
+from cxrsynth.nets.autoencoder import decode, encode
 from cxrsynth.store import Store
-from cxrsynth.train import bundle
-from cxrsynth.train.autoencoder import decode, encode, train_decoder, train_vae, whiten
+from cxrsynth.train.autoencoder import train_decoder, train_vae, whiten
 from cxrsynth.train.config import TrainRecipe, load
 from cxrsynth.train.diffusion import train_diffusion, weigh
 from tests.train.films import make
@@ -149,7 +150,7 @@ def test_grounding_without_masks_is_refused(films: Path, trained: Path, tmp_path
 
 
 def test_a_film_of_an_external_test_set_is_never_trained_on(films: Path) -> None:
-    from cxrsynth.dataset import groundable, trainable
+    from cxrsynth.data.dataset import groundable, trainable
 
     row = next(Store(films).rows())
     assert trainable(row)

@@ -8,8 +8,9 @@ Example:
     made.masks["effusion"] # (H, W) bool
     made.words             # "moderate left pleural effusion, small nodule in the right upper zone"
 
-``image`` is (H, W) uint8, ``labels`` the anatomy of the same size with the ids of `cxrsynth.atlas.CLASSES` (1 right
-lung, 2 left lung, 3 heart). Without ``kinds`` a combination is drawn that the anatomy can carry, or no finding.
+``image`` is (H, W) uint8, ``labels`` the anatomy of the same size with the ids of
+`cxrsynth.domain.anatomy.CLASSES` (1 right lung, 2 left lung, 3 heart).
+Without ``kinds`` a combination is chosen that the anatomy can carry, or no finding.
 
 The method follows Litjens et al., MICCAI 2010, who put projected CT lesions into radiographs; here the lesions are made
 of simple shapes and noise, and enter by the attenuation of the beam.

@@ -9,9 +9,9 @@ from pydantic import Field
 from scipy import ndimage
 from scipy.interpolate import PchipInterpolator
 
-from cxrsynth.atlas import CLASSES, cardiothoracic
 from cxrsynth.data.findings.chest import LEAST, Chest
 from cxrsynth.data.findings.finding import CannotCarryError, Finding, Put
+from cxrsynth.domain.anatomy import CLASSES, cardiothoracic
 
 ENLARGED = 0.5  # the cardiothoracic ratio from which a heart counts as enlarged
 ROOM = 0.03  # of the chest's width, that a heart leaves on either side

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import ndimage
 
-from cxrsynth.atlas import CLASSES, cardiothoracic
+from cxrsynth.domain.anatomy import CLASSES, cardiothoracic
 
 SIDES = ("right", "left")
 LEAST = 0.01  # of the image: a smaller lung or heart was not found
@@ -52,7 +52,7 @@ class Chest:
     """The anatomy of one image, measured once for all findings.
 
     Attributes:
-        labels: (H, W) uint8 ids of `cxrsynth.atlas.CLASSES`.
+        labels: (H, W) uint8 ids of `cxrsynth.domain.atlas.CLASSES`.
         lungs: ``right`` and ``left``, those that are there.
         heart: (H, W) bool.
         water: attenuation that makes this image's lung as bright as its heart: the unit of density.
@@ -74,7 +74,7 @@ class Chest:
 
         Args:
             image: (H, W) float32 in 0..1.
-            labels: (H, W) uint8 ids of `cxrsynth.atlas.CLASSES`; others count as background.
+            labels: (H, W) uint8 ids of `cxrsynth.domain.atlas.CLASSES`; others count as background.
         """
         unit = labels.shape[1] / 256
         lungs = {}

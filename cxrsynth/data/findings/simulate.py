@@ -42,7 +42,7 @@ class Simulated:
 
     Attributes:
         image: (H, W) uint8.
-        labels: (H, W) uint8 ids of `cxrsynth.atlas.CLASSES`; the heart's differ where it was enlarged.
+        labels: (H, W) uint8 ids of `cxrsynth.domain.atlas.CLASSES`; the heart's differ where it was enlarged.
         masks: finding -> (H, W) bool; more general kinds included, see `KIND_OF`. Absent findings are left out.
         words: for a caption, ``small left pleural effusion, nodule in the right upper zone``; ``no finding`` without.
         clauses: finding -> its own words.
@@ -72,7 +72,7 @@ def simulate(
 
     Args:
         image: (H, W) uint8, bright is dense; one without the findings that are put in.
-        labels: (H, W) uint8 anatomy, ids of `cxrsynth.atlas.CLASSES`.
+        labels: (H, W) uint8 anatomy, ids of `cxrsynth.domain.atlas.CLASSES`.
         rng: decides everything; the same state gives the same result.
         kinds: names from `FINDINGS`, all of them put in; None draws a combination that this anatomy can carry, or
             nothing.

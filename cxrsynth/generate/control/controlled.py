@@ -13,15 +13,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cxrsynth import regions
-from cxrsynth.atlas import CLASSES, open_atlas
+from cxrsynth.domain import regions
+from cxrsynth.domain.anatomy import CLASSES
+from cxrsynth.domain.atlas import open_atlas
+from cxrsynth.domain.regions import edge
 from cxrsynth.errors import MissingError, RecipeError
-from cxrsynth.generate.control import network
-from cxrsynth.generate.control.adapter import Adapter, attach
-from cxrsynth.generate.control.blend import edge, hold, paste, to_grid
 from cxrsynth.generate.control.deform import deform, resized
-from cxrsynth.generate.control.pull import Pull
-from cxrsynth.generate.latent import Latent
+from cxrsynth.generate.control.feather import hold, paste, to_grid
+from cxrsynth.generate.control.latent_blending import Pull
+from cxrsynth.generate.sampler import Latent
+from cxrsynth.nets import anatomy as network
+from cxrsynth.nets.pathology import Adapter, attach
 from cxrsynth.recipe.control import Control
 from cxrsynth.records import Draw, Spec
 from cxrsynth.weights import companion, digest

@@ -1,6 +1,6 @@
 """A label map made into another one: smooth warp, scale, shift, and a heart of the cardiothoracic ratio asked for.
 
-Label maps are (H, W) uint8 with the ids of `cxrsynth.atlas.CLASSES`. No torch: pool workers and tests use it.
+Label maps are (H, W) uint8 with the ids of `cxrsynth.domain.anatomy.CLASSES`. No torch: pool workers and tests use it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from cxrsynth.atlas import CLASSES, cardiothoracic
+from cxrsynth.domain.anatomy import CLASSES, cardiothoracic
 from cxrsynth.errors import UsageError
 
 GRID = 96  # side of the grid the warp is integrated on; it is smooth, so a coarse grid holds it

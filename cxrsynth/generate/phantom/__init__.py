@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from cxrsynth.errors import RecipeError, UsageError
 from cxrsynth.generate.phantom.anatomy import Chest, build
-from cxrsynth.generate.phantom.film import expose
+from cxrsynth.generate.phantom.exposure import expose
 from cxrsynth.generate.phantom.findings import read
 from cxrsynth.recipe import Recipe
 from cxrsynth.records import Draw, Spec

@@ -1,0 +1,177 @@
+"""What adapting the bundled model changes: the same held-out films, the same prompts, before and after.
+
+    python -m benchmarks.adaptation data/train256 recipes/bench/adaptation.yaml runs/hearts-lora runs/hearts-full \
+      --drawn out/hearts --segmenter runs/segmenter --classifier runs/classifier      # make bench-adaptation
+
+Declared before the first run: the denoising loss on held-out films, the least noisy of all figures; then, for hearts,
+what it is for: the AUROC of the drawn heart size against the prompt, by a segmenter that learned from real films; then
+KID to the held-out films. Everything is paired: the same films, noises and timesteps; the same prompts and seeds.
+Settings were never chosen on these films. Writes results/adaptation.json.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+
+from cxrsynth.data.reports import words
+from cxrsynth.device import resolve as find_device
+from cxrsynth.domain.lexicon import words_on_findings
+from cxrsynth.evaluate.adherence import cardiothoracic_ratio
+from cxrsynth.evaluate.distances import interval, kid
+from cxrsynth.evaluate.features import FeatureNet, autoencoder_net, classifier_net
+from cxrsynth.evaluate.images import Group, group
+from cxrsynth.evaluate.results import Record, record, write
+from cxrsynth.nets import classifier as classifiers
+from cxrsynth.nets import segmenter as segmenters
+from cxrsynth.nets.autoencoder import encode
+from cxrsynth.nets.segmenter import Segmenter
+from cxrsynth.nets.text import ids
+from cxrsynth.statistics import auroc, bootstrap
+from cxrsynth.store import Row, Store
+from cxrsynth.train.adapt_config import AdaptRecipe
+from cxrsynth.train.base import load_base
+from cxrsynth.train.config import load_as
+from cxrsynth.train.noise import target, weigh
+from cxrsynth.train.tasks.adapt.images import has_word
+from cxrsynth.weights import resolve
+
+BATCH = 16
+NOISES = 4  # of each held-out film
+MOST = 96  # held-out films
+BASE = "mini"
+
+
+@torch.no_grad()
+def losses(model: str, films: Group, recipe: AdaptRecipe) -> np.ndarray:
+    """(N,) float64 the training loss of each film, mean over `NOISES` noises and timesteps that all models share."""
+    base = load_base(resolve(model, offline=True), recipe)
+    latents = encode(base.vae, films.films)
+    rng = np.random.default_rng(0)
+    steps = base.schedule.config.num_train_timesteps
+    total = np.zeros(len(films.rows))
+    for _ in range(NOISES):
+        noise = torch.from_numpy(rng.standard_normal(latents.shape, np.float32))
+        times = torch.from_numpy(rng.integers(steps, size=len(latents)))
+        for start in range(0, len(latents), BATCH):
+            here = slice(start, start + BATCH)
+            text = ids(base.tokenizer, [words(row, recipe.words) for row in films.rows[here]])
+            noisy = base.schedule.add_noise(latents[here], noise[here], times[here])
+            with torch.autocast("cpu", torch.bfloat16):
+                states = base.text_encoder(text).last_hidden_state
+                prediction = base.unet(noisy, times[here], states).sample.float()
+            error = (prediction - target(base.schedule, latents[here], noise[here], times[here])).pow(2)
+            weight = weigh(base.schedule, times[here], recipe.noise.snr_gamma)
+            total[here] += (error.mean(dim=(1, 2, 3)) * weight).numpy() / NOISES
+    return total
+
+
+def hearts(drawn: Group, segmenter: Segmenter) -> np.ndarray:
+    """(N, 2) float64: cardiothoracic ratio of each film, NaN where no chest is found, and 1 where the prompt asked for
+    a large heart, 0 for a normal one."""
+    numbers = {name: i for i, name in enumerate(segmenter.classes, 1)}
+    ratios = [cardiothoracic_ratio(mask, numbers) for mask in drawn.masks(segmenter)]
+    asked = [has_word(words_on_findings(row), ("cardiomegaly",)) for row in drawn.rows]
+    return np.stack([ratios, asked], axis=1).astype(float)
+
+
+def heart_figures(arms: dict[str, np.ndarray], name: str) -> list[Record]:
+    """AUROC of the heart size against the prompt and mean ratios, of every arm and as paired differences."""
+    records = []
+    for arm, values in arms.items():
+        seen = values[~np.isnan(values[:, 0])]
+        records.append(figure(name, arm, "heart_size_auroc", bootstrap(seen, statistic=auroc), len(seen)))
+        for metric, asked in (("ctr_asked_large", 1), ("ctr_asked_normal", 0)):
+            ratios = seen[seen[:, 1] == asked, 0]
+            records.append(figure(name, arm, metric, bootstrap(ratios), len(ratios)))
+        if arm != BASE:
+            both = np.stack([arms[BASE][:, 0], values[:, 0], values[:, 1]], axis=1)
+            both = both[~np.isnan(both).any(axis=1)]
+            change = bootstrap(both, statistic=lambda x: auroc(x[:, 1:]) - auroc(x[:, [0, 2]]))
+            records.append(figure(name, f"{arm} - {BASE}", "heart_size_auroc", change, len(both)))
+    return records
+
+
+def loss_figures(arms: dict[str, np.ndarray], films: Group, name: str) -> list[Record]:
+    """Loss of every arm on held-out films, and paired differences, drawn again by patient."""
+    patients = [str(row.get("patient") or row["key"]) for row in films.rows]
+    records = []
+    for arm, values in arms.items():
+        records.append(figure(name, arm, "held_out_loss", bootstrap(values, patients), len(values)))
+        if arm != BASE:
+            change = bootstrap(values - arms[BASE], patients)
+            records.append(figure(name, f"{arm} - {BASE}", "held_out_loss", change, len(values)))
+    return records
+
+
+def distance_figures(arms: dict[str, Group], films: Group, nets: list[FeatureNet], name: str) -> list[Record]:
+    """KID of every arm to the held-out films in every net, and paired differences."""
+    records = []
+    for net in nets:
+        real, before = films.features(net), arms[BASE].features(net)
+        for arm, part in arms.items():
+            made, metric = part.features(net), f"kid_{net.name}"
+            records.append(figure(name, arm, metric, interval(kid, real, made), len(made)))
+            if arm != BASE:
+
+                def change(real: np.ndarray, both: np.ndarray) -> float:
+                    middle = both.shape[1] // 2
+                    return kid(real, both[:, middle:]) - kid(real, both[:, :middle])
+
+                figures = interval(change, real, np.concatenate([before, made], axis=1))
+                records.append(figure(name, f"{arm} - {BASE}", metric, figures, len(made)))
+    return records
+
+
+def figure(name: str, arm: str, metric: str, figures: tuple[float, float, float], n: int) -> Record:
+    """A record of this benchmark; ``name`` is what was adapted to."""
+    made = record("adaptation", arm, name, metric, figures, n)
+    return {**made, "command": f"python -m benchmarks.adaptation {' '.join(sys.argv[1:])}"}
+
+
+def same_prompts(folders: list[Path]) -> None:
+    """Refuse drawn films that cannot be paired."""
+    prompts = [[row["prompt"] for row in Store(folder).rows()] for folder in folders]
+    if any(found != prompts[0] for found in prompts):
+        sys.exit(f"{', '.join(map(str, folders))} were not drawn from the same prompts")
+
+
+def main(
+    data: Annotated[Path, typer.Argument(help="Ingested films.")],
+    recipe: Annotated[Path, typer.Argument(help="Recipe that all runs were adapted by.")],
+    runs: Annotated[list[Path], typer.Argument(help="Run folders of train-diffusion; their names are those of arms.")],
+    drawn: Annotated[Path | None, typer.Option(help="Folder with the drawn films of mini and of every run.")] = None,
+    segmenter: Annotated[Path, typer.Option(help="Run folder of train-seg on real films.")] = Path("runs/segmenter"),
+    classifier: Annotated[Path, typer.Option(help="Run folder of train-cls on real films.")] = Path("runs/classifier"),
+    split: Annotated[str, typer.Option(help="Held-out films.")] = "test",
+) -> None:
+    """Measure all models on the same films and prompts."""
+    config = load_as(AdaptRecipe, recipe, {})
+    models = {BASE: BASE, **{run.name: str(run / "model") for run in runs}}
+
+    def wanted(row: Row) -> bool:
+        named = all(has_word(str(row.get(column) or ""), some) for column, some in config.films.only.items())
+        return named and row.get("source") in config.films.shares
+
+    films = group(data, split, wanted).some(MOST)
+    records = loss_figures({arm: losses(model, films, config) for arm, model in models.items()}, films, config.name)
+    if drawn is not None:
+        same_prompts([drawn / arm for arm in models])
+        made = {arm: group(drawn / arm, name=arm) for arm in models}
+        device = find_device("auto")
+        judge = segmenters.load(segmenter, device)
+        records += heart_figures({arm: hearts(part, judge) for arm, part in made.items()}, config.name)
+        nets = [autoencoder_net(resolve(BASE).path), classifier_net(classifiers.load(classifier, device))]
+        records += distance_figures(made, films, nets, config.name)
+    write(Path("results/adaptation.json"), records)
+    for item in records:
+        print(item["arm"], item["metric"], item["value"], item["lo"], item["hi"], item["n"])
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,241 @@
+"""The cells of a comparison, one training each: what is trained, in which order, and what is kept of it.
+
+    R-N          real films of N patients              S-M          M synthetic films
+    R-N+S-M      both, each half of the draws          S-M>R-N      half of the updates on each, synthetic first
+    S-M teacher  synthetic films, labelled by a network that learned from all real ones
+    R-all teacher  all real films, labelled by that network too
+
+All arms get the same number of updates. The teacher is the R-all cell of the first seed. Its masks separate what the
+synthetic pictures are worth from what their attention masks are worth: S teacher against S is the masks alone (same
+films), S teacher against R teacher the films alone (same labeller), R teacher against R the teacher's own mistakes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from filelock import FileLock
+
+from cxrsynth.compare.recipe import CompareRecipe, TestSet
+from cxrsynth.data.labelled import Source, check_finished
+from cxrsynth.device import resolve
+from cxrsynth.evaluate.segmentation import evaluate_segmenter, patients_of
+from cxrsynth.factory.apply.segment import segment
+from cxrsynth.nets.segmenter import load
+from cxrsynth.pages.sheet import save
+from cxrsynth.store import Store, dumps, sha256, write_atomic
+from cxrsynth.train.curves import Progress
+from cxrsynth.train.tasks.segment.training import train_segmenter
+
+# (finished updates of this cell, its name)
+Advance = Callable[[int, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One training.
+
+    Attributes:
+        seed: of weights and draws.
+        real: patients of the real dataset, 0 for all; None without real films.
+        synthetic: films of the synthetic dataset, 0 for all; None without.
+        order: ``mixed``; ``first`` for the synthetic half before fine-tuning; ``then`` for the real half after it.
+        teacher: whether a network labelled the films.
+    """
+
+    seed: int
+    real: int | None = None
+    synthetic: int | None = None
+    order: str = "mixed"
+    teacher: bool = False
+
+    @property
+    def arm(self) -> str:
+        """The name of its row."""
+        by = " teacher" if self.teacher else ""
+        real, synthetic = f"R-{self.real or 'all'}{by}", f"S-{self.synthetic or 'all'}{by}"
+        if self.real is None:
+            return synthetic
+        if self.synthetic is None:
+            return real
+        return f"{real}+{synthetic}" if self.order == "mixed" else f"{synthetic}>{real}"
+
+    @property
+    def shown(self) -> bool:
+        """Whether it is an arm; the first half of a fine-tuning is none."""
+        return self.order != "first"
+
+    def updates(self, recipe: CompareRecipe) -> int:
+        """How many updates it takes; both halves of a fine-tuning together are as many as any other arm."""
+        whole = recipe.train.updates
+        return {"first": whole // 2, "then": whole - whole // 2}.get(self.order, whole)
+
+
+def plan(recipe: CompareRecipe) -> list[Cell]:
+    """All cells, in an order in which none needs a later one, and in which tables show the arms."""
+    most = 0 if 0 in recipe.synthetic_films else max(recipe.synthetic_films)
+    mixed, fine_tuned = recipe.mixed_patients, recipe.fine_tuned_patients
+    cells: list[Cell] = []
+    for seed in recipe.seeds:
+        found = []
+        if "real" in recipe.arms:
+            found += [Cell(seed, real=n) for n in recipe.real_patients]
+        if "synthetic" in recipe.arms:
+            found += [Cell(seed, synthetic=m) for m in recipe.synthetic_films]
+        if "mixed" in recipe.arms:
+            found += [Cell(seed, real=n, synthetic=most) for n in mixed or recipe.real_patients]
+        if "fine_tuned" in recipe.arms:
+            found += [Cell(seed, synthetic=most, order="first")]
+            found += [Cell(seed, real=n, synthetic=most, order="then") for n in fine_tuned or recipe.real_patients]
+        if "teacher" in recipe.arms:
+            found += [Cell(seed, real=0), Cell(seed, synthetic=most, teacher=True), Cell(seed, real=0, teacher=True)]
+        cells += dict.fromkeys(found)
+    return cells
+
+
+@dataclass(slots=True)
+class Laboratory:
+    """Where cells are trained and kept.
+
+    Attributes:
+        recipe: of the comparison.
+        out: its folder.
+        device: auto, cpu or cuda.
+    """
+
+    stem: ClassVar[str] = "segment"  # of checkpoint and log
+    recipe: CompareRecipe
+    out: Path
+    device: str = "auto"
+    _identities: dict[Path, list[Any]] = field(default_factory=dict, repr=False)
+
+    def identity(self, root: Path) -> list[Any]:
+        """What `identity` says of a dataset, looked up once: it is asked for every cell and every second."""
+        if root not in self._identities:
+            self._identities[root] = identity(root)
+        return self._identities[root]
+
+    def folder(self, cell: Cell) -> Path:
+        """The run folder of a cell; another recipe or other data give another folder, so nothing is mistaken."""
+        recipe = self.recipe
+        used = [recipe.real, *([] if cell.synthetic is None else [recipe.synthetic])]
+        config = recipe.settings(cell.seed, cell.updates(recipe)).digest("workers", "checkpoint_minutes")
+        whole = recipe.train.updates if cell.order == "then" or cell.teacher else 0
+        digest = sha256(dumps([asdict(cell), config, whole, [self.identity(root) for root in used], recipe.seeds[0]]))
+        name = cell.arm.replace(">", "-then-").replace(" ", "-")
+        part = "-first-half" if not cell.shown else ""
+        return self.out / "cells" / f"{name}{part}-seed{cell.seed}-{digest[:8]}"
+
+    def done(self, cell: Cell) -> bool:
+        """Whether a cell is trained and was measured on all tests."""
+        run = self.folder(cell)
+        if not (run / "model/config.json").exists():
+            return False
+        return not cell.shown or all(self.figures_path(run, test).exists() for test in self.recipe.tests)
+
+    def needs(self, cell: Cell) -> list[Cell]:
+        """The cells that have to be done before it."""
+        if cell.order == "then":
+            return [self.first_half(cell)]
+        return [self.teacher] if cell.teacher else []
+
+    @property
+    def teacher(self) -> Cell:
+        """The one network that labels for all seeds."""
+        return Cell(self.recipe.seeds[0], real=0)
+
+    def first_half(self, cell: Cell) -> Cell:
+        """What a fine-tuned cell goes on from."""
+        return Cell(cell.seed, synthetic=cell.synthetic, order="first")
+
+    def seen(self, cell: Cell) -> int:
+        """Finished updates of a cell that may be running in another process."""
+        log = self.folder(cell) / f"{self.stem}_log.jsonl"
+        return len(log.read_bytes().splitlines()) if log.exists() else 0
+
+    def run(self, cell: Cell, advance: Advance | None = None) -> None:
+        """Train and measure a cell; what is there already is not made again."""
+        run = self.folder(cell)
+
+        def on_step(done: int, total: int, values: dict[str, float]) -> None:
+            if advance:
+                advance(done, cell.arm)
+
+        if not (run / "model/config.json").exists():
+            init = self.folder(self.first_half(cell)) if cell.order == "then" else None
+            self.fit(cell, run, init, on_step)
+            # Half a gigabyte for nothing: the result is complete.
+            (run / f"{self.stem}.ckpt").unlink(missing_ok=True)
+        if cell.shown:
+            self.measure(run)
+
+    def fit(self, cell: Cell, run: Path, init: Path | None, on_step: Progress) -> None:
+        """Train the network of a cell into ``run/model``."""
+        config = self.recipe.settings(cell.seed, cell.updates(self.recipe))
+        train_segmenter(self.sources(cell), run, config, [Source(self.recipe.real)], init, None, self.device, on_step)
+
+    def sources(self, cell: Cell) -> list[Source]:
+        """What a cell learns from."""
+        found = [] if cell.real is None else [(self.recipe.real, cell.real)]
+        if cell.synthetic is not None and cell.order != "then":
+            found.append((self.recipe.synthetic, cell.synthetic))
+        return [Source(self.labelled_by_teacher(root) if cell.teacher else root, films=n) for root, n in found]
+
+    def labelled_by_teacher(self, root: Path) -> Path:
+        """The films of a dataset with the masks of the network that learned from all real ones."""
+        segmenter = load(self.folder(self.teacher), resolve(self.device))
+        made = self.out / "teacher" / f"{root.name}-{segmenter.config['sha256'][:8]}"
+        made.parent.mkdir(parents=True, exist_ok=True)
+        # Cells of other seeds may want the same films at the same time.
+        with FileLock(f"{made}.lock"):
+            segment(segmenter, root, made)
+        return made
+
+    def measure(self, run: Path) -> None:
+        """Figures of every test film, one file per test, and the worst films as a picture."""
+        segmenter = None
+        for test in self.recipe.tests:
+            path = self.figures_path(run, test)
+            if path.exists():
+                continue
+            segmenter = segmenter or load(run, resolve(self.device))
+            classes = self.recipe.train.classes
+            known = Store(test.data).classes()
+            # A test set may lack a class (only lungs, say): it measures the others.
+            wanted = [name for name in classes if name in known]
+            found = evaluate_segmenter(segmenter, test.data, test.split, wanted, test.sources, patients_of(run))
+            save(found.picture, path.with_suffix(".png"))
+            write_atomic(path, dumps(found.as_json()))
+
+    def figures_path(self, run: Path, test: TestSet) -> Path:
+        """Where the figures of a run on a test are; other films or sources give another name."""
+        mark = sha256(dumps([test.split, test.sources, self.identity(test.data)]))[:8]
+        return run / f"test-{test.label.replace(':', '-').replace('/', '-')}-{mark}.json"
+
+    def figures(self, cell: Cell, test: TestSet) -> dict[str, Any]:
+        """What `measure` found."""
+        body: dict[str, Any] = json.loads(self.figures_path(self.folder(cell), test).read_text(encoding="utf-8"))
+        return body
+
+    def counted(self, cells: Sequence[Cell]) -> dict[str, int]:
+        """Arm -> how many patients its first dataset had; a film of nobody counts as one."""
+        found = {}
+        for cell in cells:
+            if cell.shown:
+                config = json.loads((self.folder(cell) / "model/config.json").read_text(encoding="utf-8"))
+                found[cell.arm] = int(config["data"][0]["patients"])
+        return found
+
+
+def identity(root: Path) -> list[Any]:
+    """What makes a dataset this one, wherever it lies: the recipes and keys of its finished shards.
+
+    Raises:
+        MismatchError: it is not finished.
+    """
+    check_finished(root)
+    return [[receipt.shard, receipt.fingerprint, len(receipt.keys)] for receipt in Store(root).receipts()]

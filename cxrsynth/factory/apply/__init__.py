@@ -1,0 +1,1 @@
+"""Networks applied to images of any origin: label maps by attention, masks, findings."""

@@ -1,0 +1,237 @@
+"""Labels for films that have none: the attention masks of the factory, on real radiographs.
+
+The same chain from maps to masks as in generation, on maps that are read instead of drawn. The result has the form of
+every other dataset, so that it can be looked at, labelled again by another chain, or be a pilot for an AffinityNet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from cxrsynth.errors import MismatchError
+from cxrsynth.factory.apply.image import Labelled, content, embed, fractions, label_one, seed_of, shrink
+from cxrsynth.factory.apply.sources import Picture, Source, find, open_all
+from cxrsynth.factory.run import claim, locked
+from cxrsynth.masks.labels import Labelling
+from cxrsynth.pages.sheet import Item, contact_sheet, save
+from cxrsynth.pool import spawn_pool
+from cxrsynth.recipe import AttentionSpec, Recipe
+from cxrsynth.records import BOX, Draw
+from cxrsynth.store import Entry, Row, Store, dumps, lines, sha256
+from cxrsynth.weights import Weights, hashed
+
+SHARD = 16
+SHEET_FILMS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How films are read.
+
+    Attributes:
+        timesteps: how much noise is added; the maps of all of them are averaged. Little noise reads films best: from
+            step 200 of 1000 on the maps become rounder.
+        noises: noises per timestep.
+        seed: of the noise.
+        prompt: what the films are said to show.
+    """
+
+    timesteps: tuple[int, ...] = AttentionSpec.model_fields["timesteps"].default
+    noises: int = 1
+    seed: int = 0
+    prompt: str = ""
+
+
+@dataclass(slots=True)
+class Result:
+    """What became of the films."""
+
+    out: str
+    planned: int
+    labelled: int = 0
+    skipped: int = 0
+    refused: list[Row] = field(default_factory=list)
+
+
+def annotate(
+    images: Path,
+    out: Path,
+    recipe: Recipe,
+    weights: Weights,
+    reading: Reading,
+    *,
+    device: str = "auto",
+    splits: Sequence[str] = (),
+    origins: Sequence[str] = (),
+    most: int | None = None,
+    workers: int = 2,
+    on_films: Callable[[int, int], None] = lambda done, planned: None,
+) -> Result:
+    """Label films; typing the same command again goes on where it stopped.
+
+    Args:
+        images: a picture, a folder of pictures, or a dataset.
+        recipe: classes, attention and mask chain; what it says about prompts and sampling does not matter here.
+        splits: of a dataset: only these.
+        origins: of a dataset: only films of these sources.
+        most: at most so many films, spread evenly over all of them.
+        workers: processes that label while the next batch is read; 0 labels in this one.
+        on_films: called with (films done, films planned) after every batch.
+
+    Raises:
+        UsageError: nothing to label, or ``out`` cannot be written.
+        MismatchError: ``out`` holds other films, or the same ones labelled otherwise.
+    """
+    sources = list(find(images, splits, origins))
+    if most is not None and most < len(sources):
+        sources = [sources[i * len(sources) // most] for i in range(most)]
+    store = Store(out)
+    identity = {
+        "annotate": asdict(reading),
+        "model": weights.digest,
+        "classes": [item.model_dump(mode="json") for item in recipe.classes],
+        "attention": recipe.attention.model_dump(mode="json"),
+        "masks": hashed(recipe.resolved()["masks"]),
+        "sampler": {name: getattr(recipe.sampler, name) for name in ("height", "width", "batch", "dtype")},
+        "films": sha256(dumps([[source.key, source.digest] for source in sources])),
+    }
+    fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    held = out / "identity.json"
+    if held.exists() and json.loads(held.read_text(encoding="utf-8"))["fingerprint"] != fingerprint:
+        raise MismatchError(f"{out} holds other films, or films labelled otherwise", "choose another folder with -o")
+    shards = [sources[start : start + SHARD] for start in range(0, len(sources), SHARD)]
+    todo = [i for i, part in enumerate(shards) if not store.is_done(i, fingerprint, [one.key for one in part])]
+    result = Result(str(out), len(sources))
+    with locked(out, (0, 1)):
+        claim(store, recipe, fingerprint, identity)
+        result.skipped = len(sources) - sum(len(shards[i]) for i in todo)
+        done = result.skipped
+
+        def advance(films: int) -> None:
+            nonlocal done
+            done += films
+            on_films(done, len(sources))
+
+        if todo:
+            label(todo, shards, Store(images), store, recipe, weights, reading, device, fingerprint, workers, advance)
+        rows = list(store.rows())
+        result.labelled = len(rows)
+        result.refused = troubles(store)
+        store.write("summary.json", dumps({"planned": result.planned, "kept": len(rows), "refused": result.refused}))
+        if rows:
+            save(overlays(store, rows), out / "preview.png")
+    return result
+
+
+def label(
+    todo: Sequence[int],
+    shards: Sequence[Sequence[Source]],
+    origin: Store,
+    store: Store,
+    recipe: Recipe,
+    weights: Weights,
+    reading: Reading,
+    device: str,
+    fingerprint: str,
+    workers: int,
+    advance: Callable[[int], None],
+) -> None:
+    """Read, label and write the shards that are missing."""
+    from cxrsynth.generate.reader import Reader
+    from cxrsynth.generate.sampler import Latent
+
+    labelling = Labelling.from_recipe(recipe)
+    phrases = [item.phrase for item in recipe.classes]
+    reader = Reader(Latent.from_recipe(recipe, weights.path, device), phrases, reading.prompt)
+    batch = recipe.sampler.batch
+    with spawn_pool(workers) if workers else ThreadPoolExecutor(1) as pool:
+        for shard in todo:
+            pictures, refused = open_all(shards[shard], origin)
+            waiting = []
+            for start in range(0, len(pictures), batch):
+                part = pictures[start : start + batch]
+                waiting += submit(part, reader, reading, labelling, batch, pool)
+                advance(len(part))
+            advance(len(refused))
+            keep_maps = recipe.masks.keep_maps
+            entries = [
+                entry(one, picture, draw, done.result(), recipe, keep_maps) for one, picture, draw, done in waiting
+            ]
+            store.write(f"troubles/{shard:05d}.jsonl", lines(refused))
+            planned = [one.key for one in shards[shard]]
+            store.write_shard(shard, entries, fingerprint=fingerprint, planned=planned)
+
+
+def submit(
+    part: list[Picture], reader: Any, reading: Reading, labelling: Labelling, batch: int, pool: Executor
+) -> list[tuple[Source, np.ndarray, Draw, Future[Labelled]]]:
+    """Read one batch, and hand its labelling to the pool while the next one is read.
+
+    A short batch is filled up with its last film: the maps of a film do not depend on how many are read beside it.
+    """
+    height, width = reader.size
+    boxes = [content(picture) for _, picture in part]
+    films = [shrink(picture[box], height, width) for (_, picture), box in zip(part, boxes, strict=True)]
+    seeds = [seed_of(reading.seed, film) for film in films]
+    missing = batch - len(part)
+    filled = np.stack(films + films[-1:] * missing)
+    maps, reads = reader.read(filled, seeds + seeds[-1:] * missing, reading.timesteps, reading.noises)
+    waiting = []
+    for (source, picture), film_maps, answers, box in zip(part, maps, reads, boxes, strict=False):
+        whole = embed(film_maps, box, picture.shape)
+        # The answers stay on the grid of the part that was read; refiners put them in their place.
+        covers = {BOX: fractions(box, picture.shape)} if answers and whole is not film_maps else {}
+        # As stored, so that labelling again gives the same masks.
+        stored = whole.astype(np.float16).astype(np.float32)
+        draw = Draw(shrink(picture, height, width), stored, reads={**answers, **covers})
+        waiting.append((source, picture, draw, pool.submit(label_one, draw, labelling, picture.shape)))
+    return waiting
+
+
+def entry(
+    source: Source, picture: np.ndarray, draw: Draw, labelled: Labelled, recipe: Recipe, keep_maps: bool
+) -> Entry:
+    """One film as it goes to disk; that a model made the mask is part of its row."""
+    mask, own, scores = labelled
+    given = {
+        name: value for name, value in source.row.items() if name not in ("image", "mask", "layers", "maps", "shard")
+    }
+    row = {
+        **given,
+        "key": source.key,
+        "scores": {name: round(float(value), 5) for name, value in scores.items()},
+        "present": {item.name: not item.optional for item in recipe.classes},
+        "phrases": {item.name: item.phrase for item in recipe.classes},
+        "mask_use": "model",
+        "mask_classes": [item.name for item in recipe.classes],
+        "film_sha256": source.digest,
+    }
+    return Entry(row, picture, mask, own, draw.arrays() if keep_maps else None)
+
+
+def troubles(store: Store) -> list[Row]:
+    """The films that could not be read."""
+    paths = sorted((store.root / "troubles").glob("[0-9]*.jsonl"))
+    return [json.loads(line) for path in paths for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def overlays(store: Store, rows: list[Row]) -> Image.Image:
+    """A contact sheet of films spread over the whole dataset."""
+    chosen = rows[:: max(1, len(rows) // SHEET_FILMS)][:SHEET_FILMS]
+    ids = store.classes()
+    items = []
+    for row in chosen:
+        own = store.load_layers(row, len(ids))
+        above = None if own is None else dict(zip(ids.values(), own, strict=True))
+        stable = ", ".join(f"{name.replace('_', ' ')} {row['scores'][f'stability.{name}']:.2f}" for name in ids)
+        items.append(Item(store.load_image(row), store.load_mask(row), above, row["key"], f"stability: {stable}"))
+    return contact_sheet(items, columns=4, legend=ids, title=f"{len(rows)} films, labelled")

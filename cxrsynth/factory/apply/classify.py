@@ -1,0 +1,62 @@
+"""Apply a trained classifier to films: a picture, a folder of pictures, or a dataset."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cxrsynth.factory.apply.segment import SHARD, find, take
+from cxrsynth.nets.classifier import Classifier
+
+
+@dataclass(slots=True)
+class Classified:
+    """What the classifier says.
+
+    Attributes:
+        films: ``{"key", "path", label: probability, ...}`` of every film.
+        refused: ``{"path", "reason"}`` of every picture that could not be read.
+    """
+
+    films: list[dict[str, Any]] = field(default_factory=list)
+    refused: list[dict[str, str]] = field(default_factory=list)
+
+
+def classify(
+    classifier: Classifier, images: Path, split: str = "", advance: Callable[[int, int], None] | None = None
+) -> Classified:
+    """Probabilities of films.
+
+    Args:
+        split: of a dataset, only this split.
+        advance: told (films done, all films).
+
+    Raises:
+        UsageError: there is no film.
+    """
+    pictures = find(images, split)
+    result = Classified()
+    for start in range(0, len(pictures), SHARD):
+        readable, refused = take(pictures[start : start + SHARD])
+        result.refused += refused
+        if readable:
+            scores = classifier([image for _, image in readable])
+            for (picture, _), row in zip(readable, scores, strict=True):
+                named = {label: round(float(p), 4) for label, p in zip(classifier.labels, row, strict=True)}
+                result.films.append({"key": picture.row["key"], "path": str(picture.path), **named})
+        if advance:
+            advance(min(start + SHARD, len(pictures)), len(pictures))
+    return result
+
+
+def as_csv(films: Sequence[dict[str, Any]], labels: Sequence[str]) -> str:
+    """One line per film."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["key", "path", *labels], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(films)
+    return text.getvalue()

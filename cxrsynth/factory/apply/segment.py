@@ -1,0 +1,192 @@
+"""Apply a trained segmentation network to films: a picture, a folder of pictures, or a dataset.
+
+The result has the on-disk form, with masks at the size of each film, so that report, export and training take it. It
+is the "teacher's masks" arm of a comparison too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cxrsynth.data.labelled import check_finished
+from cxrsynth.errors import MismatchError, UsageError
+from cxrsynth.ingest.collection import safe
+from cxrsynth.ingest.film import UnreadableError, read_gray, stretch
+from cxrsynth.ingest.folder import SUFFIXES, Folder
+from cxrsynth.nets.segmenter import Segmenter
+from cxrsynth.pages.sheet import Item, contact_sheet, save
+from cxrsynth.store import Entry, Row, Store, dumps, sha256
+
+SHARD = 64
+SHEET_FILMS = 24
+# Belong to the masks that were there before.
+DROPPED = ("shard", "image", "mask", "layers", "maps", "phrases", "present", "scores")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A film to label; nothing is read yet.
+
+    Attributes:
+        row: what is known about it, with its key.
+        path: the file.
+        raw: whether it comes from outside and its tone has to be stretched, as ingest does.
+    """
+
+    row: Row
+    path: Path
+    raw: bool
+
+
+@dataclass(slots=True)
+class Segmented:
+    """What became of the films.
+
+    Attributes:
+        films: films with a mask in the dataset.
+        refused: ``{"path", "reason"}`` of every picture that could not be read.
+    """
+
+    films: int = 0
+    refused: list[dict[str, str]] = field(default_factory=list)
+
+
+def find(images: Path, split: str = "") -> list[Picture]:
+    """The films behind a path, sorted.
+
+    Args:
+        images: a picture, a folder of pictures, or a dataset.
+        split: of a dataset, only this split.
+
+    Raises:
+        UsageError: there is no film.
+    """
+    if (images / "classes.json").exists() and (images / "shards").is_dir():
+        check_finished(images)
+        rows = [row for row in Store(images).rows() if not split or row.get("split") == split]
+        if not rows:
+            raise UsageError(f"{images} has no film in split '{split}'", "leave out --split to label all films")
+        return [Picture(row, images / row["image"], raw=False) for row in rows]
+    if split:
+        raise UsageError(f"{images} is no dataset and has no splits", "leave out --split")
+    if images.is_file():
+        paths, names = [images], [Path(images.name)]
+    elif images.is_dir():
+        layout = Folder(images)
+        paths = layout.paths()
+        names = [path.relative_to(layout.images) for path in paths]
+    else:
+        raise UsageError(f"{images} does not exist", f"name a picture ({', '.join(sorted(SUFFIXES))}) or a folder")
+    keys: dict[str, Path] = {}
+    for path, name in zip(paths, names, strict=True):
+        key = safe(str(name.with_suffix("")))
+        # Two pictures that differ only in their ending are two films.
+        keys[key if key not in keys else safe(str(name))] = path
+    common = {"prompt": "Frontal chest X-ray.", "split": "test", "source": images.stem}
+    return [Picture({**common, "key": key, "patient": key}, path, raw=True) for key, path in keys.items()]
+
+
+def read(picture: Picture) -> np.ndarray:
+    """(H, W) uint8 at the film's own size.
+
+    Raises:
+        UnreadableError: as in ingest; the message is the reason.
+    """
+    array, _ = read_gray(picture.path)
+    return (stretch(array) if picture.raw else array).round().astype(np.uint8)
+
+
+def segment(
+    segmenter: Segmenter,
+    images: Path,
+    out: Path,
+    split: str = "",
+    advance: Callable[[int, int], None] | None = None,
+) -> Segmented:
+    """Label films and write them as a dataset; calling it again goes on where it stopped.
+
+    Args:
+        advance: told (films done, all films) after every shard.
+
+    Raises:
+        UsageError: no film, or none that can be read.
+        MismatchError: ``out`` holds masks of another network or of other films.
+    """
+    pictures = find(images, split)
+    if images.resolve() == out.resolve():
+        raise UsageError(f"{out} is the folder of the films itself", "choose another folder with -o")
+    store = Store(out)
+    classes = [{"id": i, "name": name, "phrase": name.replace("_", " ")} for i, name in enumerate(segmenter.classes, 1)]
+    keys = [picture.row["key"] for picture in pictures]
+    sizes = [picture.path.stat().st_size for picture in pictures]
+    weights = segmenter.config["sha256"]
+    plan = {"weights_sha256": weights, "planned": len(keys), "arch": segmenter.config["arch"]}
+    fingerprint = sha256(dumps([weights, keys, sizes]))
+    before = [receipt.fingerprint for receipt in store.receipts()]
+    if (out / "classes.json").exists() and not (out / "segment.json").exists():
+        raise MismatchError(f"{out} holds another dataset", "choose another folder with -o")
+    if any(other != fingerprint for other in before):
+        raise MismatchError(f"{out} holds masks of other films or of another network", "choose another folder with -o")
+    store.write("classes.json", dumps({"background": 0, "ignore": 255, "classes": classes}))
+    store.write("segment.json", dumps(plan))
+    result = Segmented()
+    for shard, start in enumerate(range(0, len(pictures), SHARD)):
+        part = pictures[start : start + SHARD]
+        planned = keys[start : start + SHARD]
+        readable, refused = take(part)
+        result.refused += refused
+        if not store.is_done(shard, fingerprint, planned):
+            masks = segmenter([image for _, image in readable])
+            entries = [
+                Entry(row_of(picture, segmenter), image, mask)
+                for (picture, image), mask in zip(readable, masks, strict=True)
+            ]
+            store.write_shard(shard, entries, fingerprint=fingerprint, planned=planned)
+        result.films += len(readable)
+        if advance:
+            advance(start + len(part), len(pictures))
+    if not result.films:
+        first = result.refused[0]
+        raise UsageError(
+            f"{first['path']}: {first['reason']}", "none of the pictures can be read; give 8- or 16-bit gray"
+        )
+    save(overlays(store, segmenter.classes), out / "contact.png")
+    return result
+
+
+def take(part: Sequence[Picture]) -> tuple[list[tuple[Picture, np.ndarray]], list[dict[str, str]]]:
+    """Read what can be read, and say why the rest cannot; one broken file does not stop the others."""
+    readable: list[tuple[Picture, np.ndarray]] = []
+    refused = []
+    for picture in part:
+        try:
+            readable.append((picture, read(picture)))
+        except UnreadableError as error:
+            refused.append({"path": str(picture.path), "reason": str(error)})
+    return readable, refused
+
+
+def row_of(picture: Picture, segmenter: Segmenter) -> Row:
+    """The row of a labelled film: the licence of a network's masks is that of the masks it learned from."""
+    kept: dict[str, Any] = {name: value for name, value in picture.row.items() if name not in DROPPED}
+    use = "benchmark" if segmenter.config.get("benchmark") or kept.get("use") == "test" else "train"
+    named = {"mask_classes": list(segmenter.classes), "mask_use": use, "mask_definition": "network"}
+    return {**kept, **named, "mask_by": segmenter.config["sha256"][:12]}
+
+
+def overlays(store: Store, classes: Sequence[str]) -> Any:
+    """A sheet of films spread over the dataset, with their masks (RGB picture)."""
+    rows = list(store.rows())
+    chosen = rows[:: max(1, len(rows) // SHEET_FILMS)][:SHEET_FILMS]
+
+    def items() -> Iterator[Item]:
+        for row in chosen:
+            yield Item(store.load_image(row), store.load_mask(row), title=row["key"], text=row.get("source", ""))
+
+    legend = {name: i for i, name in enumerate(classes, 1)}
+    return contact_sheet(list(items()), columns=min(4, len(chosen)), legend=legend, title=f"{len(rows)} films")

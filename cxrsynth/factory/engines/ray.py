@@ -1,0 +1,76 @@
+"""The Ray engine: one actor per GPU, on one machine or a cluster. Only receipts travel through Ray."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from concurrent.futures import Future
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cxrsynth.errors import MissingError
+from cxrsynth.factory.engines.loop import TRIES, drive
+from cxrsynth.factory.shard import Advance, Job, ShardMaker
+from cxrsynth.records import Failure, Receipt
+
+
+class Actor:
+    """A slot whose worker is a Ray actor."""
+
+    def __init__(self, ray: Any, job: Job, gpus: float) -> None:
+        self.ray = ray
+        # No restarts by Ray: calls that arrive during one eat the tries of healthy shards. A slot that loses its actor
+        # is closed, and the scheduling loop opens another.
+        self.handle = ray.remote(max_restarts=0, max_task_retries=0, num_cpus=1, num_gpus=gpus)(ShardMaker).remote(job)
+
+    def submit(self, method: str, *args: Any) -> Future[Any]:
+        """Call a method of the actor."""
+        answer: Future[Any] = Future()
+
+        def settle(done: Future[Any]) -> None:
+            error = done.exception()
+            if error is None:
+                answer.set_result(done.result())
+            else:
+                # Ray wraps what the worker raised; the loop tells errors of the user from others by their class.
+                answer.set_exception(getattr(error, "cause", None) or error)
+
+        getattr(self.handle, method).remote(*args).future().add_done_callback(settle)
+        return answer
+
+    def close(self) -> None:
+        """End the actor."""
+        self.ray.kill(self.handle)
+
+
+class Ray(BaseModel):
+    """Actors on the cluster that ``RAY_ADDRESS`` or ``--ray-address`` names; without one, on this machine."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    workers: int = Field(1, ge=1)
+    address: str | None = None
+
+    def __call__(self, tasks: list[int], job: Job, advance: Advance | None = None) -> Iterator[Receipt | Failure]:
+        """Make the shards; OUT has to be on a file system that all nodes share (a worker that does not see it says so).
+
+        Raises:
+            MissingError: Ray is not installed, or the cluster does not answer.
+        """
+        try:
+            import ray
+        except ImportError as error:
+            raise MissingError("the ray engine needs Ray", "pip install 'cxrsynth[ray]'") from error
+        try:
+            ray.init(address=self.address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        except ConnectionError as error:
+            raise MissingError(
+                f"no Ray cluster at {self.address}", "start one with 'ray start --head', or leave --ray-address away"
+            ) from error
+        try:
+            # Each actor gets a whole GPU where there are any; Ray hides the others from it.
+            gpus = 1.0 if job.device != "cpu" and ray.cluster_resources().get("GPU", 0) else 0.0
+            yield from drive(tasks, lambda: Actor(ray, job, gpus), self.workers, TRIES)
+        finally:
+            ray.shutdown()

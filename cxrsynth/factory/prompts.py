@@ -1,0 +1,111 @@
+"""Recipe -> Spec: what sample number i shall be, without looking at any other sample."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from cxrsynth.domain.lexicon import affirmed
+from cxrsynth.errors import RecipeError
+from cxrsynth.recipe import ClassSpec, Recipe, key
+from cxrsynth.records import STREAM_CONTROL, STREAM_NOISE, STREAM_PROMPT, STREAM_SPLIT, Spec, rng
+
+T = TypeVar("T")
+
+
+def spec(recipe: Recipe, index: int, attempt: int = 0) -> Spec:
+    """The Spec of one slot.
+
+    The prompt, the split and what is imposed belong to the slot and stay the same when it is drawn again; the noise
+    changes.
+
+    Raises:
+        RecipeError: the prompt file is missing, empty or has no 'prompt' column.
+    """
+    turn = index // recipe.prompts.each  # slots of one turn share prompt and split, and differ in noise
+    prompt, fields = _prompt(recipe, turn)
+    negative = fields.pop("negative_prompt", "") if recipe.prompts.csv is not None else ""
+    present = {item.name: asked_for(item, prompt) for item in recipe.classes}
+    control = None
+    if recipe.control is not None:
+        labels = recipe.finding_labels()
+        control = recipe.control.impose(rng(recipe.seed, index, STREAM_CONTROL), labels)
+        present |= {name: any(one["label"] == name for one in control["findings"]) for name in labels}
+    return Spec(
+        index=index,
+        key=key(index),
+        prompt=prompt,
+        negative_prompt=negative or recipe.negative_prompt,
+        phrases={item.name: item.phrase for item in recipe.classes},
+        present=present,
+        seed=int(rng(recipe.seed, index, STREAM_NOISE, attempt).integers(0, 2**63 - 1)),
+        split=_choose(recipe.split.model_dump(), rng(recipe.seed, turn, STREAM_SPLIT)),
+        attempt=attempt,
+        fields=fields,
+        control=control,
+    )
+
+
+def asked_for(item: ClassSpec, prompt: str) -> bool:
+    """Whether a class has to be there: always, or for an optional class if the prompt names it and does not deny it."""
+    if not item.optional:
+        return True
+    return any(affirmed(word, prompt) for word in item.when or (item.phrase,))
+
+
+def _prompt(recipe: Recipe, index: int) -> tuple[str, dict[str, str]]:
+    source = recipe.prompts
+    if source.csv is not None:
+        rows = _csv_rows(source.csv)
+        fields = dict(rows[index % len(rows)])
+        return fields.pop("prompt"), fields
+    if source.text is not None:
+        lines = _text_lines(source.text)
+        return lines[index % len(lines)], {}
+    random = rng(recipe.seed, index, STREAM_PROMPT)
+    template = _choose(source.templates, random)
+    # Every word is drawn, used or not: an edited template does not reshuffle the others.
+    fields = {word: _choose(choices, random) for word, choices in source.vocabulary.items()}
+    used = {word: value for word, value in fields.items() if f"{{{word}}}" in template}
+    return " ".join(template.format(**fields).split()), used
+
+
+def _choose(weights: Mapping[str, float], random: np.random.Generator) -> str:
+    values = np.array(list(weights.values()), dtype=np.float64)
+    position = int(np.searchsorted(np.cumsum(values), random.random() * values.sum(), side="right"))
+    return list(weights)[min(position, len(values) - 1)]
+
+
+@lru_cache(maxsize=8)
+def _csv_rows(path: Path) -> tuple[dict[str, str], ...]:
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            if reader.fieldnames is None or "prompt" not in reader.fieldnames:
+                raise RecipeError(
+                    f"{path} has no column 'prompt'", f"its columns: {', '.join(reader.fieldnames or [])}"
+                )
+            rows = tuple({name: (value or "") for name, value in row.items() if name} for row in reader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"cannot read the prompts in {path}: {error}", "mend prompts.csv in the recipe") from error
+    return _not_empty(path, rows)
+
+
+@lru_cache(maxsize=8)
+def _text_lines(path: Path) -> tuple[str, ...]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"cannot read the prompts in {path}: {error}", "mend prompts.text in the recipe") from error
+    return _not_empty(path, tuple(line.strip() for line in lines if line.strip()))
+
+
+def _not_empty(path: Path, rows: tuple[T, ...]) -> tuple[T, ...]:
+    if not rows:
+        raise RecipeError(f"{path} holds no prompt", "one prompt per line, or a CSV with a column 'prompt'")
+    return rows

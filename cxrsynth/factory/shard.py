@@ -1,0 +1,237 @@
+"""make_shard: the only room where the stages meet. Spec -> Draw -> Sample -> Verdict -> files and receipt."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cxrsynth import curate, generate
+from cxrsynth.errors import MismatchError
+from cxrsynth.factory.prompts import spec
+from cxrsynth.masks.labels import Labelling, make_sample
+from cxrsynth.pool import spawn_pool
+from cxrsynth.recipe import Recipe
+from cxrsynth.records import Check, Draw, Generator, Receipt, Sample, Spec
+from cxrsynth.store import Entry, Row, Store
+
+Advance = Callable[[float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a worker needs to know; travels to other processes and machines.
+
+    Attributes:
+        recipe: what to make.
+        fingerprint: its identity, computed once by the run.
+        out: dataset folder; has to be the same folder for every worker.
+        model: folder of the weights, or None for a generator without.
+        device: as `cxrsynth.device.resolve` takes it.
+        labellers: processes that label beside each worker; changes no byte.
+        nonce: names the run; a worker that does not see `proof` does not share the folder.
+    """
+
+    recipe: Recipe
+    fingerprint: str
+    out: Path
+    model: Path | None
+    device: str
+    nonce: str
+    labellers: int = 1
+
+    @property
+    def proof(self) -> Path:
+        """A file that exists in the dataset folder as long as the run goes on."""
+        return self.out / f".run-{self.nonce}"
+
+
+class ShardMaker:
+    """One loaded worker: a generator, the checks, and a process pool that labels while the next batch is drawn."""
+
+    def __init__(self, job: Job) -> None:
+        self.job, self.store = job, Store(job.out)
+        self.labelling = Labelling.from_recipe(job.recipe)
+        self.checks: list[Check] = curate.build(job.recipe.curate.checks, list(job.recipe.class_ids()))
+        self.generator: Generator = generate.build(job.recipe, job.model, job.device, self._stepped)
+        self.pool = spawn_pool(job.labellers)
+        self.advance: Advance | None = None
+
+    def hello(self) -> dict[str, Any]:
+        """Prove that this worker can do the work: it sees the same folder and says what it runs on.
+
+        Raises:
+            MismatchError: OUT is another folder here.
+        """
+        if not self.job.proof.exists():
+            raise MismatchError(
+                f"{self.job.out} on {socket.gethostname()} is not the folder of this run",
+                "put OUT on a shared file system",
+            )
+        return {"host": socket.gethostname(), "pid": os.getpid(), "versions": versions()}
+
+    def make(self, shard: int, advance: Advance | None = None) -> Receipt:
+        """Make, commit and return one shard. ``advance(samples)`` is told of progress in fractions of a sample."""
+        self.advance = advance
+        return make_shard(
+            shard,
+            self.job.recipe,
+            self.job.fingerprint,
+            self.generator,
+            self.labelling,
+            self.checks,
+            self.store,
+            self.pool,
+        )
+
+    def close(self) -> None:
+        """End the pool."""
+        self.pool.shutdown(wait=False, cancel_futures=True)
+
+    def _stepped(self, step: int, steps: int) -> None:
+        if self.advance is not None:
+            self.advance(self.job.recipe.sampler.batch / steps)
+
+
+def make_shard(
+    shard: int,
+    recipe: Recipe,
+    fingerprint: str,
+    generator: Generator,
+    labelling: Labelling,
+    checks: list[Check],
+    store: Store,
+    pool: Executor,
+) -> Receipt:
+    """A pure function of (recipe, shard), committed to the store.
+
+    A rejected slot is drawn again with the next attempt, after the others of its round, until ``curate.attempts``.
+    """
+    kept: dict[int, tuple[Spec, Draw, Sample]] = {}
+    judged: list[Sample] = []
+    rejected: list[tuple[Row, np.ndarray]] = []
+    pending = list(recipe.shard_indices(shard))
+    for attempt in range(recipe.curate.attempts):
+        specs = [spec(recipe, index, attempt) for index in pending]
+        pending = []
+        for one, draw, sample in label(draws(specs, generator, recipe.sampler.batch), recipe, labelling, pool):
+            verdict = curate.judge(sample, judged, checks)
+            scores = {**sample.scores, **verdict.scores}
+            if verdict.keep:
+                sample = replace(sample, scores=scores)
+                kept[one.index] = (one, draw, sample)
+                judged.append(sample)
+            else:
+                pending.append(one.index)
+                row = {**describe(one, scores), "reason": verdict.reason}
+                rejected.append((row, sample.image))
+        if not pending:
+            break
+    layered = any(item.overlap for item in recipe.classes)
+    return store.write_shard(
+        shard,
+        (
+            Entry(
+                row=describe(one, sample.scores),
+                image=sample.image,
+                mask=sample.mask,
+                layers=sample.layers if layered else None,
+                maps=draw.arrays(recipe.masks.keep_maps),
+            )
+            for one, draw, sample in (kept[index] for index in sorted(kept))
+        ),
+        fingerprint=fingerprint,
+        planned=recipe.shard_keys(shard),
+        rejected=rejected,
+        versions=versions(),
+    )
+
+
+def draws(specs: Iterable[Spec], generator: Generator, batch: int) -> Iterator[list[tuple[Spec, Draw]]]:
+    """Specs -> batches of draws. The batch size is always the recipe's.
+
+    The same noise gives other bits at another batch size, so a short batch is filled up with its last Spec: a picture
+    then depends on its Spec alone, not on how many were rejected or asked for beside it.
+    """
+    source = iter(specs)
+    while group := list(islice(source, batch)):
+        filled = group + [group[-1]] * (batch - len(group))
+        yield list(zip(group, map(quantise, generator.draw(filled)), strict=False))
+
+
+def quantise(draw: Draw) -> Draw:
+    """Maps as they are stored (float16), so that relabelling from the store gives the masks of the first run."""
+    return replace(draw, maps=draw.maps.astype(np.float16).astype(np.float32))
+
+
+def label(
+    batches: Iterable[list[tuple[Spec, Draw]]], recipe: Recipe, labelling: Labelling, pool: Executor
+) -> Iterator[tuple[Spec, Draw, Sample]]:
+    """Label each batch in the pool while the next one is drawn; yields in order."""
+    waiting: deque[list[tuple[Spec, Draw, Future[Sample]]]] = deque()
+
+    def finished() -> Iterator[tuple[Spec, Draw, Sample]]:
+        for one, draw, future in waiting.popleft():
+            yield one, draw, lighten(future.result())
+
+    for batch in batches:
+        waiting.append(
+            [
+                (one, draw, pool.submit(make_sample, draw, labelling, recipe.required(one.present)))
+                for one, draw in batch
+            ]
+        )
+        if len(waiting) > 1:
+            yield from finished()
+    while waiting:
+        yield from finished()
+
+
+def lighten(sample: Sample) -> Sample:
+    """Without probabilities in float32: a shard keeps all its samples until it is committed."""
+    return replace(sample, prob=sample.prob.astype(np.float16))
+
+
+def describe(one: Spec, scores: dict[str, float]) -> Row:
+    """The line of a sample in ``meta``: all it takes to draw it again."""
+    return {
+        "key": one.key,
+        "index": one.index,
+        "prompt": one.prompt,
+        "negative_prompt": one.negative_prompt,
+        "phrases": one.phrases,
+        "present": one.present,
+        "seed": one.seed,
+        "attempt": one.attempt,
+        "split": one.split,
+        "fields": one.fields,
+        "control": one.control,
+        **imposed_findings(one),
+        "scores": {name: round(float(value), 5) for name, value in scores.items()},
+    }
+
+
+def imposed_findings(one: Spec) -> Row:
+    """``findings`` of a film that some were drawn into, as ingested films have it: its prompt does not name them."""
+    words = [str(item["finding"]) for item in (one.control or {}).get("findings", [])]
+    return {"findings": ", ".join(dict.fromkeys(words))} if words else {}
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that decide the bytes of a picture."""
+    found = {}
+    for package in ("cxrsynth", "torch", "diffusers", "transformers", "numpy", "pydensecrf2"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "?"
+    return found

@@ -1,0 +1,111 @@
+"""Looking at a finished picture once more: what the network answers to refiners that ask.
+
+Drawn and real films go the same way: a little noise on their latents, one pass of the UNet per timestep. Answers are
+read beside the pass; the picture was finished before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cxrsynth.errors import UsageError
+from cxrsynth.nets import mask_head as heads
+from cxrsynth.nets.selfmaps import SelfMaps
+from cxrsynth.records import Asked
+from cxrsynth.weights import companion, digest, read_name
+
+NOTHING: dict[str, np.ndarray] = {}
+
+
+class Asker:
+    """Answers what a chain asks about films, with a loaded model.
+
+    Args:
+        folder: of the model.
+        asked: what to answer.
+        latent_size: (h, w) of the latents.
+
+    Raises:
+        MissingError, MismatchError: a decoder is not there, or was fitted on another model.
+    """
+
+    def __init__(self, folder: Path, asked: Asked, latent_size: tuple[int, int], device: torch.device) -> None:
+        self.asked, self.latent_size, self.device = asked, latent_size, device
+        SelfMaps(latent_size, asked.levels)  # too fine a grid is said before any film is drawn
+        paths = [companion(name, "head") for name in asked.heads]
+        self.heads = {read_name(path): heads.load(path, digest(folder), device) for path in paths}
+
+    @contextmanager
+    def observe(self, unet: nn.Module, films: np.ndarray) -> Iterator[Callable[[], list[dict[str, np.ndarray]]]]:
+        """Read every pass of ``unet`` over these films inside the block.
+
+        Args:
+            films: (B, H, W) uint8.
+
+        Yields:
+            A function that gives the answers for each film as `Draw.reads` holds them; call it after the passes.
+        """
+        if not self.asked:
+            yield lambda: [NOTHING for _ in films]
+            return
+        with ExitStack() as stack:
+            maps = SelfMaps(self.latent_size, self.asked.levels)
+            if self.asked.levels:
+                stack.enter_context(maps.observe(unet))
+            said: dict[str, list[Tensor]] = {name: [] for name in self.heads}
+            if self.heads:
+                features = stack.enter_context(heads.observe_features(unet))
+                pictures = heads.as_input(films, self.device)
+
+                def decode(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+                    for name, head in self.heads.items():
+                        said[name].append(head(features, pictures).softmax(dim=1)[:, 1:])  # (B, C, h, w)
+
+                stack.callback(unet.register_forward_hook(decode).remove)
+            yield lambda: answers(maps.maps(), said, len(films))
+
+
+def answers(maps: dict[int, np.ndarray], said: dict[str, list[Tensor]], films: int) -> list[dict[str, np.ndarray]]:
+    """Batches of answers, those of decoders one per pass -> one mapping per film."""
+    batches = {f"self_{level}": batch for level, batch in maps.items()}
+    for name, posteriors in said.items():
+        batches[name] = torch.stack(posteriors).mean(dim=0).cpu().numpy().astype(np.float16)
+    return [{name: batch[i] for name, batch in batches.items()} for i in range(films)]
+
+
+def look(
+    unet: Any,
+    scheduler: Any,
+    clean: Tensor,
+    words: Tensor,
+    generators: Sequence[torch.Generator],
+    timesteps: Sequence[int],
+    noises: int = 1,
+) -> None:
+    """Send films through ``unet``, with each noise at every timestep; those who observe it see them.
+
+    Args:
+        scheduler: a diffusers scheduler with ``add_noise``.
+        clean: (B, C, h, w) latents.
+        words: (1, T, D) text states, the same for all films.
+        generators: one per film; its noise depends on nothing else.
+
+    Raises:
+        UsageError: a timestep the model was not trained with.
+    """
+    known = int(scheduler.config.num_train_timesteps)
+    if any(not 0 <= t < known for t in timesteps):
+        raise UsageError(f"timesteps {list(timesteps)} are not all from 0 to {known - 1}", "try --timestep 100")
+    states = words.expand(len(clean), -1, -1).to(unet.dtype)
+    for _ in range(noises):
+        noise = torch.stack([torch.randn(clean.shape[1:], generator=one) for one in generators]).to(clean.device)
+        for t in timesteps:
+            steps = torch.full((len(clean),), t, device=clean.device)
+            unet(scheduler.add_noise(clean, noise, steps).to(unet.dtype), steps, encoder_hidden_states=states)

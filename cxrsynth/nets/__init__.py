@@ -1,0 +1,1 @@
+"""Networks: how they are built, read, saved and observed. Nothing here trains."""

@@ -1,0 +1,51 @@
+"""The dataset card: README.md for people and hubs, croissant.json for programs, preview.png for the eye.
+
+The same dataset always gives the same bytes: no dates, no machine, no paths from outside the dataset.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cxrsynth.errors import UsageError
+from cxrsynth.pages.card.croissant import croissant
+from cxrsynth.pages.card.readme import readme
+from cxrsynth.pages.sheet import Item, contact_sheet, encode
+from cxrsynth.pages.summary import Summary, choose, summarise
+from cxrsynth.store import dumps
+
+
+def write_card(store_root: Path) -> list[Path]:
+    """Write ``README.md`` and ``croissant.json`` into a dataset.
+
+    Raises:
+        UsageError: the folder is no dataset, or it holds no picture.
+    """
+    summary = _kept(store_root)
+    return [
+        summary.store.write("README.md", readme(summary).encode()),
+        summary.store.write("croissant.json", dumps(croissant(summary))),
+    ]
+
+
+def write_preview(store_root: Path, n: int = 16) -> Path:
+    """Write ``preview.png``: ``n`` pictures, evenly chosen, with their masks."""
+    summary = _kept(store_root)
+    chosen = choose(summary.rows, n)
+    items = []
+    for row in chosen:
+        image, regions = summary.store.load_image(row), summary.regions(row)
+        title = f"{row['key']} · {row['split']}" if row.get("split") else str(row["key"])
+        layers = regions if row.get("mask") else None
+        items.append(Item(image, layers=layers, title=title, text=str(row.get("prompt") or "")))
+    legend = {label.name: label.id for label in summary.labels}
+    title = f"{summary.name}: {len(chosen)} of {len(summary.rows):,} pictures"
+    return summary.store.write("preview.png", encode(contact_sheet(items, cell=192, legend=legend, title=title)))
+
+
+def _kept(root: Path) -> Summary:
+    summary = summarise(root)
+    if not summary.rows:
+        hint = f"see why in {summary.store.root / 'report.html'}"
+        raise UsageError(f"{summary.store.root} holds no kept picture", hint)
+    return summary

@@ -1,0 +1,132 @@
+"""README.md: what a dataset is, how it was made, and what it is not good for."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from jinja2 import Environment, StrictUndefined
+
+from cxrsynth import weights
+from cxrsynth.pages.summary import Label, Summary, measure_areas
+
+MEASURED = 1000  # masks whose areas are measured
+# Licences that hubs know by name; what is not here is given as "other" with its own words.
+SPDX = ("apache-2.0", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "mit")
+
+
+def readme(summary: Summary) -> str:
+    """The dataset card as Markdown, with the head that dataset hubs read."""
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(code=code, cell=cell)
+    template = environment.from_string(files(__package__).joinpath("card.md").read_text(encoding="utf-8"))
+    card = summary.recipe.get("card") or {}
+    page = template.render(
+        head=yaml.safe_dump(front_matter(summary), sort_keys=False, allow_unicode=True),
+        summary=summary,
+        title=card.get("title") or summary.name,
+        description=card.get("description") or "",
+        licences=summary.licences(),
+        citation=card.get("citation") or "",
+        splits=summary.splits(),
+        table=class_table(summary),
+        measured=min(MEASURED, sum(1 for row in summary.rows if row.get("mask"))),
+        labelled=sum(1 for row in summary.rows if row.get("mask")),
+        overlapping=[item["name"] for item in summary.recipe.get("classes", []) if item.get("overlap")],
+        imposed=(summary.recipe.get("masks") or {}).get("use") == "control",
+        model=model(summary),
+    )
+    return page.rstrip() + "\n"
+
+
+def front_matter(summary: Summary) -> dict[str, Any]:
+    """The head of the card in the form of the Hugging Face hub."""
+    found = list(summary.licences())
+    known = (spdx(found[0]) if len(found) == 1 else None) or "other"
+    title = (summary.recipe.get("card") or {}).get("title") or summary.name
+    head: dict[str, Any] = {"pretty_name": title, "license": known}
+    if known == "other":
+        head["license_name"] = found[0] if len(found) == 1 else "several, see below" if found else "not stated"
+    return {
+        **head,
+        "language": ["en"],
+        "task_categories": ["image-segmentation", "text-to-image"],
+        "annotations_creators": ["machine-generated" if summary.synthetic else "found"],
+        "size_categories": [_size(len(summary.rows))],
+        "tags": tags(summary),
+        # One list of all pictures: the column `split` says where each belongs.
+        "configs": [{"config_name": "samples", "data_files": [{"split": "all", "path": "meta/*.jsonl"}]}],
+    }
+
+
+def spdx(licence: str) -> str | None:
+    """The name by which hubs know a licence, or None."""
+    name = licence.lower().replace(" ", "-")
+    return name if name in SPDX else None
+
+
+def tags(summary: Summary) -> list[str]:
+    """Words to find the dataset by."""
+    return ["chest-x-ray", "radiology", "segmentation", *(["synthetic"] if summary.synthetic else [])]
+
+
+def class_table(summary: Summary) -> list[dict[str, Any]]:
+    """Per class: id, name, phrase, pictures per split, mean area in percent of the picture where it is seen."""
+    areas = measure_areas(summary, MEASURED)
+    asked = {label.name: _asked(summary, label) for label in summary.labels}
+    return [
+        {
+            "label": label,
+            "asked": asked[label.name],
+            "seen": len(areas[label.name]),
+            "mean": float(np.mean(areas[label.name])) if areas[label.name] else None,
+        }
+        for label in summary.labels
+    ]
+
+
+def _asked(summary: Summary, label: Label) -> dict[str, int]:
+    """Split -> pictures whose prompt asks for the class, or whose mask was drawn for it."""
+    found: dict[str, int] = {}
+    for row in summary.rows:
+        there = row["present"].get(label.name, False) if "present" in row else label.name in row.get("mask_classes", ())
+        if there:
+            found[str(row.get("split"))] = found.get(str(row.get("split")), 0) + 1
+    return found
+
+
+def model(summary: Summary) -> dict[str, str]:
+    """Name, digest and licence of the weights; empty where nothing was generated with weights."""
+    name = str(summary.recipe.get("model") or "")
+    if not summary.weights or not name:
+        return {}
+    folder = next((path for path in (weights.MODELS / name, Path(name)) if (path / "README.md").is_file()), None)
+    licence = weights.licence(folder) if folder else ""
+    # A folder's full path says something about a machine, its name something about the model.
+    shown = Path(name).name if Path(name).is_absolute() or name.startswith((".", "~")) else name
+    return {"name": shown, "digest": summary.weights, "licence": licence or "see the card of the model"}
+
+
+def code(text: object) -> str:
+    """A user's text as Markdown code in one line: neither Markdown nor HTML in it means anything."""
+    plain = " ".join(str(text).split()).replace("|", "\\|")
+    fence = "``" if "`" in plain else "`"
+    space = " " if "`" in plain else ""
+    return f"{fence}{space}{plain}{space}{fence}"
+
+
+def cell(text: object) -> str:
+    """A user's text as plain Markdown text in one line, harmless in a table."""
+    plain = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return plain.replace("|", "\\|")
+
+
+def _size(count: int) -> str:
+    """The hub's size classes."""
+    for limit, name in ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M")):
+        if count < limit:
+            return name
+    return "n>1M"

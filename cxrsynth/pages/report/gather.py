@@ -1,0 +1,188 @@
+"""What the page shows, as plain values: which pictures, their details, and the numbers of the charts."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cxrsynth.pages import sheet
+from cxrsynth.pages.report import thumbs
+from cxrsynth.pages.summary import Summary, choose, evenly, measure_areas
+from cxrsynth.store import Row
+
+LONGEST = 320  # pixels of an embedded picture's longer side
+MEASURED = 1000  # masks whose areas are measured; more would not move a mean that anyone reads
+
+FACTS = ("split", "seed", "attempt", "control", "source", "licence", "patient", "view", "sex", "age", "findings")
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One picture of a gallery.
+
+    Attributes:
+        ident: unique in the page; what a link to it says.
+        row: its meta line, or the line of a rejected attempt.
+        film: data URI of the picture.
+        size: (width, height) of the embedded picture.
+        regions: class id -> data URI of its transparent mask.
+        classes: names of the classes that its mask shows.
+        detail: what the large view tells.
+    """
+
+    ident: str
+    row: Row
+    film: str
+    size: tuple[int, int]
+    regions: dict[int, str]
+    classes: list[str]
+    detail: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """Pictures and what was learnt while looking at them.
+
+    Attributes:
+        tiles: kept pictures.
+        rejected: rejected attempts; at least one of every reason.
+        gray: (256,) int64, how often each gray level occurs in the tiles.
+        average: data URI of the mean picture, empty where nothing was kept.
+    """
+
+    tiles: list[Tile]
+    rejected: list[Tile]
+    gray: np.ndarray
+    average: str
+
+
+def gallery(summary: Summary, limit: int) -> Gallery:
+    """Choose, shrink and describe at most ``limit`` kept and half as many rejected pictures."""
+    names = {label.id: label.name for label in summary.labels}
+    gray = np.zeros(256, dtype=np.int64)
+    tiles: list[Tile] = []
+    masked = any(row.get("mask") for row in summary.rows)
+    averaged = []
+    for row in choose(summary.rows, limit):
+        image, regions = summary.store.load_image(row), summary.regions(row)
+        gray += np.bincount(image.ravel(), minlength=256)
+        tiles.append(_tile(summary, row, image, regions, names))
+        if regions or not masked:
+            averaged.append(_small(image, regions))
+    rejected = [
+        _tile(summary, row, summary.store.load_image(row), {}, names)
+        for row in choose_rejects(summary.rejects, max(1, limit // 2))
+    ]
+    return Gallery(tiles, rejected, gray, thumbs.average(averaged))
+
+
+def choose_rejects(rejects: list[Row], limit: int) -> list[Row]:
+    """At most ``limit`` rejected attempts, evenly chosen, but one of every reason first."""
+    first: dict[str, int] = {}
+    for place, row in enumerate(rejects):
+        first.setdefault(row["reason"], place)
+    must = sorted(first.values())[:limit]
+    rest = sorted(set(range(len(rejects))) - set(must))
+    return [rejects[place] for place in sorted([*must, *evenly(rest, limit - len(must))])]
+
+
+def _tile(
+    summary: Summary, row: Row, image: np.ndarray, regions: Mapping[int, np.ndarray], names: Mapping[int, str]
+) -> Tile:
+    size = thumbs.fitting(image.shape, LONGEST)
+    ident = f"{row['key']}-{row.get('attempt', 0)}" if "reason" in row else str(row["key"])
+    return Tile(
+        ident=ident,
+        row=row,
+        film=thumbs.film(image, size),
+        size=size,
+        regions={class_id: thumbs.region(inside, class_id, size) for class_id, inside in regions.items()},
+        classes=[names[class_id] for class_id in regions],
+        detail=describe(summary, row),
+    )
+
+
+def _small(image: np.ndarray, regions: Mapping[int, np.ndarray]) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+    """Shrunk by leaving out rows and columns: hundreds of films at full size would not fit into memory."""
+    step = max(1, max(image.shape) // 256)
+    return image[::step, ::step], {class_id: inside[::step, ::step] for class_id, inside in regions.items()}
+
+
+def describe(summary: Summary, row: Row) -> dict[str, Any]:
+    """What the large view tells of one picture: texts, numbers, and how to make it again."""
+    told = {key: row[key] for key in ("prompt", "negative_prompt", "reason", "image", "mask") if row.get(key)}
+    facts: dict[str, str] = {}
+    # Seeds have 63 bits, JavaScript's numbers 53: they travel as text.
+    for key in FACTS:
+        if row.get(key) not in (None, ""):
+            facts[key] = str(row[key])
+    facts.update({key: str(value) for key, value in (row.get("fields") or {}).items() if key not in facts})
+    absent = [name for name, there in (row.get("present") or {}).items() if not there]
+    if absent:
+        facts["not asked for"] = ", ".join(absent)
+    scores = {name: float(value) for name, value in sorted((row.get("scores") or {}).items()) if finite(value)}
+    return {**told, "facts": facts, "scores": scores, "command": command(summary, row)}
+
+
+def command(summary: Summary, row: Row) -> str:
+    """The command that makes a picture's shard again, to be typed in the dataset's folder; empty for real films."""
+    if "source" in row or not summary.recipe:
+        return ""
+    size, count = int(summary.recipe["shard"]), int(summary.recipe["count"])
+    return f"cxrsynth generate --prompts recipe.yaml -o again --shard {int(row['key']) // size}/{-(-count // size)}"
+
+
+def numbers(summary: Summary) -> dict[str, Any]:
+    """Counts and distributions over the whole dataset (areas: over at most `MEASURED` pictures)."""
+    areas = measure_areas(summary, MEASURED)
+    labelled = sum(1 for row in summary.rows if row.get("mask"))
+    scores: dict[str, list[float]] = {}
+    for row in summary.rows:
+        for name, value in (row.get("scores") or {}).items():
+            if finite(value) and not name.startswith("area."):  # areas have charts of their own
+                scores.setdefault(name, []).append(float(value))
+    tried = len(summary.rows) + len(summary.rejects)
+    return {
+        "labels": [
+            {
+                "id": label.id,
+                "name": label.name,
+                "phrase": label.phrase,
+                "colour": "#{:02x}{:02x}{:02x}".format(*sheet.colour(label.id)),
+                "seen": len(areas[label.name]),
+                "areas": areas[label.name],
+                "mean": float(np.mean(areas[label.name])) if areas[label.name] else None,
+                "sd": float(np.std(areas[label.name])) if areas[label.name] else None,
+            }
+            for label in summary.labels
+        ],
+        "measured": min(MEASURED, labelled),
+        "labelled": labelled,
+        "scores": dict(sorted(scores.items())),
+        "prompts": summary.count("prompt"),
+        "fields": summary.fields(),
+        "splits": summary.splits(),
+        "sources": summary.count("source"),
+        "reasons": summary.reasons(),
+        "accepted": 100 * len(summary.rows) / tried,
+        "speed": _speed(summary),
+    }
+
+
+def _speed(summary: Summary) -> float | None:
+    """Pictures per second of the latest run that made any."""
+    for path in sorted((summary.store.root / "runs").glob("*.json"), reverse=True):
+        run = json.loads(path.read_text(encoding="utf-8"))
+        if run.get("samples_made") and run.get("seconds"):
+            return float(run["samples_made"]) / float(run["seconds"])
+    return None
+
+
+def finite(value: object) -> bool:
+    """Whether a score can be drawn."""
+    return isinstance(value, int | float) and math.isfinite(value)

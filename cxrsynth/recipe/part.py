@@ -1,0 +1,17 @@
+"""A part of a recipe or configuration: unknown keys are errors, values stay."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from cxrsynth.store import dumps, sha256
+
+
+class Part(BaseModel):
+    """A part of the recipe: unknown keys are errors, values do not change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def digest(self, *leave_out: str) -> str:
+        """sha256 of the part with its defaults filled in, without the named fields."""
+        return sha256(dumps(self.model_dump(mode="json", exclude=set(leave_out))))

@@ -1,0 +1,1 @@
+"""Adapting a Stable-Diffusion model to radiographs and reports."""

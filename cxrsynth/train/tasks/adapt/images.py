@@ -1,0 +1,148 @@
+"""The films and words of an adaptation, looked at before anything is trained or written."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from cxrsynth.data.dataset import rows as read_rows
+from cxrsynth.data.dataset import trainable
+from cxrsynth.data.reports import Cut, count_cut, unknown_only, words
+from cxrsynth.errors import RecipeError, UsageError
+from cxrsynth.nets.bundle import Tokenizer
+from cxrsynth.store import Row, Store
+from cxrsynth.train.adapt_config import AdaptRecipe, FilmConfig
+
+
+@dataclass(slots=True)
+class Material:
+    """What is learned from.
+
+    Attributes:
+        train: rows of the training films.
+        val: rows of a few held-out films; may be empty.
+        texts: words of each training film, then of each held-out one.
+        cut: what the encoder's limit takes away from the training films' words.
+        left_out: reason -> films that were skipped.
+        weight: (train,) how often each film is drawn, or None.
+    """
+
+    train: list[Row]
+    val: list[Row]
+    texts: list[str]
+    cut: Cut
+    left_out: dict[str, int] = field(default_factory=dict)
+    weight: np.ndarray | None = None
+
+    def words(self) -> dict[str, str]:
+        """Key of a film -> what the model reads to it."""
+        return {row["key"]: text for row, text in zip((*self.train, *self.val), self.texts, strict=True)}
+
+    def licences(self) -> dict[str, int]:
+        """Licence -> training films under it."""
+        return dict(Counter(str(row.get("licence") or "not stated") for row in self.train))
+
+    def sources(self) -> dict[str, int]:
+        """Source -> training films."""
+        return dict(Counter(str(row.get("source") or "not stated") for row in self.train))
+
+
+def gather(data: Path, recipe: AdaptRecipe, tokenizer: Tokenizer) -> Material:
+    """Choose the films and check every one.
+
+    Raises:
+        UsageError: no films; or broken ones, unless the recipe skips them.
+        RecipeError: no weight where the recipe names a column, or words that are too long and must not be cut.
+    """
+    store, chosen, only = Store(data), recipe.films.shares, recipe.films.only
+
+    def wanted(row: Row) -> bool:
+        named = all(has_word(str(row.get(column) or ""), some) for column, some in only.items())
+        return trainable(row) and named and (not chosen or row.get("source") in chosen)
+
+    train, skipped = check(store, read_rows(data, ("train",), wanted), recipe, tokenizer)
+    held = [row for row in store.rows() if row["split"] == "val" and wanted(row)]
+    few = np.random.default_rng(recipe.adapt.seed).permutation(len(held))[: recipe.adapt.validation_films]
+    val, _ = check(store, [held[i] for i in sorted(few)], recipe, tokenizer)
+    texts = [words(row, recipe.words) for row in (*train, *val)]
+    cut = count_cut(tokenizer, texts[: len(train)], recipe.words.long)
+    return Material(train, val, texts, cut, skipped, weights_of(train, recipe.films))
+
+
+def has_word(text: str, some: Sequence[str]) -> bool:
+    """Whether at least one of the words stands in the text as a whole word, in any case."""
+    return any(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE) for word in some)
+
+
+def check(
+    store: Store, rows: Sequence[Row], recipe: AdaptRecipe, tokenizer: Tokenizer
+) -> tuple[list[Row], dict[str, int]]:
+    """The rows that can be learned from, and reason -> how many were skipped.
+
+    Raises:
+        UsageError: films are broken and the recipe refuses them, or none is left.
+    """
+    reasons = {row["key"]: fault(store, row, words(row, recipe.words), tokenizer) for row in rows}
+    broken = {key: reason for key, reason in reasons.items() if reason}
+    if broken and recipe.films.broken == "refuse":
+        shown = "; ".join(f"{key}: {reason}" for key, reason in list(broken.items())[:5])
+        raise UsageError(
+            f"{len(broken)} of {len(rows)} films cannot be learned from: {shown}",
+            "mend them, or type --set films.broken=skip to leave them out",
+        )
+    kept = [row for row in rows if not reasons[row["key"]]]
+    if rows and not kept:
+        raise UsageError(
+            f"not one of {len(rows)} films can be learned from: {next(iter(broken.values()))}",
+            "see words.column and words.sections of the recipe",
+        )
+    return kept, dict(Counter(broken.values()))
+
+
+def fault(store: Store, row: Row, text: str, tokenizer: Tokenizer) -> str:
+    """Why a film cannot be learned from; empty where it can."""
+    if not text:
+        return "picture without words"
+    if unknown_only(tokenizer, text):
+        return "words of which the encoder knows none"
+    path = store.root / row["image"]
+    if not path.exists():
+        return "words without a picture"
+    try:
+        with Image.open(path) as picture:
+            picture.verify()  # checksums, without decoding
+    except (OSError, SyntaxError, ValueError):
+        return "picture cannot be read"
+    return ""
+
+
+def weights_of(rows: Sequence[Row], config: FilmConfig) -> np.ndarray | None:
+    """(N,) float64 weights from the column that the recipe names, None where it names none.
+
+    Raises:
+        RecipeError: a film has no weight, or one that is no number of at least 0; or all are 0.
+    """
+    if config.weight is None:
+        return None
+    values = []
+    for row in rows:
+        try:
+            value = float(row.get(config.weight, ""))
+        except (TypeError, ValueError):
+            value = math.nan
+        if not value >= 0 or math.isinf(value):
+            raise RecipeError(
+                f"film {row['key']} has no usable weight in column '{config.weight}': {row.get(config.weight)!r}",
+                "give every film a number of at least 0, or leave films.weight out",
+            )
+        values.append(value)
+    if not sum(values):
+        raise RecipeError(f"all weights in column '{config.weight}' are 0", "give some film a weight above 0")
+    return np.array(values)

@@ -1,0 +1,302 @@
+"""AffinityNet: learned from what attention is sure of in a pilot dataset, one network for all classes.
+
+psa (Ahn and Kwak, CVPR 2018, section 3.2) with the seeds of DiffuMask (ICCV 2023, section 3.2). DiffuMask trains one
+network per class; here classes tell each other apart in one.
+"""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import save
+from torch import Tensor
+
+from cxrsynth.data.dataset import rows as read_rows
+from cxrsynth.data.dataset import trainable
+from cxrsynth.device import resolve
+from cxrsynth.errors import CxrError, UsageError
+from cxrsynth.masks.attention import Joint
+from cxrsynth.masks.crf import Crf
+from cxrsynth.masks.layers import IGNORE
+from cxrsynth.masks.seeds import confident
+from cxrsynth.masks.walk import offsets
+from cxrsynth.nets.affinity import AffinityNet
+from cxrsynth.pool import spawn_pool
+from cxrsynth.store import Row, Store, dumps, sha256, write_atomic
+from cxrsynth.train.checkpoint import Checkpoint, finish_the_step, step_rng
+from cxrsynth.train.curves import Progress
+from cxrsynth.train.schedule import learning_rate
+from cxrsynth.train.tasks.affinity.config import AffinityConfig
+from cxrsynth.weights import COMPANIONS
+
+
+@dataclass(frozen=True, slots=True)
+class Films:
+    """Pictures and what attention is sure of.
+
+    Attributes:
+        images: (N, size, size) uint8.
+        seeds: (N, size, size) uint8: 0 background, k + 1 class k, 255 disputed.
+    """
+
+    images: np.ndarray
+    seeds: np.ndarray
+
+
+@dataclass(slots=True)
+class Best:
+    """The weights with the lowest held-out loss so far; a part of the checkpoint."""
+
+    loss: float = float("inf")
+    step: int = 0
+    weights: dict[str, Tensor] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it."""
+        return {"loss": self.loss, "step": self.step, "weights": self.weights}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The reverse."""
+        self.loss, self.step, self.weights = state["loss"], state["step"], state["weights"]
+
+
+def train_affinity(
+    pilot: Path, out: Path, config: AffinityConfig, device: str = "auto", on_step: Progress | None = None
+) -> dict[str, Any]:
+    """Train on the maps of a pilot dataset and write the best network to ``out``.
+
+    Typing the same command again goes on at the last checkpoint, with the same result as without the break.
+
+    Args:
+        pilot: dataset with stored maps, as ``generate`` or ``annotate`` writes it; human masks are never read.
+        out: ``.safetensors`` file.
+
+    Returns:
+        What came of it: file, sha256, films, held-out loss, affinity within and across classes, seeds.
+
+    Raises:
+        UsageError: no maps, too few films, or ``out`` does not end in ``.safetensors``.
+        MismatchError: the checkpoint beside ``out`` is of another pilot or config.
+    """
+    if out.suffix != ".safetensors":
+        raise UsageError(f"{out} does not end in .safetensors", "for example: -o affinity.safetensors")
+    where = resolve(device)
+    store = Store(pilot)
+    train_rows, held_rows = split(read_rows(pilot, ("train", "val"), trainable), config)
+    classes = competing_classes(store)
+    with spawn_pool(2) as pool:
+        train = read(store, train_rows, classes, config, pool)
+        held = read(store, held_rows, classes, config, pool)
+    torch.manual_seed(config.seed)
+    net = AffinityNet(config.encoder, config.width, config.stride).to(where)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    best = Best()
+    parts = {"net": net, "optimizer": optimizer, "best": best}
+    who = [[row["key"] for row in group] for group in (train_rows, held_rows)]
+    prints = sorted({receipt.fingerprint for receipt in store.receipts()})
+    digest = sha256(dumps([config.digest("steps", "patience", "checkpoint_minutes"), who, prints, classes]))
+    checkpoint = Checkpoint(out.with_suffix(".ckpt"), digest, parts, config.checkpoint_minutes)
+    start = finished = checkpoint.resume()
+    with finish_the_step() as stop:
+        for step in range(start, config.steps):
+            if step - best.step > config.patience * config.check_every:
+                break
+            for group in optimizer.param_groups:
+                group["lr"] = config.lr * learning_rate(step, config.steps, config.warmup, config.final_lr)
+            images, seeds = make_batch(train, config, step_rng(config.seed, step))
+            net.train()
+            loss = affinity_loss(net(images.to(where)), seeds.to(where), config)["loss"]
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            values = {"loss": loss.item(), "best": best.loss}
+            if (step + 1) % config.check_every == 0 or step + 1 == config.steps:
+                now = check(net, held, config)["loss"]
+                values["held_out"] = now
+                if now < best.loss:
+                    best.loss, best.step = now, step + 1
+                    best.weights = {name: value.detach().cpu().clone() for name, value in net.state_dict().items()}
+            finished = step + 1
+            if stop or checkpoint.due():
+                checkpoint.save(finished)
+            if on_step:
+                on_step(step + 1, config.steps, values)
+            if stop:
+                raise KeyboardInterrupt
+    checkpoint.save(finished)
+    return finish(out, net, best, held, config, classes, len(train_rows), prints)
+
+
+def finish(
+    out: Path,
+    net: AffinityNet,
+    best: Best,
+    held: Films,
+    config: AffinityConfig,
+    classes: list[str],
+    n: int,
+    made: list[str],
+) -> dict[str, Any]:
+    """Write the best weights, and say how good they are."""
+    if best.weights is None:
+        raise CxrError("the held-out loss was never a number", "try a smaller learning rate: --set lr=0.0003")
+    net.load_state_dict(best.weights)
+    figures = check(net, held, config)
+    shares = [float((held.seeds == value).mean()) for value in (*range(len(classes) + 1), IGNORE)]
+    result: dict[str, Any] = {
+        "films": n,
+        "held_out_films": len(held.images),
+        "held_out_loss": round(figures["loss"], 4),
+        "affinity_within": round(figures["same"], 4),
+        "affinity_across": round(figures["different"], 4),
+        "best_step": best.step,
+        "seeds": dict(zip(["background", *classes, "disputed"], (round(share, 4) for share in shares), strict=True)),
+    }
+    training = {**result, "pilot": made, "recipe": config.model_dump(mode="json")}
+    # One entry: several would come in another order, and the file with another sha256, each time.
+    about = json.dumps(
+        {"format": COMPANIONS["weights"].format, "net": net.config, "training": training}, sort_keys=True
+    )
+    data = save(best.weights, {"cxrsynth": about})
+    write_atomic(out, data)
+    return {"weights": str(out), "sha256": sha256(data), "bytes": len(data), **result}
+
+
+def split(rows: list[Row], config: AffinityConfig) -> tuple[list[Row], list[Row]]:
+    """Films to learn from and films to stop by, patients kept together.
+
+    Raises:
+        UsageError: fewer than two films, or all of one patient.
+    """
+    patients = sorted({patient(row) for row in rows})
+    few = max(1, round(config.held_out * len(patients)))
+    chosen = set(np.random.default_rng(config.seed).permutation(patients)[:few].tolist())
+    held = [row for row in rows if patient(row) in chosen]
+    train = [row for row in rows if patient(row) not in chosen]
+    if not train:
+        raise UsageError(f"{len(rows)} films are too few to learn from and stop by", "generate a pilot of 64 or more")
+    return train, held
+
+
+def patient(row: Row) -> str:
+    """Whose film it is; a drawn film is nobody else's."""
+    return str(row.get("patient") or row["key"])
+
+
+def competing_classes(store: Store) -> list[str]:
+    """Names of the classes that share the label map; a class that overlaps others has no edge of its own."""
+    classes = store.classes()
+    return [name for name in classes if name not in _overlapping(store)]
+
+
+def _overlapping(store: Store) -> set[str]:
+    body = json.loads((store.root / "classes.json").read_text(encoding="utf-8"))
+    return {item["name"] for item in body["classes"] if item.get("overlap")}
+
+
+def normaliser(store: Store) -> Joint:
+    """How the pilot's own recipe makes probabilities of maps; the defaults where it has none."""
+    path = store.root / "recipe.yaml"
+    recipe = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+    entry = recipe.get("masks", {}).get("normalise", {})
+    return Joint(**{key: value for key, value in entry.items() if key != "use"})
+
+
+def read(store: Store, rows: list[Row], classes: list[str], config: AffinityConfig, pool: Executor) -> Films:
+    """Pictures and seeds of some rows.
+
+    Raises:
+        UsageError: the maps were not kept.
+    """
+    joint, crf = normaliser(store), Crf(certainty=config.certainty)
+    names = list(store.classes())
+    which = [names.index(name) for name in classes]
+    images, waiting = [], []
+    for row in rows:
+        stored = store.load_maps(row)
+        if stored is None:
+            raise UsageError(f"{store.root} keeps no maps", "generate the pilot with masks.keep_maps: true")
+        picture = Image.fromarray(store.load_image(row))
+        if picture.size != (config.size, config.size):
+            picture = picture.resize((config.size, config.size), Image.Resampling.LANCZOS)
+        images.append(np.asarray(picture))
+        maps = stored["maps"][which].astype(np.float32)
+        waiting.append(pool.submit(confident, images[-1], maps, joint, crf, config.band))
+    return Films(np.stack(images), np.stack([future.result() for future in waiting]))
+
+
+def make_batch(films: Films, config: AffinityConfig, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Random crops of random films with a random tone: (B, 1, crop, crop) float32 in -1..1, (B, h, w) uint8 seeds."""
+    side = min(config.crop, config.size)
+    which = rng.integers(len(films.images), size=config.batch)
+    corners = rng.integers(config.size - side + 1, size=(config.batch, 2))
+    tone = np.exp(rng.uniform(-config.gamma, config.gamma, size=(config.batch, 1, 1))).astype(np.float32)
+    cut = [np.s_[i, y : y + side, x : x + side] for i, (y, x) in zip(which, corners, strict=True)]
+    images = (np.stack([films.images[one] for one in cut]).astype(np.float32) / 255) ** tone
+    seeds = np.stack([films.seeds[one] for one in cut])
+    return torch.from_numpy(images[:, None] * 2 - 1), torch.from_numpy(thin(seeds, config.stride))
+
+
+def thin(seeds: np.ndarray, stride: int) -> np.ndarray:
+    """(B, H, W) -> (B, H / stride, W / stride): the label in the middle of each place."""
+    return np.ascontiguousarray(seeds[:, stride // 2 :: stride, stride // 2 :: stride])
+
+
+def affinity_loss(features: Tensor, seeds: Tensor, config: AffinityConfig) -> dict[str, Tensor]:
+    """psa, equation 6: background pairs a quarter, foreground pairs a quarter, pairs of unlike classes a half.
+
+    Args:
+        features: (B, C, h, w) float32.
+        seeds: (B, h, w) uint8; pairs with a disputed place do not count.
+
+    Returns:
+        ``loss``, and the mean affinity of pairs of the ``same`` and of ``different`` classes; all scalars.
+    """
+    _, _, height, width = features.shape
+    nothing = features.new_zeros(())
+    sums = dict.fromkeys(("background", "foreground", "different", "a_same", "a_different"), nothing)
+    counts = dict.fromkeys(("background", "foreground", "different"), nothing)
+    for dy, dx in offsets(config.radius):
+        here = (..., slice(0, height - dy), slice(max(0, -dx), width - max(0, dx)))
+        there = (..., slice(dy, height), slice(max(0, dx), width - max(0, -dx)))
+        distance = (features[here] - features[there]).abs().mean(dim=1)  # (B, h', w')
+        a, b = seeds[here], seeds[there]
+        known = (a != IGNORE) & (b != IGNORE)
+        kinds = {"background": known & (a == b) & (a == 0), "foreground": known & (a == b) & (a != 0)}
+        kinds["different"] = known & (a != b)
+        affinity = torch.exp(-distance)
+        for kind, pairs in kinds.items():
+            cost = distance if kind != "different" else -torch.log(1 - affinity + 1e-5)
+            sums[kind] = sums[kind] + (cost * pairs).sum()
+            counts[kind] = counts[kind] + pairs.sum()
+            which = "a_different" if kind == "different" else "a_same"
+            sums[which] = sums[which] + (affinity.detach() * pairs).sum()
+    mean = {kind: sums[kind] / counts[kind].clamp_min(1) for kind in counts}
+    same = counts["background"] + counts["foreground"]
+    return {
+        "loss": mean["background"] / 4 + mean["foreground"] / 4 + mean["different"] / 2,
+        "same": sums["a_same"] / same.clamp_min(1),
+        "different": sums["a_different"] / counts["different"].clamp_min(1),
+    }
+
+
+@torch.no_grad()
+def check(net: AffinityNet, films: Films, config: AffinityConfig) -> dict[str, float]:
+    """The figures of `affinity_loss` on whole films, mean over batches."""
+    net.eval()
+    device = next(net.parameters()).device
+    found: list[dict[str, float]] = []
+    for start in range(0, len(films.images), config.batch):
+        part = films.images[start : start + config.batch, None].astype(np.float32) / 127.5 - 1
+        seeds = torch.from_numpy(thin(films.seeds[start : start + config.batch], config.stride)).to(device)
+        figures = affinity_loss(net(torch.from_numpy(part).to(device)), seeds, config)
+        found.append({name: value.item() for name, value in figures.items()})
+    return {name: float(np.mean([one[name] for one in found])) for name in found[0]}

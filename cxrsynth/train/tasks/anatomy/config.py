@@ -1,0 +1,33 @@
+"""How the network behind the anatomy controller is built and trained; every default is here."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from cxrsynth.recipe.part import Part
+
+
+class AnatomyConfig(Part):
+    """Label map -> pseudo-radiograph (XReal, arXiv 2403.09240, section 3)."""
+
+    classes: tuple[str, ...] = ("right_lung", "left_lung", "heart")
+    widths: tuple[int, int, int] = Field((24, 48, 112), description="channels at 1/2, 1/4 and 1/8; multiples of 8")
+    middle: int = Field(4, ge=1, description="residual blocks at 1/8")
+    # The result is noised before anything is drawn from it; twice the side costs four times the time and shows as much.
+    size: int = Field(128, ge=32, multiple_of=8, description="side of the square it works at")
+    films: int = Field(600, ge=0, description="at most so many films labelled by --weights; spread over all")
+    human: float = Field(0.5, ge=0, le=1, description="share of label items with masks drawn by people, where both are")
+    images: float = Field(0.5, ge=0, lt=1, description="share of items that map a film to itself; XReal: a half")
+    zoom: float = Field(0.15, ge=0, lt=0.5, description="up to this share of each side is cut off at random")
+    gamma: float = Field(0.15, ge=0, lt=1, description="random change of tone of films that map to themselves")
+    batch: int = Field(8, ge=2)
+    steps: int = Field(1500, ge=1)
+    lr: float = Field(1e-3, gt=0)
+    final_lr: float = Field(0.01, ge=0, le=1)
+    warmup: int = Field(30, ge=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    gradient_weight: float = Field(0.5, ge=0, description="weight of the multi-scale gradient difference")
+    clip: float = Field(1.0, gt=0)
+    precision: str = Field("bf16", pattern="^(bf16|no)$")
+    seed: int = Field(0, ge=0)
+    checkpoint_minutes: float = Field(1.0, gt=0)

@@ -1,0 +1,261 @@
+"""Training of the network that turns a label map into a pseudo-radiograph (XReal, arXiv 2403.09240, section 3).
+
+It learns from films with masks drawn by people and, when a segmenter is given, from films that the segmenter labels;
+the file says how many of each. Half of the items map a film to itself, as in XReal.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save
+from torch import Tensor
+
+from cxrsynth.data.dataset import groundable, images, trainable
+from cxrsynth.data.dataset import rows as read_rows
+from cxrsynth.errors import MismatchError, UsageError
+from cxrsynth.nets.anatomy import AnatomyNet
+from cxrsynth.nets.segmenter import load
+from cxrsynth.pages.sheet import Item, contact_sheet
+from cxrsynth.pages.sheet import save as save_picture
+from cxrsynth.store import Row, Store, dumps, npz, sha256, write_atomic
+from cxrsynth.train.checkpoint import Checkpoint, finish_the_step, step_rng
+from cxrsynth.train.curves import Curves, Progress
+from cxrsynth.train.device import accelerate
+from cxrsynth.train.losses import gradient_difference
+from cxrsynth.train.schedule import learning_rate
+from cxrsynth.train.tasks.anatomy.config import AnatomyConfig
+from cxrsynth.weights import COMPANIONS
+
+SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Films:
+    """Films with label maps.
+
+    Attributes:
+        images: (N, S, S) uint8.
+        masks: (N, S, S) uint8: 0 background, k + 1 class k of the config.
+    """
+
+    images: np.ndarray
+    masks: np.ndarray
+
+
+def train_anatomy(
+    data: Path,
+    out: Path,
+    config: AnatomyConfig,
+    segmenter: Path | None = None,
+    device: str = "auto",
+    on_step: Progress | None = None,
+) -> dict[str, Any]:
+    """Train on the ``train`` split of ``data`` and write the network to ``out`` in float16.
+
+    Typing the same command again goes on at the last checkpoint, with the same result as without the break.
+
+    Args:
+        data: dataset with human masks of all classes.
+        out: ``.safetensors`` file; checkpoint, log and sample sheet lie beside it.
+        segmenter: run folder of ``train-seg`` that labels films without masks.
+
+    Returns:
+        What came of it: file, sha256, size, films by kind, mean absolute error on held-out films.
+
+    Raises:
+        UsageError: no film with masks of all classes, or ``out`` does not end in ``.safetensors``.
+        MismatchError: the checkpoint beside ``out`` is of other data or another config.
+    """
+    if out.suffix != ".safetensors":
+        raise UsageError(f"{out} does not end in .safetensors", "for example: -o anatomy.safetensors")
+    accelerator = accelerate(device, config.precision)
+    store = Store(data)
+    people = [row for row in read_rows(data, ("train",), trainable) if drawn(row, config)]
+    held = [row for row in read_rows(data, keep=trainable) if row["split"] == "val" and drawn(row, config)]
+    if not people:
+        raise UsageError(
+            f"{data} has no training film with masks of {', '.join(config.classes)}", "ingest films with human masks"
+        )
+    others = unlabelled(data, config) if segmenter is not None else []
+    who = [[row["key"] for row in group] for group in (people, others, held)]
+    judge = "" if segmenter is None else load(segmenter, accelerator.device).config["sha256"]
+    prints = sorted({receipt.fingerprint for receipt in store.receipts()})
+    digest = sha256(dumps([config.digest("steps", "checkpoint_minutes"), who, prints, judge]))
+    human = read(store, people, config)
+    made = labelled(store, others, segmenter, config, out.with_suffix(".labels.npz"), digest)
+    torch.manual_seed(config.seed)
+    net = AnatomyNet(config.classes, config.widths, config.middle, config.size).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    curves = Curves(out.with_suffix(".log.jsonl"))
+    checkpoint = Checkpoint(out.with_suffix(".ckpt"), digest, {"net": net, "optimizer": optimizer})
+    checkpoint.seconds = config.checkpoint_minutes * 60
+    start = checkpoint.resume()
+    trained, optimizer = accelerator.prepare(net, optimizer)
+    curves.cut(start)
+    with finish_the_step() as stop:
+        for step in range(start, config.steps):
+            x, film = make_batch(human, made, config, step_rng(config.seed, step, accelerator.process_index))
+            x, film = (part.to(accelerator.device, memory_format=torch.channels_last) for part in (x, film))
+            for group in optimizer.param_groups:
+                group["lr"] = config.lr * learning_rate(step, config.steps, config.warmup, config.final_lr)
+            y = trained(x)
+            pixel = F.l1_loss(y, film)
+            optimizer.zero_grad(set_to_none=True)
+            accelerator.backward(pixel + config.gradient_weight * gradient_difference(y, film))
+            accelerator.clip_grad_norm_(trained.parameters(), config.clip)
+            optimizer.step()
+            values = {"l1": pixel.item()}
+            if accelerator.is_main_process:
+                curves.add(step, values)
+                if stop or checkpoint.due():
+                    checkpoint.save(step + 1)
+            if on_step:
+                on_step(step + 1, config.steps, values)
+            if stop:
+                raise KeyboardInterrupt
+    result: dict[str, Any] = {}
+    if accelerator.is_main_process:
+        checkpoint.save(config.steps)
+        shown = read(store, held, config) if held else human
+        result = finish(out, net.cpu().float().eval(), shown, config, len(people), len(others), judge, prints)
+        curves.plot(out.with_suffix(".loss.png"), ("l1",))
+    accelerator.wait_for_everyone()
+    return result
+
+
+def drawn(row: Row, config: AnatomyConfig) -> bool:
+    """Whether people drew all classes in a film and weights may be trained on that."""
+    return groundable(row) and set(config.classes) <= set(row.get("mask_classes") or config.classes)
+
+
+def unlabelled(data: Path, config: AnatomyConfig) -> list[Row]:
+    """At most ``config.films`` training films of adults that a segmenter may label, spread over all."""
+    found = read_rows(data, ("train",), trainable)
+    found = [row for row in found if not drawn(row, config) and row.get("population", "adult") != "pediatric"]
+    if len(found) <= config.films:
+        return found
+    return [found[int(i)] for i in np.linspace(0, len(found) - 1, config.films)] if config.films else []
+
+
+def read(store: Store, rows: list[Row], config: AnatomyConfig) -> Films:
+    """Films with their human masks, class numbers as in the config."""
+    ids = store.classes()
+    masks = []
+    for row in rows:
+        stored = store.load_mask(row)
+        mask = np.zeros_like(stored)
+        for number, name in enumerate(config.classes, start=1):
+            mask[stored == ids[name]] = number
+        masks.append(mask)
+    return Films(images(store.root, rows), np.stack(masks))
+
+
+def labelled(
+    store: Store, rows: list[Row], segmenter: Path | None, config: AnatomyConfig, cache: Path, digest: str
+) -> Films | None:
+    """Films labelled by a segmenter, without those in which it misses a class; kept in ``cache`` for a resume.
+
+    Raises:
+        MismatchError: the segmenter does not know a class.
+    """
+    if segmenter is None or not rows:
+        return None
+    if cache.exists():
+        with np.load(cache) as kept:
+            if str(kept["digest"]) == digest:
+                return Films(kept["images"], kept["masks"])
+    judge = load(segmenter, torch.device("cpu"))
+    missing = [name for name in config.classes if name not in judge.classes]
+    if missing:
+        raise MismatchError(
+            f"{segmenter} knows {', '.join(judge.classes)}, not {missing[0]}", "train it with --classes"
+        )
+    films = images(store.root, rows)
+    masks = np.zeros_like(films)
+    for mask, found in zip(masks, judge(list(films)), strict=True):
+        for number, name in enumerate(config.classes, start=1):
+            mask[found == judge.classes.index(name) + 1] = number
+    whole = np.array([all((mask == k + 1).any() for k in range(len(config.classes))) for mask in masks])
+    if not whole.any():
+        return None
+    body = {"digest": np.array(digest), "images": films[whole], "masks": masks[whole]}
+    write_atomic(cache, npz(body))
+    return Films(body["images"], body["masks"])
+
+
+def make_batch(
+    human: Films, made: Films | None, config: AnatomyConfig, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """What goes in and what shall come out: (B, K + 1, S, S) and (B, 1, S, S) float32."""
+    inputs, films = [], []
+    for place in range(config.batch):
+        source = human if made is None or rng.random() < config.human else made
+        which = int(rng.integers(len(source.images)))
+        height, width = source.images.shape[1:]
+        tall, wide = (round(side * (1 - rng.uniform(0, config.zoom))) for side in (height, width))
+        top, left = int(rng.integers(height - tall + 1)), int(rng.integers(width - wide + 1))
+        cut = np.s_[which, top : top + tall, left : left + wide]
+        tone = float(np.exp(rng.uniform(-config.gamma, config.gamma)))
+        film = to_size(torch.from_numpy(source.images[cut].astype(np.float32) / 255)[None], config.size)
+        planes = torch.zeros(len(config.classes), config.size, config.size)
+        if place < round(config.images * config.batch):
+            film = film.clamp(0, 1) ** tone * 2 - 1
+            inputs.append(torch.cat([planes, film]))
+        else:
+            hot = source.masks[cut][None] == np.arange(1, len(config.classes) + 1, dtype=np.uint8)[:, None, None]
+            film = film * 2 - 1
+            inputs.append(torch.cat([to_size(torch.from_numpy(hot.astype(np.float32)), config.size), planes[:1]]))
+        films.append(film)
+    return torch.stack(inputs), torch.stack(films)
+
+
+def to_size(planes: Tensor, size: int) -> Tensor:
+    """(C, h, w) -> (C, size, size) by area."""
+    return F.interpolate(planes[None], size=(size, size), mode="area")[0]
+
+
+def finish(
+    out: Path,
+    net: AnatomyNet,
+    held: Films,
+    config: AnatomyConfig,
+    people: int,
+    others: int,
+    judge: str,
+    prints: list[str],
+) -> dict[str, Any]:
+    """Write the network, its sheet, and how near it comes to held-out films."""
+    hot = held.masks[:, None] == np.arange(1, len(config.classes) + 1, dtype=np.uint8)[:, None, None]
+    drawn_films = torch.cat([net.draw(hot[i : i + 8]) for i in range(0, len(hot), 8)])[:, 0].numpy()
+    error = float(np.abs(drawn_films - (held.images.astype(np.float32) / 127.5 - 1)).mean())
+    result: dict[str, Any] = {
+        "films_labelled_by_people": people,
+        "films_labelled_by_a_segmenter": others,
+        "segmenter_sha256": judge,
+        "held_out_films": len(held.images),
+        "held_out_l1": round(error, 4),
+    }
+    about = json.dumps(
+        {
+            "format": COMPANIONS["network"].format,
+            "net": net.config,
+            "training": {**result, "data": prints, "recipe": config.model_dump()},
+        },
+        sort_keys=True,
+    )
+    data = save({name: value.half().contiguous() for name, value in net.state_dict().items()}, {"cxrsynth": about})
+    write_atomic(out, data)
+    grey = ((drawn_films + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
+    items = []
+    for film, mask, made in list(zip(held.images, held.masks, grey, strict=True))[:SHOWN]:
+        items += [Item(film, mask, text="film and mask"), Item(made, mask, text="made of the mask")]
+    legend = {name: k for k, name in enumerate(config.classes, start=1)}
+    save_picture(contact_sheet(items, columns=4, legend=legend, title="label map -> film"), out.with_suffix(".png"))
+    return {"weights": str(out), "sha256": sha256(data), "bytes": len(data), **result}

@@ -1,0 +1,140 @@
+"""Training of a multi-label classifier on what is said about films, generated, real, or mixed.
+
+Binary cross-entropy per label; where nothing is known, nothing is learned. The average of the weights with the highest
+mean AUROC on the validation films is what is kept. The loop is that of segmentation: the unit is the update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cxrsynth.data.labelled import Source
+from cxrsynth.data.multilabel import SaidFilm, gather_said, table_of
+from cxrsynth.data.patients import check_patients
+from cxrsynth.errors import UsageError
+from cxrsynth.nets.classifier import ClassifierNetwork, start_encoder, start_from
+from cxrsynth.store import Store, dumps, file_sha256, sha256
+from cxrsynth.train.curves import Progress
+from cxrsynth.train.device import accelerate
+from cxrsynth.train.tasks.classify.config import ClassifyConfig
+from cxrsynth.train.tasks.classify.feed import SaidFeed, choose_labels
+from cxrsynth.train.tasks.classify.result import Learned, mean_auroc, scores_of, write_result
+from cxrsynth.train.updates import FREE, Task, run_updates
+
+
+def train_classifier(
+    sources: Sequence[Source],
+    run: Path,
+    config: ClassifyConfig,
+    validation: Sequence[Source] = (),
+    init: Path | None = None,
+    encoder_weights: Path | None = None,
+    device: str = "auto",
+    on_step: Progress | None = None,
+) -> Path:
+    """Train on the ``train`` splits; the result is ``run/model``, written as a whole at the end.
+
+    Calling it again goes on at the last checkpoint, with the same result as without the break.
+
+    Args:
+        sources: datasets to learn from.
+        run: folder for checkpoint, log and result.
+        validation: datasets whose ``val`` split decides which weights are best; those of ``sources`` by default.
+        init: run folder of a trained classifier to go on from; outputs match by label.
+        encoder_weights: file to start the encoder from; random otherwise. Nothing is ever downloaded.
+        on_step: told (finished updates, all updates, figures) after every update.
+
+    Returns:
+        The folder with ``model.safetensors``, ``config.json``, ``metrics.json``, ``films.json`` and ``curves.png``.
+
+    Raises:
+        UsageError: a label without films of both kinds, an empty split, an unknown encoder.
+        MismatchError: an unfinished shard, a patient in two splits, another run's checkpoint.
+        NotFiniteError: the loss became NaN or infinite.
+    """
+    accelerator = accelerate(device, config.precision)
+    films = collect(sources, validation, config)
+    torch.manual_seed(config.seed)
+    network = ClassifierNetwork(config.encoder, len(films.labels), config.options, config.dropout)
+    origin: dict[str, str] = {}
+    if encoder_weights is not None:
+        start_encoder(network, encoder_weights)
+        origin["encoder_sha256"] = file_sha256(encoder_weights)
+    if init is not None:
+        origin["init_sha256"] = start_from(network, films.labels, config.encoder, init)
+    truth = table_of(films.shown)
+
+    def figure(averaged: nn.Module) -> float:
+        return mean_auroc(truth, scores_of(averaged, films.shown, config, accelerator.device))
+
+    loss = MaskedLoss(weights_of([film for part in films.train for film in part], config.most_weight))
+    feed = SaidFeed(films.train, [source.weight for source in sources], config, accelerator.process_index)
+    identity = digest(sources, films, config, origin)
+    task = Task("classify", "auroc", network, loss.to(accelerator.device), feed, figure, identity)
+    done = run_updates(task, run, config, accelerator, on_step)
+    if accelerator.is_main_process:
+        write_result(run, done.network, films, sources, config, origin, done.figures, done.curves, accelerator.device)
+    accelerator.wait_for_everyone()
+    return run / "model"
+
+
+def collect(sources: Sequence[Source], validation: Sequence[Source], config: ClassifyConfig) -> Learned:
+    """All films, with every check that can be made before training."""
+    if not sources:
+        raise UsageError("there is nothing to learn from", "name a dataset with --data")
+    labels = choose_labels(sources, config)
+    train = [gather_said(source, "train", labels, config.negatives) for source in sources]
+    roots = [source.root for source in validation] or list(dict.fromkeys(source.root for source in sources))
+    val = [film for root in roots for film in gather_said(Source(root), "val", labels, config.negatives)]
+    # A dataset without test films can be learned from; then there are no figures of a test.
+    tested = [root for root in roots if any(row.get("split") == "test" for row in Store(root).rows())]
+    test = [film for root in tested for film in gather_said(Source(root), "test", labels, config.negatives)]
+    learned = [film for part in train for film in part]
+    check_patients(learned, val)
+    check_patients(learned, test, "test")
+    order = np.random.default_rng(config.seed).permutation(len(val))[: config.validation_films]
+    return Learned(labels, train, val, [val[i] for i in sorted(order)], test)
+
+
+def digest(sources: Sequence[Source], films: Learned, config: ClassifyConfig, origin: dict[str, str]) -> str:
+    """sha256 of all that a running training cannot change; where the folders lie does not matter."""
+    keys = [[film.row["key"] for film in part] for part in (*films.train, films.val)]
+    said = [sha256(table_of(part).tobytes()) for part in (*films.train, films.val)]
+    made = [sorted({receipt.fingerprint for receipt in part[0].store.receipts()}) for part in films.train]
+    weights = [source.weight for source in sources]
+    return sha256(dumps([config.digest(*FREE), films.labels, keys, said, made, weights, origin]))
+
+
+def weights_of(films: Sequence[SaidFilm], most: float) -> Tensor:
+    """(K,) how much a film with the label counts, so that both kinds count alike in all, within 1/most .. most."""
+    table = table_of(films)
+    ones, zeros = (table == 1).sum(axis=0), (table == 0).sum(axis=0)
+    return torch.tensor(np.clip(zeros / np.maximum(ones, 1), 1 / most, most), dtype=torch.float32)
+
+
+class MaskedLoss(nn.Module):
+    """Binary cross-entropy over what is known.
+
+    Args:
+        weights: (K,) weight of films that have the label.
+    """
+
+    weights: Tensor
+
+    def __init__(self, weights: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weights", weights)
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """(B, K) float32, (B, K) float32 of 1, 0 and NaN -> ()."""
+        known = ~torch.isnan(target)
+        each = F.binary_cross_entropy_with_logits(
+            logits, target.nan_to_num(), reduction="none", pos_weight=self.weights
+        )
+        return (each * known).sum() / known.sum().clamp(min=1)

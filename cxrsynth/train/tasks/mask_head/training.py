@@ -1,0 +1,220 @@
+"""A decoder: a small head on the features of a finished model, fitted on a few films that people labelled.
+
+DatasetDM (Wu et al., NeurIPS 2023) fits one on under 1 % of the labels. The model itself is not touched, and its
+features are computed once: a head is ready in minutes on a CPU.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from cxrsynth.data.dataset import groundable
+from cxrsynth.data.dataset import rows as read_rows
+from cxrsynth.data.latents import warp
+from cxrsynth.device import resolve
+from cxrsynth.errors import UsageError
+from cxrsynth.generate.answers import look
+from cxrsynth.generate.reader import Reader
+from cxrsynth.generate.sampler import Latent
+from cxrsynth.nets.mask_head import Head, as_input, observe_features
+from cxrsynth.recipe import AttentionSpec, Sampler
+from cxrsynth.store import Row, Store, dumps, sha256, write_atomic
+from cxrsynth.train.averaging import growing_average
+from cxrsynth.train.checkpoint import Checkpoint, finish_the_step, step_rng
+from cxrsynth.train.curves import Progress
+from cxrsynth.train.schedule import learning_rate
+from cxrsynth.train.tasks.mask_head.config import DecoderConfig
+from cxrsynth.weights import COMPANIONS, Weights
+
+UNLABELLED = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Films as a head sees them, V variants of N films.
+
+    Attributes:
+        features: (V * N, C, h, w) float16 each, in the order of `observe_features`.
+        pictures: (V * N, H, W) uint8.
+        masks: (V * N, H, W) uint8, 0 background, c + 1 class c, 255 unlabelled.
+    """
+
+    features: list[Tensor]
+    pictures: np.ndarray
+    masks: np.ndarray
+
+
+def train_decoder(
+    data: Path,
+    out: Path,
+    weights: Weights,
+    config: DecoderConfig,
+    films: int | None = None,
+    device: str = "auto",
+    on_step: Progress | None = None,
+) -> dict[str, Any]:
+    """Fit a head on human masks of the training split and write it to ``out``.
+
+    Typing the same command again goes on at the last checkpoint, with the same result as without the break; the
+    features, a minute or two of work, are computed again.
+
+    Args:
+        data: ingested films; only those of split ``train`` whose masks may be trained on are read.
+        out: ``.safetensors`` file.
+        weights: the model whose features are read.
+        films: how many labelled films; all that there are by default.
+
+    Returns:
+        What came of it: file, sha256, number of labelled films, classes, loss.
+
+    Raises:
+        UsageError: too few labelled films, or ``out`` does not end in ``.safetensors``.
+        MismatchError: the checkpoint beside ``out`` is of other films, another model or config.
+    """
+    if out.suffix != ".safetensors":
+        raise UsageError(f"{out} does not end in .safetensors", "for example: -o decoder.safetensors")
+    where = resolve(device)
+    chosen = choose(data, config, films)
+    batches = -(-len(chosen) * config.variants // config.batch)
+    total = batches + config.steps
+
+    def tell(done: int, values: dict[str, float]) -> None:
+        if on_step:
+            on_step(done, total, values)
+
+    seen = look_at(data, chosen, weights, config, where, tell)
+    torch.manual_seed(config.seed)
+    head = Head([one.shape[1] for one in seen.features], len(config.classes), config.width).to(where)
+    average = AveragedModel(head, multi_avg_fn=growing_average(config.ema))
+    optimizer = torch.optim.AdamW(head.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    keys = [row["key"] for row in chosen]
+    digest = sha256(dumps([config.digest("steps", "checkpoint_minutes"), keys, weights.digest]))
+    parts = {"head": head, "average": average, "optimizer": optimizer}
+    checkpoint = Checkpoint(out.with_suffix(".ckpt"), digest, parts, config.checkpoint_minutes)
+    start = checkpoint.resume()
+    losses: list[float] = []
+    with finish_the_step() as stop:
+        for step in range(start, config.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = config.lr * learning_rate(step, config.steps, config.warmup, config.final_lr)
+            rng = step_rng(config.seed, step)
+            loss = head_loss(head, seen, rng.integers(len(seen.pictures), size=config.batch), config, rng)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            average.update_parameters(head)
+            losses.append(loss.item())
+            if stop or checkpoint.due():
+                checkpoint.save(step + 1)
+            tell(batches + step + 1, {"loss": losses[-1]})
+            if stop:
+                raise KeyboardInterrupt
+    checkpoint.save(max(start, config.steps))
+    result = {"films": len(chosen), "classes": list(config.classes), "model": weights.digest}
+    training = {"recipe": config.model_dump(mode="json"), "keys": keys}
+    told = {"format": COMPANIONS["head"].format, "net": head.config, **result, "training": training}
+    tensors = {name: value.detach().cpu().half().contiguous() for name, value in average.module.state_dict().items()}
+    data_ = save(tensors, {"cxrsynth": json.dumps(told, sort_keys=True)})
+    write_atomic(out, data_)
+    last = {"loss": round(float(np.mean(losses[-50:])), 4)} if losses else {}
+    return {"weights": str(out), "sha256": sha256(data_), "bytes": len(data_), **result, **last}
+
+
+def choose(data: Path, config: DecoderConfig, films: int | None) -> list[Row]:
+    """The films to fit on: those with human masks of all classes, drawn at random if fewer are wanted.
+
+    Raises:
+        UsageError: there are not as many.
+    """
+    ids = Store(data).classes()
+
+    def fits(row: Row) -> bool:
+        return groundable(row) and set(config.classes) <= set(row.get("mask_classes") or ids)
+
+    found = read_rows(data, ("train",), fits)
+    if films is None:
+        return found
+    if films > len(found):
+        raise UsageError(f"{films} films are asked for, {data} has {len(found)} that fit", f"--films {len(found)}")
+    picked = np.random.default_rng(config.seed).permutation(len(found))[:films]
+    return [found[i] for i in sorted(picked.tolist())]
+
+
+@torch.inference_mode()
+def look_at(
+    data: Path, rows: list[Row], weights: Weights, config: DecoderConfig, device: torch.device, tell: Any
+) -> Seen:
+    """Pass every variant of every film through the model once, each variant with its own noise."""
+    store = Store(data)
+    ids = store.classes()
+    latent = Latent(weights.path, Sampler(), AttentionSpec(), device)
+    reader = Reader(latent, list(config.classes))
+    rng = np.random.default_rng(config.seed)
+    pictures, masks = [], []
+    for variant in range(config.variants):
+        for row in rows:
+            image, drawn = store.load_image(row), store.load_mask(row)
+            assert drawn is not None  # groundable
+            ours = np.where(drawn == UNLABELLED, UNLABELLED, 0).astype(np.uint8)
+            for c, name in enumerate(config.classes):
+                ours[drawn == ids[name]] = c + 1
+            if variant:
+                image, changed = warp(image, ours, config.augment, rng)
+                ours = changed if changed is not None else ours
+            if image.shape != reader.size:
+                raise UsageError(
+                    f"{row['key']} has {image.shape[1]}x{image.shape[0]} pixels, the model sees "
+                    f"{reader.size[1]}x{reader.size[0]}",
+                    f"ingest the films with --size {reader.size[0]}",
+                )
+            pictures.append(image)
+            masks.append(ours)
+    films = np.stack(pictures)
+    kept: list[list[Tensor]] = []
+    for number, begin in enumerate(range(0, len(films), config.batch)):
+        part = films[begin : begin + config.batch]
+        clean = torch.cat([reader.encode(film) for film in part])
+        generators = [torch.Generator().manual_seed(config.seed + begin + i) for i in range(len(part))]
+        t = config.timesteps[number % len(config.timesteps)]
+        with observe_features(latent.unet) as features:
+            look(latent.unet, reader.scheduler, clean, reader.words, generators, (t,))
+            kept.append([one.cpu().half() for one in features])
+        tell(number + 1, {})
+    return Seen([torch.cat(level) for level in zip(*kept, strict=True)], films, np.stack(masks))
+
+
+def head_loss(head: Head, seen: Seen, which: np.ndarray, config: DecoderConfig, rng: np.random.Generator) -> Tensor:
+    """Cross-entropy and soft Dice on the grid of the head, against the share of each cell that a class covers.
+
+    Cells that nobody labelled do not count.
+    """
+    device = next(head.parameters()).device
+    features = [level[which].to(device).float() for level in seen.features]
+    if config.dropout:
+        kept = [rng.random((len(which), level.shape[1], 1, 1)) >= config.dropout for level in features]
+        features = [
+            level * torch.from_numpy(mask).to(level) / (1 - config.dropout)
+            for level, mask in zip(features, kept, strict=True)
+        ]
+    contrast, brightness = rng.uniform(-config.tone, config.tone, (2, len(which), 1, 1, 1)).astype(np.float32)
+    picture = as_input(seen.pictures[which], device)
+    picture = picture * torch.from_numpy(1 + contrast).to(device) + torch.from_numpy(brightness).to(device)
+    logits = head(features, picture)  # (B, K + 1, h, w)
+    masks = torch.from_numpy(seen.masks[which]).to(device)
+    planes = torch.stack([masks == value for value in range(logits.shape[1])], dim=1).float()
+    truth = F.adaptive_avg_pool2d(planes, logits.shape[-2:])  # sums to less than 1 where pixels are unlabelled
+    known = truth.sum(dim=1, keepdim=True)
+    prob = logits.softmax(dim=1) * known
+    both, sizes = (prob * truth).sum(dim=(0, 2, 3)), (prob + truth).sum(dim=(0, 2, 3))
+    dice = (2 * both[1:] / sizes[1:].clamp_min(1)).mean()
+    return -(truth * logits.log_softmax(dim=1)).sum() / known.sum().clamp_min(1) + 1 - dice

@@ -1,0 +1,255 @@
+"""Training of the adapter that draws findings into regions (XReal's pathology controller, arXiv 2403.09240).
+
+The denoiser sees whole noisy films, as it does while a region is drawn anew in a finished film, and the loss looks at
+the region: words learn what lies *there*. Only a LoRA learns; the model and its attention stay as they are.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from safetensors.torch import save
+from torch import Tensor
+
+from cxrsynth.data.config import AugmentConfig
+from cxrsynth.data.dataset import images, trainable
+from cxrsynth.data.dataset import rows as read_rows
+from cxrsynth.data.latents import warp
+from cxrsynth.domain import regions
+from cxrsynth.domain.anatomy import CLASSES
+from cxrsynth.domain.lexicon import MARKER, found, is_normal, words_on_findings
+from cxrsynth.errors import MismatchError, UsageError
+from cxrsynth.nets.autoencoder import encode
+from cxrsynth.nets.pathology import KEY, Adapter
+from cxrsynth.nets.segmenter import Segmenter, load
+from cxrsynth.nets.text import ids
+from cxrsynth.store import Row, Store, dumps, npz, sha256, write_atomic
+from cxrsynth.train import noise
+from cxrsynth.train.adapt_config import AdaptRecipe
+from cxrsynth.train.base import Base, load_base
+from cxrsynth.train.checkpoint import Checkpoint, finish_the_step, step_rng
+from cxrsynth.train.curves import Curves, Progress
+from cxrsynth.train.device import accelerate
+from cxrsynth.train.schedule import learning_rate
+from cxrsynth.train.tasks.pathology.config import PathologyConfig
+from cxrsynth.train.tasks.pathology.places import Place, find
+from cxrsynth.weights import COMPANIONS, Weights
+
+
+@dataclass(frozen=True, slots=True)
+class Lesions:
+    """Films with regions to learn from.
+
+    Attributes:
+        rows: of N films.
+        masks: (N, H, W) uint8 ids of `cxrsynth.domain.anatomy.CLASSES`.
+        latents: (V, N, C, h, w) float32, in V tones.
+        places: finding -> regions; the empty finding has the clear ones.
+    """
+
+    rows: list[Row]
+    masks: np.ndarray
+    latents: Tensor
+    places: dict[str, list[Place]]
+
+
+def train_pathology(
+    data: Path,
+    out: Path,
+    weights: Weights,
+    config: PathologyConfig,
+    segmenter: Path,
+    device: str = "auto",
+    on_step: Progress | None = None,
+) -> dict[str, Any]:
+    """Train on the adults of the ``train`` split of ``data`` and write the LoRA to ``out`` in float16.
+
+    Typing the same command again goes on at the last checkpoint, with the same result as without the break.
+
+    Args:
+        data: ingested films with findings in words; no masks are needed.
+        out: ``.safetensors`` file; checkpoint, log and what was read of the films lie beside it.
+        segmenter: run folder of ``train-seg`` that finds lungs and heart.
+
+    Returns:
+        What came of it: file, sha256, size, regions by finding, loss.
+
+    Raises:
+        UsageError: no film fits, none shows a finding, or ``out`` does not end in ``.safetensors``.
+        MismatchError: the checkpoint beside ``out`` is of other data, another model or config.
+    """
+    if out.suffix != ".safetensors":
+        raise UsageError(f"{out} does not end in .safetensors", "for example: -o pathology.safetensors")
+    accelerator = accelerate(device, config.precision)
+    rows = fitting(data, config)
+    base = load_base(weights, AdaptRecipe())
+    base.vae.to(accelerator.device)
+    judge = load(segmenter, accelerator.device)
+    digest = sha256(
+        dumps(
+            [
+                config.digest("steps", "checkpoint_minutes"),
+                [row["key"] for row in rows],
+                sorted({receipt.fingerprint for receipt in Store(data).receipts()}),
+                weights.digest,
+                judge.config["sha256"],
+            ]
+        )
+    )
+    lesions = look_at(data, rows, base, judge, config, out.with_suffix(".films.npz"), digest)
+    torch.manual_seed(config.seed)
+    adapter = Adapter(base.unet, config.rank, config.targets)
+    adapter.switch(True)
+    learned = list(adapter.parameters.values())
+    optimizer = torch.optim.AdamW(learned, lr=config.lr, weight_decay=config.weight_decay)
+    curves = Curves(out.with_suffix(".log.jsonl"))
+    parts = {"lora": torch.nn.ParameterList(learned), "optimizer": optimizer}
+    checkpoint = Checkpoint(out.with_suffix(".ckpt"), digest, parts, config.checkpoint_minutes)
+    start = checkpoint.resume()
+    denoiser, optimizer = accelerator.prepare(base.unet, optimizer)
+    base.text_encoder.to(accelerator.device).eval()
+    curves.cut(start)
+    with finish_the_step() as stop:
+        for step in range(start, config.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = config.lr * learning_rate(step, config.steps, config.warmup, config.final_lr)
+            rng = step_rng(config.seed, step, accelerator.process_index)
+            loss = region_loss(denoiser, base, lesions, config, rng, accelerator)
+            optimizer.zero_grad(set_to_none=True)
+            accelerator.backward(loss)
+            accelerator.clip_grad_norm_(learned, config.clip)
+            optimizer.step()
+            values = {"loss": loss.item()}
+            if accelerator.is_main_process:
+                curves.add(step, values)
+                if stop or checkpoint.due():
+                    checkpoint.save(step + 1)
+            if on_step:
+                on_step(step + 1, config.steps, values)
+            if stop:
+                raise KeyboardInterrupt
+    result: dict[str, Any] = {}
+    if accelerator.is_main_process:
+        checkpoint.save(max(start, config.steps))
+        curves.plot(out.with_suffix(".loss.png"), ("loss",))
+        result = finish(out, adapter, weights, config, lesions, judge)
+    accelerator.wait_for_everyone()
+    return result
+
+
+def fitting(data: Path, config: PathologyConfig) -> list[Row]:
+    """Training films of adults that are normal or have a finding of the config."""
+
+    def fits(row: Row) -> bool:
+        text = words_on_findings(row)
+        asked = any(found(text, label) for labels in config.findings.values() for label in labels)
+        return trainable(row) and row.get("population") != "pediatric" and (asked or is_normal(text))
+
+    return read_rows(data, ("train",), fits)
+
+
+def look_at(
+    data: Path, rows: list[Row], base: Base, judge: Segmenter, config: PathologyConfig, cache: Path, digest: str
+) -> Lesions:
+    """Anatomy, latents and places of the films; read once and kept in ``cache``.
+
+    Raises:
+        MismatchError: the segmenter does not know lungs and heart.
+        UsageError: the films have another size than the model's.
+    """
+    missing = [name for name in CLASSES if name not in judge.classes]
+    if missing:
+        raise MismatchError(
+            f"the segmenter knows {', '.join(judge.classes)}, not {missing[0]}", "train it on all three"
+        )
+    films = images(data, rows)
+    if films.shape[1:] != (base.size, base.size):
+        raise UsageError(
+            f"the films have {films.shape[2]}x{films.shape[1]} pixels, the model sees {base.size}x{base.size}",
+            f"ingest them with --size {base.size}",
+        )
+    kept: dict[str, np.ndarray] = {}
+    if cache.exists():
+        with np.load(cache) as stored:
+            kept = {name: stored[name] for name in stored.files} if str(stored["digest"]) == digest else {}
+    if not kept:
+        masks = np.zeros_like(films)
+        for mask, seen in zip(masks, judge(list(films)), strict=True):
+            for name, number in CLASSES.items():
+                mask[seen == judge.classes.index(name) + 1] = number
+        rng = np.random.default_rng(config.seed)
+        tone = AugmentConfig(shift=0, scale=0, rotate=0, gamma=config.gamma)
+        latents = []
+        for variant in range(config.variants):
+            toned = films if not variant else np.stack([warp(film, None, tone, rng)[0] for film in films])
+            latents.append(encode(base.vae, toned).numpy().astype(np.float16))
+        kept = {"digest": np.array(digest), "masks": masks, "latents": np.stack(latents)}
+        write_atomic(cache, npz(kept))
+    places: dict[str, list[Place]] = {}
+    for place in find(rows, films, kept["masks"], config):
+        places.setdefault(place.finding, []).append(place)
+    return Lesions(rows, kept["masks"], torch.from_numpy(kept["latents"]).float(), places)
+
+
+def region_loss(
+    denoiser: Any, base: Base, lesions: Lesions, config: PathologyConfig, rng: np.random.Generator, to: Accelerator
+) -> Tensor:
+    """Mean squared error of one batch, of which the region of each film counts most."""
+    side = lesions.latents.shape[-1]
+    chances = [config.normal if not name else (1 - config.normal) / len(config.findings) for name in lesions.places]
+    texts, latents, weights = [], [], []
+    for _ in range(config.batch):
+        own = list(lesions.places.values())[rng.choice(len(chances), p=chances)]
+        place = own[rng.integers(len(own))]
+        region = regions.resolve(place.region, lesions.masks[place.film])
+        if rng.random() < config.blob:
+            region = regions.blob(region, int(rng.integers(2**31)))
+        cells = F.adaptive_max_pool2d(torch.from_numpy(region.astype(np.float32))[None], side)  # (1, h, w)
+        weights.append((1 - config.elsewhere) * cells / cells.mean() + config.elsewhere)
+        latents.append(lesions.latents[rng.integers(len(lesions.latents)), place.film])
+        said = sentence(lesions.rows[place.film], place, plain=rng.random() < config.plain)
+        texts.append("" if rng.random() < config.dropout else said)
+    clean = torch.stack(latents)
+    drawn = noise.draw_noise(rng, tuple(clean.shape), 0.0)
+    timesteps = noise.draw_timesteps(rng, config.batch, base.schedule.config.num_train_timesteps)
+    device = to.device
+    clean, drawn, timesteps, weight = (one.to(device) for one in (clean, drawn, timesteps, torch.stack(weights)))
+    with torch.no_grad():
+        words = base.text_encoder(ids(base.tokenizer, texts).to(device))[0]
+    wanted = noise.target(base.schedule, clean, drawn, timesteps)
+    said_noise = denoiser(base.schedule.add_noise(clean, drawn, timesteps), timesteps, words).sample
+    return (weight * (said_noise.float() - wanted) ** 2).mean()
+
+
+def sentence(row: Row, place: Place, plain: bool) -> str:
+    """What the model reads to a region: the film's own caption with the finding and its place, or without any."""
+    head, _, own = str(row["prompt"]).partition(MARKER)
+    if plain:
+        head = f"Frontal chest X-ray, {row.get('view') or 'PA'} view. "
+    return f"{head.rstrip()} {MARKER} " + (f"{place.finding} in the {place.region}." if place.finding else own.strip())
+
+
+def finish(
+    out: Path, adapter: Adapter, weights: Weights, config: PathologyConfig, lesions: Lesions, judge: Segmenter
+) -> dict[str, Any]:
+    """Write the adapter with what it says of itself."""
+    counts = {name or "clear": len(places) for name, places in lesions.places.items()}
+    films = {name or "clear": len({place.film for place in own}) for name, own in lesions.places.items()}
+    result = {"model": weights.digest, "regions": counts, "films": films}
+    told = {
+        "format": COMPANIONS[KEY].format,
+        "net": {"rank": config.rank, "targets": list(config.targets)},
+        **result,
+        "training": {"recipe": config.model_dump(mode="json"), "segmenter_sha256": judge.config["sha256"]},
+    }
+    tensors = {name: value.detach().cpu().half().contiguous() for name, value in adapter.parameters.items()}
+    body = save(tensors, {"cxrsynth": json.dumps(told, sort_keys=True)})
+    write_atomic(out, body)
+    return {"weights": str(out), "sha256": sha256(body), "bytes": len(body), **result}

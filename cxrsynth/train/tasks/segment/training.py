@@ -1,0 +1,122 @@
+"""Training of a segmentation network on labelled films, generated, real, or mixed.
+
+Dice and cross-entropy; the average of the weights that labels the validation films best is what is kept. The unit is
+the update: arms of a comparison get the same number of them, however many films they have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from segmentation_models_pytorch.losses import DiceLoss
+from torch import Tensor, nn
+
+from cxrsynth.data.labelled import IGNORE, Source, choose_classes, gather, may_train
+from cxrsynth.data.patients import check_patients
+from cxrsynth.errors import UsageError
+from cxrsynth.nets.segmenter import Network, load_encoder, start_from
+from cxrsynth.store import dumps, file_sha256, sha256
+from cxrsynth.train.curves import Progress
+from cxrsynth.train.device import accelerate
+from cxrsynth.train.tasks.segment.config import SegmentConfig
+from cxrsynth.train.tasks.segment.feed import Feed
+from cxrsynth.train.tasks.segment.result import Films, mean_dice, validate, write_result
+from cxrsynth.train.updates import FREE, Task, run_updates
+
+
+def train_segmenter(
+    sources: Sequence[Source],
+    run: Path,
+    config: SegmentConfig,
+    validation: Sequence[Source] = (),
+    init: Path | None = None,
+    encoder_weights: Path | None = None,
+    device: str = "auto",
+    on_step: Progress | None = None,
+) -> Path:
+    """Train on the ``train`` splits; the result is ``run/model``, written as a whole at the end.
+
+    Calling it again goes on at the last checkpoint, with the same result as without the break.
+
+    Args:
+        sources: datasets to learn from.
+        run: folder for checkpoint, log and result.
+        validation: datasets whose ``val`` split decides which weights are best; those of ``sources`` by default.
+        init: run folder of a trained network to go on from (pre-train, then fine-tune); classes match by name.
+        encoder_weights: file to start the encoder from; random otherwise. Nothing is ever downloaded.
+        on_step: told (finished updates, all updates, figures) after every update.
+
+    Returns:
+        The folder with ``model.safetensors``, ``config.json``, ``metrics.json``, ``films.json``, ``curves.png`` and
+        ``worst.png``.
+
+    Raises:
+        UsageError: classes that do not match, an empty split, an unknown architecture.
+        MismatchError: an unfinished shard, a mask of another size, a patient in two splits, another run's checkpoint.
+        NotFiniteError: the loss became NaN or infinite.
+    """
+    accelerator = accelerate(device, config.precision)
+    films = collect(sources, validation, config)
+    torch.manual_seed(config.seed)
+    network = Network(config.arch, config.encoder, len(films.classes), config.options)
+    origin: dict[str, str] = {}
+    if encoder_weights is not None:
+        load_encoder(network, encoder_weights)
+        origin["encoder_sha256"] = file_sha256(encoder_weights)
+    if init is not None:
+        origin["init_sha256"] = start_from(network, films.classes, init, config.arch, config.encoder, config.options)
+    losses = Loss(len(films.classes), config)
+    feed = Feed(films.train, [source.weight for source in sources], config, accelerator.process_index)
+
+    def dice(averaged: nn.Module) -> float:
+        return mean_dice(validate(averaged, films.shown, len(films.classes), config, accelerator.device))
+
+    task = Task("segment", "dice", network, losses, feed, dice, digest(sources, films, config, origin))
+    done = run_updates(task, run, config, accelerator, on_step)
+    if accelerator.is_main_process:
+        write_result(run, done.network, films, sources, config, origin, done.figures, done.curves, accelerator.device)
+    accelerator.wait_for_everyone()
+    return run / "model"
+
+
+def collect(sources: Sequence[Source], validation: Sequence[Source], config: SegmentConfig) -> Films:
+    """All films, with every check that can be made before training."""
+    if not sources:
+        raise UsageError("there is nothing to learn from", "name a dataset with --data")
+    held_out = list(validation) or [Source(source.root) for source in sources]
+    roots = [source.root for source in (*sources, *held_out)]
+    classes = choose_classes(list(dict.fromkeys(roots)), config.classes)
+    allowed = may_train(config.benchmark)
+    train = [gather(source, "train", classes, allowed) for source in sources]
+    val = [film for source in held_out for film in gather(source, "val", classes, allowed)]
+    check_patients([film for part in train for film in part], val)
+    order = np.random.default_rng(config.seed).permutation(len(val))[: config.validation_films]
+    return Films(classes, train, val, [val[i] for i in sorted(order)])
+
+
+def digest(sources: Sequence[Source], films: Films, config: SegmentConfig, origin: dict[str, str]) -> str:
+    """sha256 of all that a running training cannot change; where the folders lie does not matter."""
+    keys = [[film.row["key"] for film in part] for part in (*films.train, films.val)]
+    made = [sorted({receipt.fingerprint for receipt in part[0].store.receipts()}) for part in films.train]
+    weights = [source.weight for source in sources]
+    return sha256(dumps([config.digest(*FREE), films.classes, keys, made, weights, origin]))
+
+
+class Loss(nn.Module):
+    """Soft Dice of the classes over the batch (V-Net, Milletari et al. 2016) plus cross-entropy, both without 255."""
+
+    def __init__(self, classes: int, config: SegmentConfig) -> None:
+        super().__init__()
+        self.dice = DiceLoss("multiclass", classes=list(range(1, classes + 1)), ignore_index=IGNORE)
+        self.weights = (config.dice_weight, config.cross_entropy_weight)
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """(B, K + 1, S, S) float32, (B, S, S) int64 -> ()."""
+        labelled = (target != IGNORE).sum().clamp(min=1)
+        entropy = F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="sum") / labelled
+        total: Tensor = self.weights[0] * self.dice(logits, target) + self.weights[1] * entropy
+        return total

@@ -1,0 +1,75 @@
+"""Captions and tokens."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import AutoTokenizer, CLIPTokenizer
+
+from cxrsynth.data.captions import caption, corpus
+from cxrsynth.data.config import CaptionConfig
+from cxrsynth.nets.config import TextConfig
+from cxrsynth.nets.taps import class_text, token_columns
+from cxrsynth.nets.text import build_encoder, build_tokenizer, ids
+
+ROW: dict[str, Any] = {
+    "prompt": "Frontal chest X-ray, PA view, of a 37-year-old man. "
+    "Findings: pulmonary tuberculosis in the right upper field.",
+    "view": "PA", "sex": "M", "age": 37.0, "population": "adult", "findings": "tuberculosis",
+}  # fmt: skip
+CHILD: dict[str, Any] = {
+    "prompt": "Frontal chest X-ray, AP view, of a young child. Findings: no abnormality.",
+    "view": "AP", "sex": "", "age": None, "population": "pediatric", "findings": "normal",
+}  # fmt: skip
+TEXT = TextConfig(vocabulary=700, width=16, layers=1, heads=2)
+
+
+def many(row: dict[str, Any], count: int = 200) -> list[str]:
+    rng = np.random.default_rng(0)
+    return [caption(row, rng, CaptionConfig()) for _ in range(count)]
+
+
+def test_captions_of_a_film_differ_and_all_words_get_their_turn() -> None:
+    captions = many(ROW)
+    assert len(set(captions)) > 80
+    for word in ("PA view", "37-year-old", "male", "right upper", "left lung", "heart"):
+        assert any(word in text for text in captions), word
+
+
+def test_captions_never_say_what_the_row_does_not() -> None:
+    for text in many(ROW):
+        assert "AP view" not in text
+        assert "woman" not in text
+        assert "left upper" not in text
+    for text in many(CHILD):
+        assert "adult" not in text.lower()
+        assert "pneumonia" not in text
+
+
+def test_tokens_survive_saving_and_know_their_places(tmp_path: Path) -> None:
+    tokenizer = build_tokenizer(corpus([ROW, CHILD]), TEXT)
+    tokenizer.save_pretrained(tmp_path)
+    text = class_text(["right lung", "left lung", "heart"])
+    for again in (CLIPTokenizer.from_pretrained(tmp_path), AutoTokenizer.from_pretrained(tmp_path)):
+        assert again(ROW["prompt"]).input_ids == tokenizer(ROW["prompt"]).input_ids
+        assert token_columns(again, text, ["right lung", "left lung", "heart"]) == [[1, 2], [4, 5], [7]]
+
+
+def test_any_text_has_tokens_also_in_other_scripts() -> None:
+    tokenizer = build_tokenizer(corpus([ROW]), TEXT)
+    text = "Röntgen thorax 肺 ☢"
+    body = tokenizer(text).input_ids[1:-1]
+    assert tokenizer.eos_token_id not in body
+    assert len(body) > 3
+
+
+def test_the_vocabulary_does_not_depend_on_the_run() -> None:
+    first, second = (build_tokenizer(corpus([ROW, CHILD]), TEXT).get_vocab() for _ in range(2))
+    assert first == second
+
+
+def test_prompts_are_padded_to_the_encoders_length() -> None:
+    tokenizer = build_tokenizer(corpus([ROW]), TEXT)
+    tokens = ids(tokenizer, ["heart", "word " * 300])
+    assert tokens.shape == (2, 77)
+    assert build_encoder(tokenizer, TEXT)(tokens).last_hidden_state.shape == (2, 77, 16)
