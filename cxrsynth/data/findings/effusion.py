@@ -13,7 +13,7 @@ from cxrsynth.data.findings.finding import Finding, Put, large_enough
 from cxrsynth.data.findings.texture import attenuate, fractal, sigmoid
 
 # Severity -> lowest and highest level of the fluid, as a share of the lung's height.
-LEVELS = {"small": (0.05, 0.15), "moderate": (0.2, 0.38), "large": (0.45, 0.68), "massive": (0.8, 0.97)}
+LEVELS = {"small": (0.07, 0.16), "moderate": (0.2, 0.38), "large": (0.45, 0.68), "massive": (0.8, 0.97)}
 Severity = Literal["any", "small", "moderate", "large", "massive"]
 
 
@@ -33,7 +33,7 @@ class Effusion(Finding):
 
     severity: Severity = "any"
     both: float = Field(0.2, ge=0, le=1)
-    density: tuple[float, float] = (0.85, 1.25)
+    density: tuple[float, float] = (0.7, 1.1)
     shares: tuple[float, float, float, float] = Field((0.4, 0.35, 0.2, 0.05), description="Of the severities.")
 
     def __call__(self, image: np.ndarray, chest: Chest, rng: np.random.Generator) -> Put:
@@ -79,6 +79,7 @@ class Effusion(Finding):
         depth = rng.uniform(0.05, 0.14)
         amount = sigmoid(deep / sharp) * (0.45 + 0.55 * (1 - np.exp(-np.clip(deep, 0, 2) / depth)))
         uneven = 1 + 0.05 * fractal(lung.mask.shape, 2.6, rng)
-        # A little beyond the lung: no dark seam stays between fluid and diaphragm or heart.
-        filled = np.clip(3.0 * lung.soft, 0, 1)
+        # Fluid lies before and behind heart and diaphragm too and hides their borders, but the chest wall holds it.
+        wide = np.clip(2 * ndimage.gaussian_filter(lung.mask.astype(np.float32), rng.uniform(4, 8) * unit), 0, 1)
+        filled = wide * sigmoid((1 - lung.out) * lung.width / (1.2 * unit))
         return (amount * uneven * filled).astype(np.float32), (deep > 0) & lung.mask

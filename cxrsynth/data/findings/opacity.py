@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
+from scipy import ndimage
 
 from cxrsynth.data.findings.chest import Chest, Lung
 from cxrsynth.data.findings.finding import Finding, Put, large_enough, place_words, zones_of
@@ -55,7 +56,8 @@ class Opacity(Finding):
             profile = np.maximum(profile, shape * lung.soft)
         texture = 1 + rng.uniform(*self.clouds) * fractal(chest.shape, rng.uniform(2.1, 3.2), rng)
         density = peak * chest.water * profile * np.clip(texture, 0.25, 1.9)
-        mask = (profile > VISIBLE) & chest.inside()
+        outline = ndimage.gaussian_filter(profile, 1.5 * chest.unit)  # no crumbs about the rim
+        mask = (outline > VISIBLE) & chest.inside()
         large_enough(mask, chest, self.name)
         zones = zones_of(mask, chest)
         where = place_words(zones, rng)
