@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 # Streams of random numbers that one sample owns; a new use takes a new number and never reuses an old one.
-STREAM_PROMPT, STREAM_NOISE, STREAM_SPLIT, STREAM_CONTROL = 0, 1, 2, 3
+STREAM_PROMPT, STREAM_NOISE, STREAM_SPLIT, STREAM_CONTROL, STREAM_FINDING = 0, 1, 2, 3, 4
 
 
 def rng(seed: int, index: int, stream: int, attempt: int = 0) -> np.random.Generator:

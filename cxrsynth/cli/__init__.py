@@ -22,6 +22,7 @@ from cxrsynth.cli import (
     mask_head,
     masks,
     segment,
+    simulate,
     train,
 )
 from cxrsynth.console import console
@@ -77,6 +78,7 @@ app.command("grid", rich_help_panel=MAKE)(grid.grid)
 app.command("check", rich_help_panel=MAKE)(generate.check)
 app.command("refine", rich_help_panel=MAKE)(generate.refine)
 app.command("control", rich_help_panel=MAKE)(control.control)
+app.command("simulate", rich_help_panel=MAKE)(simulate.simulate)
 app.command("recipes", rich_help_panel=LOOK)(look.recipes)
 app.command("new", rich_help_panel=MAKE)(look.new)
 app.command("status", rich_help_panel=LOOK)(look.status)

@@ -63,6 +63,11 @@ class Summary:
         return any("source" not in row for row in self.rows or self.rejects)
 
     @property
+    def simulated(self) -> bool:
+        """Whether findings were put into real images by the simulator."""
+        return any("simulated" in row for row in self.rows or self.rejects)
+
+    @property
     def missing(self) -> int:
         """Planned pictures of finished shards that no attempt delivered."""
         return max(0, sum(self.planned.values()) - len(self.rows))

@@ -29,6 +29,8 @@ class Cardiomegaly(Finding):
     name: ClassVar[str] = "cardiomegaly"
     phrases: ClassVar[tuple[str, ...]] = ("cardiomegaly", "enlarged heart", "enlarged cardiac silhouette")
     labels: ClassVar[tuple[str, ...]] = ("cardiomegaly", "enlarged heart")
+    sided: ClassVar[bool] = False
+    zoned: ClassVar[bool] = False
 
     ratio: tuple[float, float] = (0.54, 0.68)
     most: float = Field(1.5, gt=1)

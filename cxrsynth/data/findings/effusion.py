@@ -30,6 +30,7 @@ class Effusion(Finding):
     phrases: ClassVar[tuple[str, ...]] = ("pleural effusion", "effusion")
     labels: ClassVar[tuple[str, ...]] = ("effusion", "pleural thickening", "pleurisy")
     excludes: ClassVar[frozenset[str]] = frozenset({"pneumothorax"})
+    zoned: ClassVar[bool] = False
 
     severity: Severity = "any"
     both: float = Field(0.2, ge=0, le=1)

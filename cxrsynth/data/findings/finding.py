@@ -69,6 +69,8 @@ class Finding(BaseModel):
     # Words of a row that mean the image has it already.
     labels: ClassVar[tuple[str, ...]]
     excludes: ClassVar[frozenset[str]] = frozenset()
+    sided: ClassVar[bool] = True  # whether a side can be asked for
+    zoned: ClassVar[bool] = True  # whether a zone can be asked for
 
     side: Side = "any"
     zone: Zone = "any"

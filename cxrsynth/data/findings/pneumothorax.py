@@ -56,6 +56,7 @@ class Pneumothorax(Finding):
     phrases: ClassVar[tuple[str, ...]] = ("pneumothorax",)
     labels: ClassVar[tuple[str, ...]] = ("pneumothorax",)
     excludes: ClassVar[frozenset[str]] = frozenset({"effusion"})
+    zoned: ClassVar[bool] = False
 
     severity: Severity = "any"
     line: tuple[float, float] = (0.16, 0.36)

@@ -54,7 +54,7 @@ def front_matter(summary: Summary) -> dict[str, Any]:
         **head,
         "language": ["en"],
         "task_categories": ["image-segmentation", "text-to-image"],
-        "annotations_creators": ["machine-generated" if summary.synthetic else "found"],
+        "annotations_creators": ["machine-generated" if summary.synthetic or summary.simulated else "found"],
         "size_categories": [_size(len(summary.rows))],
         "tags": tags(summary),
         # One list of all pictures: the column `split` says where each belongs.
@@ -70,7 +70,13 @@ def spdx(licence: str) -> str | None:
 
 def tags(summary: Summary) -> list[str]:
     """Words to find the dataset by."""
-    return ["chest-x-ray", "radiology", "segmentation", *(["synthetic"] if summary.synthetic else [])]
+    return [
+        "chest-x-ray",
+        "radiology",
+        "segmentation",
+        *(["synthetic"] if summary.synthetic else []),
+        *(["simulated-findings"] if summary.simulated else []),
+    ]
 
 
 def class_table(summary: Summary) -> list[dict[str, Any]]:
