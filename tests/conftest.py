@@ -114,6 +114,22 @@ def phantom_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.fixture(scope="session")
+def plain_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes that do not overlap. Tests only read it."""
+    from tests.phantoms import make
+
+    return make(tmp_path_factory.mktemp("export") / "plain")
+
+
+@pytest.fixture(scope="session")
+def layered_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two findings over the anatomy; ids with a gap. Tests only read it."""
+    from tests.phantoms import layered
+
+    return layered(tmp_path_factory.mktemp("export") / "layered")
+
+
 def tree(root: Path) -> dict[str, bytes]:
     """Every file of a dataset but the logs of its runs and locks: relative path -> bytes."""
     files = (

@@ -39,6 +39,7 @@ ORDER = [
     {"compare"},
     {"pages"},
     {"export"},
+    {"api"},
     {"cli"},
 ]
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
@@ -101,6 +102,12 @@ def test_tasks_never_import_each_other(path: Path) -> None:
     assert {task(name) for name in imports(path)} <= {"", task(module(path))}
 
 
+@by_file
+def test_rooms_that_share_a_name_with_the_interface_are_imported_from_within(path: Path) -> None:
+    # ``from cxrsynth import generate`` gives the function, not the room.
+    assert not imports(path) & {"generate", "export"}
+
+
 def test_albumentations_is_imported_in_one_place() -> None:
     assert [module(path) for path in FILES if "albumentations" in _libraries(path)] == ["data.augment"]
 
@@ -134,6 +141,10 @@ def test_a_command_that_needs_no_torch_imports_none(arguments: list[str]) -> Non
 
 def test_status_imports_no_torch(phantom_dataset: Path) -> None:
     assert not imports_torch(COMMAND.format(arguments=["status", str(phantom_dataset)]))
+
+
+def test_the_interface_imports_no_torch() -> None:
+    assert not imports_torch("import sys, cxrsynth; dir(cxrsynth), cxrsynth.generate, cxrsynth.Dataset")
 
 
 def test_labelling_in_the_pool_imports_no_torch() -> None:

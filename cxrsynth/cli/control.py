@@ -218,10 +218,10 @@ def evaluate_control(
     if real is not None:
         found += _fidelity(made, free, real, recipe.model)
     if variety is not None:
-        from cxrsynth import generate
+        from cxrsynth.generate import build as build_generator
         from cxrsynth.weights import resolve as find
 
-        drawer = generate.build(recipe, find(recipe.model, True).path, device)
+        drawer = build_generator(recipe, find(recipe.model, True).path, device)
         with progress("variety") as on_step:
             found += run.variety(drawer, recipe, variety / "films.npz", lambda done, total: on_step(done, total, {}))  # type: ignore[arg-type]
     for folder in worth or []:

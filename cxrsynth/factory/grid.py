@@ -9,10 +9,11 @@ from string import Formatter
 
 from PIL import Image
 
-from cxrsynth import generate, weights
+from cxrsynth import weights
 from cxrsynth.errors import MissingError, RecipeError, UsageError
 from cxrsynth.factory.plan import weights_of
 from cxrsynth.factory.prompts import spec
+from cxrsynth.generate import build as build_generator
 from cxrsynth.pages.sheet import Item, contact_sheet
 from cxrsynth.recipe import Recipe, find, load
 from cxrsynth.records import Spec
@@ -97,7 +98,7 @@ def draw_grid(
     # Nothing is labelled: what a chain would ask of the network, perhaps of another network, is not asked.
     recipe = recipe.model_copy(update={"masks": recipe.masks.model_copy(update={"refine": []})})
     found = weights_of(recipe, offline)
-    generator = generate.build(recipe, None if found is None else found.path, device, stepped)
+    generator = build_generator(recipe, None if found is None else found.path, device, stepped)
     items = []
     for start in range(0, len(specs), recipe.sampler.batch):
         part = list(specs[start : start + recipe.sampler.batch])

@@ -8,10 +8,11 @@ from typing import Any
 
 from PIL import Image
 
-from cxrsynth import curate, generate
+from cxrsynth import curate
 from cxrsynth.factory.plan import weights_of
 from cxrsynth.factory.prompts import spec
 from cxrsynth.factory.shard import draws, label
+from cxrsynth.generate import build as build_generator
 from cxrsynth.masks.labels import Labelling
 from cxrsynth.pages.sheet import Item, contact_sheet
 from cxrsynth.recipe import Recipe
@@ -47,7 +48,7 @@ def preview(
             advance(recipe.sampler.batch / steps)
 
     found = weights_of(recipe, offline)
-    generator = generate.build(recipe, None if found is None else found.path, device, stepped)
+    generator = build_generator(recipe, None if found is None else found.path, device, stepped)
     checks = curate.build(recipe.curate.checks, list(recipe.class_ids()))
     specs = [spec(recipe, index) for index in range(number)]
     kept: list[Sample] = []

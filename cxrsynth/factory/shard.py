@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from cxrsynth import curate, generate
+from cxrsynth import curate
 from cxrsynth.errors import MismatchError
 from cxrsynth.factory.prompts import spec
+from cxrsynth.generate import build as build_generator
 from cxrsynth.masks.labels import Labelling, make_sample
 from cxrsynth.pool import spawn_pool
 from cxrsynth.recipe import Recipe
@@ -62,7 +63,7 @@ class ShardMaker:
         self.job, self.store = job, Store(job.out)
         self.labelling = Labelling.from_recipe(job.recipe)
         self.checks: list[Check] = curate.build(job.recipe.curate.checks, list(job.recipe.class_ids()))
-        self.generator: Generator = generate.build(job.recipe, job.model, job.device, self._stepped)
+        self.generator: Generator = build_generator(job.recipe, job.model, job.device, self._stepped)
         self.pool = spawn_pool(job.labellers)
         self.advance: Advance | None = None
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxrsynth import generate
 from cxrsynth.errors import UsageError
 from cxrsynth.evaluate import controllability as control
 from cxrsynth.evaluate.controllability_sheet import control_sheet
 from cxrsynth.evaluate.results import Record, record, write
+from cxrsynth.generate import build as build_generator
 from cxrsynth.recipe import parse
 from cxrsynth.store import Entry, Store, dumps, png
 from tests import anatomies
@@ -117,7 +117,7 @@ def test_variety_and_cost_are_counted_and_kept(tiny: Path, tmp_path: Path) -> No
     maps = anatomies.folder(tmp_path / "maps")
     body = latent_body(tiny, classes=CLASSES, control={"anatomy": {"from": str(maps), "network": str(net)}})
     recipe = parse({**body, "sampler": {"num_inference_steps": 2, "batch": 8}, "masks": {"use": "control"}})
-    made = generate.build(recipe, tiny, "cpu")
+    made = build_generator(recipe, tiny, "cpu")
     records = control.variety(made, recipe, tmp_path / "films.npz")  # type: ignore[arg-type]
     assert value(records, "unet_calls", "anatomy") == 2
     assert value(records, "unet_evaluations", "anatomy") == 4

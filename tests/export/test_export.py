@@ -16,7 +16,7 @@ from cxrsynth.export.folder import Folder
 from cxrsynth.registry import names
 from cxrsynth.store import Store
 from tests.conftest import tree
-from tests.export.conftest import make
+from tests.phantoms import make
 from tests.small_dataset import make_real
 
 FORMS = ["coco", "hf", "monai", "nnunet", "webdataset", "yolo"]

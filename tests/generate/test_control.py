@@ -10,10 +10,10 @@ import torch
 from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
 
-from cxrsynth import generate
 from cxrsynth.domain.regions import edge
 from cxrsynth.errors import MismatchError, MissingError, RecipeError
 from cxrsynth.factory.prompts import spec
+from cxrsynth.generate import build as build_generator
 from cxrsynth.generate.control.controlled import Controlled
 from cxrsynth.generate.control.feather import hold, paste
 from cxrsynth.generate.control.latent_blending import Pull, level
@@ -46,7 +46,7 @@ def controlled(
     control = {"anatomy": anatomy, "pathology": pathology or [], "inpaint": inpaint}
     body = latent_body(model, classes=[*CLASSES, OPACITY, EFFUSION], control=control, sampler=sampler, **changes)
     recipe = parse(body)
-    made = generate.build(recipe, model, "cpu")
+    made = build_generator(recipe, model, "cpu")
     assert isinstance(made, Controlled)
     return made, recipe
 

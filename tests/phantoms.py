@@ -1,9 +1,7 @@
-"""Datasets to export: phantoms without and with overlapping classes, every split in them."""
+"""Small finished datasets of phantoms, without and with overlapping classes, every split in them."""
 
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from cxrsynth.factory.plan import make_plan
 from cxrsynth.factory.run import run
@@ -29,15 +27,3 @@ def layered(out: Path, **changes: Any) -> Path:
     templates = ["opacity in the right upper zone", "left pleural effusion, opacity in the left lower zone"]
     prompts = {"templates": templates, "vocabulary": {}}
     return make(out, classes=[*CLASSES, *FINDINGS], prompts=prompts, **changes)
-
-
-@pytest.fixture(scope="session")
-def plain_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three classes that do not overlap. Tests only read it."""
-    return make(tmp_path_factory.mktemp("export") / "plain")
-
-
-@pytest.fixture(scope="session")
-def layered_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two findings over the anatomy; ids with a gap. Tests only read it."""
-    return layered(tmp_path_factory.mktemp("export") / "layered")

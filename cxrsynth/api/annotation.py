@@ -1,0 +1,152 @@
+"""Label real radiographs."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from cxrsynth.api.dataset import Dataset
+from cxrsynth.api.image import LabelledImage
+from cxrsynth.api.recipes import folder_for, load_recipe
+from cxrsynth.errors import UsageError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from cxrsynth.recipe import Recipe
+
+    Picture = str | Path | np.ndarray | Image
+
+
+@overload
+def annotate(image: Sequence[Picture], recipe: str | Path | Recipe = ..., **options: Any) -> list[LabelledImage]: ...
+
+
+@overload
+def annotate(image: Picture, recipe: str | Path | Recipe = ..., **options: Any) -> LabelledImage: ...
+
+
+def annotate(
+    image: Picture | Sequence[Picture],
+    recipe: str | Path | Recipe = "lung",
+    *,
+    model: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    device: str = "auto",
+    offline: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> LabelledImage | list[LabelledImage]:
+    """Label chest X-rays that have no labels, as ``cxrsynth annotate`` does. Many at once cost the model's start once.
+
+    Args:
+        image: a file, a gray array (H, W) of uint8, uint16, or floats in 0..1, a PIL image, or a list of them.
+        recipe: whose classes and mask chain are used; prompts and sampling do not matter.
+        model: another model than the recipe's.
+        settings: other values of the recipe, for example ``{"masks.refine": ["crf"]}``.
+        out: dataset folder to write into; by default nothing is kept on disk.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``.
+        offline: open no connection.
+        progress: told (images done, images in all).
+
+    Returns:
+        The image at its own size, with gray levels stretched to the full range, and its mask; a list for a list.
+
+    Raises:
+        UsageError: an image cannot be read; the message says which and why.
+        MissingError: weights are missing.
+
+    Example:
+        >>> import cxrsynth
+        >>> chest = cxrsynth.generate("phantom", n=1)[0]
+        >>> label = cxrsynth.annotate(chest.image, settings={"attention.timesteps": [50]})
+        >>> label.mask.shape, sorted(label.classes)
+        ((256, 256), ['heart', 'left_lung', 'right_lung'])
+    """
+    from cxrsynth import weights
+    from cxrsynth.factory.apply.annotate import Reading
+    from cxrsynth.factory.apply.annotate import annotate as run
+
+    several = isinstance(image, Sequence) and not isinstance(image, str)
+    pictures: Sequence[Picture] = image if several else [image]  # type: ignore[list-item,assignment]
+    if not pictures:
+        return []
+    loaded = load_recipe(recipe, {"model": model}, settings)
+    found = weights.resolve(loaded.model, offline=offline)
+    reading = Reading(timesteps=loaded.attention.timesteps)
+    with TemporaryDirectory(prefix="cxrsynth-") as temporary, folder_for(out) as folder:
+        names = [place(picture, Path(temporary), number) for number, picture in enumerate(pictures)]
+        result = run(
+            Path(temporary),
+            folder,
+            loaded,
+            found,
+            reading,
+            device=device,
+            workers=0,
+            on_films=progress or (lambda done, planned: None),
+        )
+        for refused in result.refused:
+            number = names.index(refused["key"])
+            raise UsageError(
+                f"image {number} ({told(pictures[number])}) cannot be labelled: {refused['reason']}",
+                "give a gray chest X-ray of at least 32 pixels a side",
+            )
+        labelled = {one.key: one for one in Dataset(folder)}
+        images = [labelled[name] for name in names]
+    return images if several else images[0]
+
+
+def place(picture: Picture, folder: Path, number: int) -> str:
+    """Put one image into a folder under its number; returns its key there.
+
+    Raises:
+        UsageError: not an image, or no such file.
+    """
+    from PIL import Image
+
+    key = f"{number:06d}"
+    if isinstance(picture, str | Path):
+        path = Path(picture).expanduser()
+        if not path.is_file():
+            raise UsageError(
+                f"there is no file {path}", "name a picture; for a folder: cxrsynth annotate FOLDER -o OUT"
+            )
+        (folder / f"{key}{path.suffix}").symlink_to(path.resolve())
+        return key
+    if isinstance(picture, np.ndarray):
+        picture = Image.fromarray(gray(picture))
+    if not isinstance(picture, Image.Image):
+        raise UsageError(f"{type(picture).__name__} is no image", "give a file, a numpy array, or a PIL image")
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    (folder / f"{key}.png").write_bytes(buffer.getvalue())
+    return key
+
+
+def gray(array: np.ndarray) -> np.ndarray:
+    """(H, W) uint8 or uint16 as it is, floats in 0..1 as uint16.
+
+    Raises:
+        UsageError: another shape or type.
+    """
+    if array.ndim == 3 and 1 in (array.shape[0], array.shape[-1]):
+        array = array.squeeze(0 if array.shape[0] == 1 else -1)
+    if array.ndim == 2 and array.dtype in (np.uint8, np.uint16):
+        return array
+    if array.ndim == 2 and np.issubdtype(array.dtype, np.floating) and array.min() >= 0 and array.max() <= 1:
+        scaled: np.ndarray = (array * 65535).round().astype(np.uint16)
+        return scaled
+    raise UsageError(
+        f"an array {array.shape} of {array.dtype} is no gray image", "give (H, W) of uint8, uint16, or floats in 0..1"
+    )
+
+
+def told(picture: Picture) -> str:
+    """An image in a few words."""
+    return str(picture) if isinstance(picture, str | Path) else type(picture).__name__
