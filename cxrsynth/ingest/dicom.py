@@ -1,0 +1,108 @@
+"""Layout ``dicom``: a folder of DICOM files in any arrangement, without anybody's name in the result.
+
+DIR/**/*            files with or without an ending; what is no DICOM file is passed over
+
+Keys and patients are pseudonyms (see `cxrsynth.data.pseudonym`); names of files and folders are not kept, because they
+often hold what the files themselves must not tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cxrsynth.data import pseudonym
+from cxrsynth.data.dicom import is_dicom, read_header
+from cxrsynth.data.dicom_fields import DicomError, code, fields
+from cxrsynth.data.keys import Keys, digest
+from cxrsynth.data.paths import is_clutter
+from cxrsynth.errors import UsageError
+from cxrsynth.ingest.film import CLASSES, Film
+from cxrsynth.ingest.folder import split_of
+from cxrsynth.store import Row, file_sha256
+
+SOURCE = "dicom"
+
+
+class Dicom:
+    """All DICOM files below a folder.
+
+    Args:
+        root: the folder.
+        source: name of where they come from; patients of two sources are two patients, whatever their numbers.
+    """
+
+    def __init__(self, root: Path, source: str = SOURCE) -> None:
+        if not root.is_dir():
+            raise UsageError(f"{root} is not a folder", "point to the folder that holds the DICOM files")
+        self.root = root
+        self.source = source
+        self.options: dict[str, Any] = {"source": source}
+        if not self.paths():
+            raise UsageError(
+                f"no DICOM file below {root}", "use --layout folder for PNG and JPEG, or point to another folder"
+            )
+
+    def paths(self) -> list[Path]:
+        """All DICOM files but the directories of media."""
+        return [path for path in self._files() if path.name.upper() != "DICOMDIR" and is_dicom(path)]
+
+    def _files(self) -> list[Path]:
+        found = (path for path in self.root.rglob("*") if path.is_file())
+        return sorted(path for path in found if not is_clutter(path.relative_to(self.root)))
+
+    def films(self) -> Iterator[Film]:
+        """One image per file, sorted by key, so that the names of files decide nothing."""
+        secret = pseudonym.salt()
+        keys = Keys()
+        found = []
+        for path in self.paths():
+            row = describe(path, self.source, secret)
+            row["key"] = keys.take(row["key"], f"{row['key']}-{digest(row['key'])}")  # one image may be filed twice
+            found.append(Film(row["key"], path, row))
+        yield from sorted(found, key=lambda film: film.key)
+
+    def classes(self) -> list[dict[str, Any]]:
+        """The standard ones; DICOM images come without masks."""
+        return [{"id": i, "name": n, "phrase": p} for i, (n, p) in enumerate(CLASSES["standard"].items(), start=1)]
+
+
+def describe(path: Path, source: str = SOURCE, secret: bytes | None = None) -> Row:
+    """The row of a DICOM file: pseudonyms, a prompt, and the fields that name nobody.
+
+    A file that cannot be read, or is set aside, has a key and no fields: reading its pixels says why.
+    """
+    secret = pseudonym.salt() if secret is None else secret
+    row: Row = {"source": source, "use": "open", "mask_use": "", "mask_classes": []}
+    try:
+        header = read_header(path)
+        known = fields(header)
+    except DicomError:
+        key = pseudonym.pseudonym(secret, "file", file_sha256(path))
+        return {**row, "key": key, "prompt": caption({}), "split": split_of(key), "patient": key}
+    image, study, person = (code(header, name) for name in ("SOPInstanceUID", "StudyInstanceUID", "PatientID"))
+    key = pseudonym.pseudonym(secret, "image", image or file_sha256(path))
+    # Without a number the images of one study are still known to be one patient's.
+    named = ("patient", source, person) if person else ("study", study) if study else ("image", key)
+    patient = pseudonym.pseudonym(secret, *named)
+    return {**row, **known, "key": key, "prompt": caption(known), "split": split_of(patient), "patient": patient}
+
+
+def caption(row: Row) -> str:
+    """What the fields say, as a prompt: ``Frontal chest X-ray, PA view, of a 58-year-old man.``"""
+    words = ["Frontal chest X-ray"]
+    if row.get("view"):
+        words.append(f"{row['view']} view")
+    age, sex = row.get("age"), row.get("sex")
+    grown = age is None or age >= 18
+    person = {"M": "man" if grown else "boy", "F": "woman" if grown else "girl"}.get(str(sex), "")
+    if age is not None and age < 2:
+        words.append("of an infant")
+    elif age is not None:
+        words.append(
+            f"of {'an' if int(age) in (8, 11, 18, *range(80, 90)) else 'a'} {age:.0f}-year-old {person}".rstrip()
+        )
+    elif person:
+        words.append(f"of a {person}")
+    return ", ".join(words) + "."
