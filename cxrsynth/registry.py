@@ -50,6 +50,7 @@ BUILTIN: dict[str, dict[str, str]] = {
     "layouts": {
         "collection": "cxrsynth.ingest.collection:Collection",
         "folder": "cxrsynth.ingest.folder:Folder",
+        "dicom": "cxrsynth.ingest.dicom:Dicom",
     },
     "exports": {
         "hf": "cxrsynth.export.hf:HuggingFace",
@@ -58,6 +59,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "yolo": "cxrsynth.export.yolo:Yolo",
         "webdataset": "cxrsynth.export.webdataset:WebDataset",
         "monai": "cxrsynth.export.monai:Monai",
+        "dicom": "cxrsynth.export.dicom:Dicom",
     },
 }
 
