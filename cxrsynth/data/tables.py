@@ -18,7 +18,17 @@ SHOWN = 5
 # Columns that a dataset fills itself; what a table has under such a name is kept as ``given_NAME``.
 RESERVED = frozenset(
     {"key", "image", "mask", "maps", "layers", "shard", "index", "attempt", "seed", "scores", "present", "phrases"}
-    | {"fields", "control", "aspect", "squashed", "mask_use", "mask_classes", "film_sha256", "image_sha256"}
+    | {
+        "fields",
+        "control",
+        "aspect",
+        "squashed",
+        "content_box",
+        "mask_use",
+        "mask_classes",
+        "film_sha256",
+        "image_sha256",
+    }
 )
 SPLITS = {
     "train": ("train", "training", "trn", "tr"),

@@ -105,7 +105,8 @@ def read_shard(films: list[Film], ids: dict[str, int], size: int) -> tuple[list[
             troubles.append({"key": film.key, "source": source, "kept": False, "reason": str(error)})
             continue
         mask: np.ndarray | None = None
-        row = {**film.row, "aspect": round(width / height, 4), "squashed": width != height}
+        box = list(film.box or (0, 0, width, height))  # of the picture, in its own pixels: boxes are given in them
+        row = {**film.row, "aspect": round(width / height, 4), "squashed": width != height, "content_box": box}
         if film.mask is not None:
             try:
                 mask = read_mask(film, ids, read_gray(film.path)[0].shape, size)

@@ -41,7 +41,8 @@ class Effusion(Finding):
         """See `Finding`."""
         self.check(chest)
         sides = self.sides(chest, rng, self.both)
-        density, mask, said = np.zeros(chest.shape, np.float32), np.zeros(chest.shape, bool), {}
+        density, mask = np.zeros(chest.shape, np.float32), np.zeros(chest.shape, bool)
+        said: dict[str, str] = {}
         for side in sides:
             severity = self.severity
             if severity == "any":

@@ -136,11 +136,12 @@ def fall(
     rows = row + (y - row) / up_share
     out = (x - inner) * outwards
     columns = inner + outwards * np.where(out > 0, out / side_share, out)
-    rows, columns = (np.broadcast_to(part, lung.mask.shape).astype(np.float32) for part in (rows, columns))
+    shape = lung.mask.shape
+    from_rows, from_columns = (np.broadcast_to(part, shape).astype(np.float32) for part in (rows, columns))
     # The lung's outline in the image is that of a polygon: its shrunken copy is smooth.
     smooth = ndimage.gaussian_filter(lung.mask.astype(np.float32), 2.0 * unit)
-    left = ndimage.map_coordinates(smooth, (rows, columns), order=1, mode="constant")
-    return Fallen(np.asarray(sigmoid((left - 0.5) / 0.09), np.float32), rows, columns)
+    left = ndimage.map_coordinates(smooth, (from_rows, from_columns), order=1, mode="constant")
+    return Fallen(np.asarray(sigmoid((left - 0.5) / 0.09), np.float32), from_rows, from_columns)
 
 
 def vessel_layer(image: np.ndarray, lung: Lung, unit: float) -> np.ndarray:

@@ -1,0 +1,101 @@
+"""``cxrsynth evaluate grounding``: where words for findings look on real images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from cxrsynth.console import console, meter
+
+
+def evaluate_grounding(
+    images: Annotated[
+        Path, typer.Argument(help="Real images with boxes, as `cxrsynth ingest` wrote them.", show_default=False)
+    ],
+    model: Annotated[
+        str, typer.Option(help="Diffusion model whose attention is read: name, folder or hub id.")
+    ] = "mini",
+    predicted: Annotated[
+        Path | None,
+        typer.Option("--pred", help="Instead of a model: a dataset with maps, layers or masks of the same images."),
+    ] = None,
+    segmenter: Annotated[Path | None, typer.Option(help="Instead of a model: run folder of train-seg.")] = None,
+    phrase: Annotated[
+        list[str] | None,
+        typer.Option(help="Words to read, or classes with --pred and --segmenter; default: one per finding, controls."),
+    ] = None,
+    against: Annotated[
+        str, typer.Option(help="A phrase that every map is normalised against, for example 'no finding'.")
+    ] = "",
+    half: Annotated[
+        Literal["working", "reporting", "both"],
+        typer.Option(help="Half of the patients: look at one while you work, report the other once."),
+    ] = "working",
+    boxes: Annotated[
+        list[str] | None, typer.Option(help="Boxes of this reader only, rsna or nih; may be repeated.")
+    ] = None,
+    lungs: Annotated[
+        Path | None,
+        typer.Option(help="Masks of the same images, from annotate: figures count within lungs and heart only."),
+    ] = None,
+    timestep: Annotated[list[int] | None, typer.Option(help="Noise to read at; may be repeated.")] = None,
+    name: Annotated[str, typer.Option(help="Name of the arm in tables; that of the model by default.")] = "",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.", envvar="CXRSYNTH_DEVICE")] = "auto",
+    offline: Annotated[bool, typer.Option("--offline", help="Never ask the network.")] = False,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("results"),
+    as_json: Annotated[bool, typer.Option("--json", help="Write the records to stdout as JSON.")] = False,
+) -> None:
+    """Pointing game, mean IoU, contrast and AUROC per pixel of phrases against radiologists' boxes.
+
+    Each figure has a 95 % interval by patient, chance beside it, and the controls "dog" and "no abnormality": a phrase
+    that points no better than a dog has found nothing. Writes OUT/findings.json. Example:
+
+        cxrsynth evaluate grounding data/images --phrase opacity --phrase consolidation --against "no finding"
+
+    A network instead of a model:  cxrsynth evaluate grounding data/images --segmenter runs/simulated --phrase opacity
+    """
+    from cxrsynth.data.boxes import READERS
+    from cxrsynth.errors import UsageError
+    from cxrsynth.registry import unknown
+
+    for reader in boxes or ():
+        if reader not in READERS:
+            raise unknown("readers", reader, list(READERS))
+    if predicted is not None and segmenter is not None:
+        raise UsageError("--pred and --segmenter exclude each other", "leave one out")
+    from cxrsynth.device import resolve
+    from cxrsynth.evaluate import findings, results
+    from cxrsynth.weights import resolve as find_weights
+
+    chosen = findings.cases(images, half, tuple(boxes or READERS), lungs)
+    asked = list(dict.fromkeys(case.finding for case in chosen))
+    if predicted is not None:
+        read, arm = findings.stored(predicted, phrase or asked), predicted.resolve().name
+    elif segmenter is not None:
+        from cxrsynth.nets.segmenter import load
+
+        read, arm = findings.segmented(load(segmenter, resolve(device)), phrase or asked), segmenter.resolve().name
+    else:
+        words = list(dict.fromkeys([*phrase, *findings.CONTROLS])) if phrase else findings.phrases_for(asked)
+        steps = tuple(timestep or findings.TIMESTEPS)
+        weights = find_weights(model, offline)
+        read = findings.attention(weights.path, words, against, steps, device=resolve(device).type)
+        arm = Path(model).name
+    with meter(len({case.row["key"] for case in chosen}), "evaluate grounding") as bar:
+        values = findings.measure(images, chosen, read, lambda done, total: bar.set(done))
+    found = findings.records(chosen, values, name or arm, images.resolve().name, half)
+    results.write(out / "findings.json", found)
+    from rich.table import Table
+
+    table = Table("boxes", "finding", "arm", "metric", "value", "95 % interval", "n")
+    for one in found:
+        shown = (f"{one['value']:.3f}", f"{one['lo']:.3f} to {one['hi']:.3f}", str(one["n"]))
+        table.add_row(one["dataset"], one["class"], one["arm"], one["metric"], *shown)
+    console.print(table)
+    if lungs is None:
+        console.print("the whole image counts; give --lungs to count within lungs and heart only")
+    if as_json:
+        print(json.dumps(found, indent=2))
