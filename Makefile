@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help benchmark-labels benchmark-strong demo test lint train-mini bench-speed mini-companions bench-masks bench-control bench-grounding tables benchmark benchmark-smoke benchmark-roentgen bench-train bench-adapt bench-adaptation
+.PHONY: help benchmark-labels benchmark-strong demo test lint train-mini bench-speed mini-auxiliary bench-masks bench-control bench-grounding tables benchmark benchmark-smoke benchmark-roentgen bench-train bench-adapt bench-adaptation
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -35,7 +35,7 @@ DATA ?= ../shared/data
 # Changes of the training recipe, for example SET='--set diffusion.steps=60000 --set diffusion.batch=64'.
 SET  ?=
 
-train-mini: runs/mini/.autoencoder  ## train the bundled model from the films in DATA; type it again to resume
+train-mini: runs/mini/.autoencoder  ## train the bundled model from the images in DATA; run it again to resume
 	$(BIN)/cxrsynth train-diffusion data/train256 --recipe recipes/train/mini.yaml -o runs/mini $(SET)
 	@echo "the model is in runs/mini/model: cxrsynth preview lung --model runs/mini/model --set 'masks.refine=[crf, laterality, morphology]'"
 
@@ -54,33 +54,33 @@ bench-speed: $(READY)  ## taps, memory, start-up and DenseCRF against the time o
 data/train256: $(READY)
 	$(BIN)/cxrsynth ingest --layout collection $(DATA) -o $@
 
-# Networks that learned from real films alone judge drawn ones.
+# Networks that learned from real images alone evaluate synthetic ones.
 SEGMENTER ?= runs/segmenter
 LEARNED   := runs/classifier
 
 # The small networks that belong to the bundled model: made anew whenever it changes. The affinity network learns from
-# unlabelled films, the decoder from the masks that grounded the model, the pathology adapter from what is said of films.
-# What was made for another model before is refused: remove out/pilot, runs/companions and out/bench-masks first.
-mini-companions: data/train256 $(SEGMENTER)/model/config.json  ## train what belongs to the bundled model anew
+# unlabelled images, the mask head from the masks that grounded the model, the pathology adapter from what is said of images.
+# What was made for another model before is refused: remove out/pilot, runs/auxiliary and out/bench-masks first.
+mini-auxiliary: data/train256 $(SEGMENTER)/model/config.json  ## train what belongs to the bundled model anew
 	$(BIN)/cxrsynth annotate data/train256 -o out/pilot --split train --source nih --source shenzhen -n 128 --timestep 50 --set masks.refine=[]
-	$(BIN)/cxrsynth train-affinity out/pilot -o runs/companions/affinity.safetensors --set steps=200
-	$(BIN)/cxrsynth train-decoder data/train256 -o runs/companions/decoder.safetensors
-	$(BIN)/cxrsynth train-pathology data/train256 --weights $(SEGMENTER) -o runs/companions/pathology.safetensors
-	cp runs/companions/affinity.safetensors cxrsynth/models/mini.affinity.safetensors
-	cp runs/companions/decoder.safetensors cxrsynth/models/mini.decoder.safetensors
-	cp runs/companions/pathology.safetensors cxrsynth/models/mini.pathology.safetensors
+	$(BIN)/cxrsynth train-affinity out/pilot -o runs/auxiliary/affinity.safetensors --set steps=200
+	$(BIN)/cxrsynth train-mask-head data/train256 -o runs/auxiliary/mask_head.safetensors
+	$(BIN)/cxrsynth train-pathology data/train256 --weights $(SEGMENTER) -o runs/auxiliary/pathology.safetensors
+	cp runs/auxiliary/affinity.safetensors cxrsynth/models/mini.affinity.safetensors
+	cp runs/auxiliary/mask_head.safetensors cxrsynth/models/mini.mask_head.safetensors
+	cp runs/auxiliary/pathology.safetensors cxrsynth/models/mini.pathology.safetensors
 	$(BIN)/python -c "from cxrsynth.weights import write_pins; write_pins('mini')"
 
-DRAWN     ?= 32
-READ      := --set 'masks.refine=[selfattention, decoder]'
+GENERATED     ?= 32
+READ      := --set 'masks.refine=[selfattention, mask_head]'
 MASKS     := out/bench-masks
-FEW       := $(MASKS)/decoder-8.safetensors $(MASKS)/decoder-32.safetensors
-HEADS     := --set 'masks.refine=[decoder, {use: decoder, head: $(word 1,$(FEW))}, {use: decoder, head: $(word 2,$(FEW))}]'
+FEW       := $(MASKS)/mask-head-8.safetensors $(MASKS)/mask-head-32.safetensors
+HEADS     := --set 'masks.refine=[mask_head, {use: mask_head, head: $(word 1,$(FEW))}, {use: mask_head, head: $(word 2,$(FEW))}]'
 CHAINS    := $(BIN)/cxrsynth evaluate chains
 
-bench-masks: $(addprefix $(MASKS)/.,val test montgomery worst drawn labels cost walk)  ## masks on real and drawn films, chain by chain; writes results/masks.json; type it again to resume
+bench-masks: $(addprefix $(MASKS)/.,val test montgomery worst generated labels cost walk)  ## masks on real and synthetic images, chain by chain; writes results/masks.json; run it again to resume
 
-# Each part leaves a stamp: typed again, only what is missing or has other chains is measured.
+# Each part leaves a stamp: run again, only what is missing or has other chains is measured.
 $(MASKS)/.val $(MASKS)/.test: $(MASKS)/.%: recipes/bench/masks.yaml | data/train256
 	$(BIN)/cxrsynth annotate data/train256 -o $(MASKS)/$* --split $* --source wingspan $(READ)
 	$(CHAINS) $(MASKS)/$* data/train256 --split $* --name wingspan:$*
@@ -96,10 +96,10 @@ $(MASKS)/.worst: recipes/lung.yaml $(MASKS)/.test
 	$(BIN)/cxrsynth evaluate masks $(MASKS)/test-lung data/train256 --split test --worst docs/mask-failures.png --show 4
 	@touch $@
 
-$(MASKS)/.drawn: recipes/lung.yaml recipes/bench/masks.yaml | $(SEGMENTER)/model/config.json
-	$(BIN)/cxrsynth generate --prompts recipes/lung.yaml --count $(DRAWN) -o $(MASKS)/drawn --set curate.checks=[] $(READ)
-	$(BIN)/cxrsynth refine $(MASKS)/drawn -o $(MASKS)/drawn-lung --masks recipes/lung.yaml --set curate.checks=[]
-	$(BIN)/cxrsynth evaluate agreement $(MASKS)/drawn-lung --name drawn --weights $(SEGMENTER) --chains recipes/bench/masks.yaml
+$(MASKS)/.generated: recipes/lung.yaml recipes/bench/masks.yaml | $(SEGMENTER)/model/config.json
+	$(BIN)/cxrsynth generate --prompts recipes/lung.yaml --count $(GENERATED) -o $(MASKS)/generated --set curate.checks=[] $(READ)
+	$(BIN)/cxrsynth refine $(MASKS)/generated -o $(MASKS)/generated-lung --masks recipes/lung.yaml --set curate.checks=[]
+	$(BIN)/cxrsynth evaluate agreement $(MASKS)/generated-lung --name generated --weights $(SEGMENTER) --chains recipes/bench/masks.yaml
 	@touch $@
 
 $(MASKS)/.labels: recipes/bench/labels.yaml $(FEW)
@@ -115,8 +115,8 @@ $(MASKS)/.walk: | $(READY)
 	$(BIN)/python -m benchmarks.walk
 	@mkdir -p $(MASKS) && touch $@
 
-$(MASKS)/decoder-%.safetensors: | data/train256
-	$(BIN)/cxrsynth train-decoder data/train256 --films $* --set steps=200 -o $@
+$(MASKS)/mask-head-%.safetensors: | data/train256
+	$(BIN)/cxrsynth train-mask-head data/train256 --images $* --set steps=200 -o $@
 
 $(SEGMENTER)/model/config.json: | data/real/summary.json
 	$(BIN)/cxrsynth train-seg --data data/real -o $(SEGMENTER)
@@ -125,7 +125,7 @@ CONTROLLED := $(BIN)/cxrsynth generate --prompts recipes/bench/control.yaml
 WHOLE      := shape: whole, label: finding
 CRF        := [{use: crf, bilateral_sxy: 4, bilateral_compat: 6}, laterality, morphology]
 
-bench-control: data/real/summary.json data/montgomery/summary.json data/train256 $(LEARNED)/model/config.json $(SEGMENTER)/model/config.json  ## do films keep to imposed anatomies and findings; writes results/control.json; type it again to resume
+bench-control: data/real/summary.json data/montgomery/summary.json data/train256 $(LEARNED)/model/config.json $(SEGMENTER)/model/config.json  ## do images keep to imposed anatomies and findings; writes results/control.json; run it again to resume
 	$(CONTROLLED) --set control.pathology=[] -o out/bench-control/with
 	$(CONTROLLED) --set control=null --set masks.use=attention -o out/bench-control/free
 	$(CONTROLLED) --count 32 -o out/bench-control/tuberculosis
@@ -141,33 +141,33 @@ bench-control: data/real/summary.json data/montgomery/summary.json data/train256
 	done
 	$(BIN)/cxrsynth evaluate control out/bench-control/with --free out/bench-control/free \
 	  $(foreach set,tuberculosis pneumonia effusion nothing,--after out/bench-control/$(set)) \
-	  $(foreach set,labels-control labels-attention labels-fused labels-free,--worth out/compare/$(set)) --classifier $(LEARNED) \
+	  $(foreach set,labels-control labels-attention labels-fused labels-free,--downstream out/compare/$(set)) --classifier $(LEARNED) \
 	  --weights $(SEGMENTER) --real data/train256 --variety out/bench-control/variety --picture docs/control.png
 	$(MAKE) tables
 
-# How many films the benchmark draws, and how many processes draw and train. In bfloat16 the masks are the same (Dice
+# How many images the benchmark draws, and how many processes draw and train. In bfloat16 the masks are the same (Dice
 # 0.999 with those of float32), a quarter sooner.
-FILMS   ?= 384
+IMAGES   ?= 384
 WORKERS ?= 2
 
-FILMED   = $(BIN)/cxrsynth generate --prompts recipes/lung.yaml --count $(FILMS) --workers $(WORKERS) --set sampler.dtype=bfloat16
+GENERATE   = $(BIN)/cxrsynth generate --prompts recipes/lung.yaml --count $(IMAGES) --workers $(WORKERS) --set sampler.dtype=bfloat16
 
-# Its labels are attention's and DenseCRF's, which need no decoder; benchmark-labels has those of the default chain.
-benchmark: data/real/summary.json data/montgomery/summary.json  ## what drawn films are worth next to real ones; writes results/compare.json; type it again to resume
-	$(FILMED) --set 'masks.refine=$(CRF)' -o out/benchmark/lung
+# Its labels are attention's and DenseCRF's, which need no mask head; benchmark-labels has those of the default chain.
+benchmark: data/real/summary.json data/montgomery/summary.json  ## downstream utility of synthetic images next to real ones; writes results/compare.json; run it again to resume
+	$(GENERATE) --set 'masks.refine=$(CRF)' -o out/benchmark/lung
 	$(BIN)/cxrsynth compare --recipe recipes/compare/lung.yaml --workers $(WORKERS)
 	cp out/compare/lung/compare.json out/compare/lung/compare.csv out/compare/lung/compare.md results/
 	cp out/compare/lung/curves.png docs/scaling.png
 	$(MAKE) tables
 	@echo "open out/compare/lung/report.html"
 
-benchmark-strong: data/real/summary.json data/montgomery/summary.json data/strong/summary.json  ## drawn films against the masks of two hospitals, after 'make benchmark'; writes results/strong.json
+benchmark-strong: data/real/summary.json data/montgomery/summary.json data/strong/summary.json  ## synthetic images against the masks of two hospitals, after 'make benchmark'; writes results/strong.json
 	$(BIN)/cxrsynth compare --recipe recipes/compare/strong.yaml --workers $(WORKERS)
 	cp out/compare/strong/compare.json results/strong.json
 	$(MAKE) tables
 
-benchmark-labels: data/real/summary.json data/montgomery/summary.json  ## drawn films with the labels of the default chain; writes results/labels.json
-	$(FILMED) -o out/benchmark/decoder
+benchmark-labels: data/real/summary.json data/montgomery/summary.json  ## synthetic images with the labels of the default chain; writes results/labels.json
+	$(GENERATE) -o out/benchmark/mask-head
 	$(BIN)/cxrsynth compare --recipe recipes/compare/labels.yaml --workers $(WORKERS)
 	cp out/compare/labels/compare.json results/labels.json
 	$(MAKE) tables
@@ -184,11 +184,11 @@ data/montgomery/summary.json: | $(READY)
 benchmark-smoke: $(READY)  ## a whole comparison on phantoms in minutes; fails when a figure leaves its range
 	$(BIN)/python -m benchmarks.smoke
 
-# Films of the whole chain of RoentGen's figures.
+# Images of the whole chain of RoentGen's figures.
 FINDINGS ?= 384
 MEASURED := out/bench-roentgen data/train256
 
-benchmark-roentgen: data/train256 $(LEARNED)/model/config.json $(SEGMENTER)/model/config.json  ## fidelity, copies, prompts, text encoder, worth for a classifier; type it again to resume
+benchmark-roentgen: data/train256 $(LEARNED)/model/config.json $(SEGMENTER)/model/config.json  ## fidelity, copies, prompts, text encoder, downstream utility for a classifier; run it again to resume
 	$(BIN)/cxrsynth generate --prompts recipes/bench/roentgen.yaml --count $(FINDINGS) --workers $(WORKERS) -o out/bench-roentgen
 	$(BIN)/cxrsynth evaluate images $(MEASURED) --name findings --classifier $(LEARNED) --segmenter $(SEGMENTER) --reject-copies out/findings/keep.txt -o out/findings
 	cp out/findings/images.json results/findings.json
@@ -203,7 +203,7 @@ $(LEARNED)/model/config.json: data/train256
 
 ADAPT := $(BIN)/cxrsynth train-diffusion data/train256 --base mini --recipe recipes/bench
 
-bench-adaptation: data/train256 $(LEARNED)/model/config.json $(SEGMENTER)/model/config.json  ## mini adapted to children and to hearts, by LoRA and whole, before and after; writes results/adaptation.json; type it again to resume
+bench-adaptation: data/train256 $(LEARNED)/model/config.json $(SEGMENTER)/model/config.json  ## mini adapted to children and to hearts, by LoRA and whole, before and after; writes results/adaptation.json; run it again to resume
 	$(ADAPT)/children.yaml -o runs/children-lora --set what.unet=lora --set adapt.lr=5e-4
 	$(ADAPT)/children.yaml -o runs/children-full
 	$(ADAPT)/adaptation.yaml -o runs/hearts-lora --set what.unet=lora --set adapt.lr=5e-4
@@ -213,7 +213,7 @@ bench-adaptation: data/train256 $(LEARNED)/model/config.json $(SEGMENTER)/model/
 	  $(BIN)/cxrsynth generate --prompts recipes/bench/hearts.yaml --model runs/$$run/model -o out/hearts/$$run || exit 1; \
 	done
 	$(BIN)/python -m benchmarks.adaptation data/train256 recipes/bench/children.yaml runs/children-lora runs/children-full
-	$(BIN)/python -m benchmarks.adaptation data/train256 recipes/bench/adaptation.yaml runs/hearts-lora runs/hearts-full --drawn out/hearts --segmenter $(SEGMENTER) --classifier $(LEARNED)
+	$(BIN)/python -m benchmarks.adaptation data/train256 recipes/bench/adaptation.yaml runs/hearts-lora runs/hearts-full --generated out/hearts --segmenter $(SEGMENTER) --classifier $(LEARNED)
 	$(BIN)/cxrsynth evaluate text runs/hearts-full/model data/train256 --name hearts-full --classifier $(LEARNED)
 
 bench-grounding: runs/mini/.autoencoder  ## train shortly with and without grounding; writes results/grounding.json

@@ -7,7 +7,7 @@
 
 The example's loop is written out here as `train_text_to_image.py` of diffusers does it: pictures from disk,
 autoencoder and text encoder in every step, AdamW, EMA, min-SNR. One of its updates follows each of ours in the same
-process, and the median of the ratios is given: the machine's speed drifts. Ours encodes films once, before the first
+process, and the median of the ratios is given: the machine's speed drifts. Ours encodes images once, before the first
 update; so the loop runs a second time with latents that are there already. Writes results/adapt.json.
 """
 
@@ -47,7 +47,7 @@ from cxrsynth.train.device import peak_memory
 from cxrsynth.train.tasks.adapt.training import adapt
 from cxrsynth.weights import resolve
 from tests.tiny import WORDS, build
-from tests.train.films import make
+from tests.train.images import make
 
 COMMAND = "python -m benchmarks.adapt"
 WARM = 3
@@ -57,8 +57,8 @@ FULL_GIB = 20
 
 def recipe(**adapting: Any) -> AdaptRecipe:
     """Nothing but the loop: no grounding, no validation, no sheets."""
-    quiet = {"sheet_prompts": [], "validation_films": 0, "log_every": 10**6, "checkpoint_minutes": 999, "warmup": 0}
-    body = {"films": {"fit": "squash"}, "grounding": {"films_per_batch": 0}, "adapt": {**quiet, **adapting}}
+    quiet = {"sheet_prompts": [], "validation_images": 0, "log_every": 10**6, "checkpoint_minutes": 999, "warmup": 0}
+    body = {"images": {"fit": "squash"}, "grounding": {"images_per_batch": 0}, "adapt": {**quiet, **adapting}}
     return AdaptRecipe.model_validate(body)
 
 
@@ -134,7 +134,7 @@ def throughput(updates: int, batch: int, cached: bool) -> list[Record]:
     ours: list[float] = []
     plain: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        root, base = make(Path(folder) / "films", films=34), build(Path(folder) / "sd", gray=False)
+        root, base = make(Path(folder) / "images", images=34), build(Path(folder) / "sd", gray=False)
         update = example(base, root, batch, cached, device)
         last = 0.0
 
@@ -175,7 +175,7 @@ def resumed(updates: int = 12) -> list[Record]:
         return np.array([json.loads(line)["loss"] for line in (run / "adapt_log.jsonl").read_text().splitlines()])
 
     with tempfile.TemporaryDirectory() as folder:
-        root, base = make(Path(folder) / "films", films=34), build(Path(folder) / "sd", gray=False)
+        root, base = make(Path(folder) / "images", images=34), build(Path(folder) / "sd", gray=False)
         whole, broken = Path(folder) / "whole", Path(folder) / "broken"
         given = (resolve(str(base)), recipe(steps=updates, batch=8, lr=1e-3))
         adapt(root, whole, *given)
@@ -224,7 +224,7 @@ def run_large(base: Path, root: Path, how: str, size: int, updates: int) -> None
     config = config.model_copy(
         update={
             "what": config.what.model_copy(update={"unet": how}),
-            "films": config.films.model_copy(update={"size": size}),
+            "images": config.images.model_copy(update={"size": size}),
         }
     )
     peak: list[int | None] = []
@@ -250,7 +250,7 @@ def large(how: str, size: int, updates: int) -> list[Record]:
         print(f"not run: full training needs about {FULL_GIB} GiB, {free:.1f} GiB are free", file=sys.stderr)
         return []
     with tempfile.TemporaryDirectory() as folder:
-        root, base = make(Path(folder) / "films", films=4, size=size), build_large(Path(folder) / "sd")
+        root, base = make(Path(folder) / "images", images=4, size=size), build_large(Path(folder) / "sd")
         options = ["--base", str(base), "--data", str(root), "--size", str(size), "--updates", str(updates)]
         command = [sys.executable, "-m", "benchmarks.adapt", "--alone", how, *options]
         told = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)

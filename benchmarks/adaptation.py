@@ -1,12 +1,12 @@
-"""What adapting the bundled model changes: the same held-out films, the same prompts, before and after.
+"""What adapting the bundled model changes: the same held-out images, the same prompts, before and after.
 
     python -m benchmarks.adaptation data/train256 recipes/bench/adaptation.yaml runs/hearts-lora runs/hearts-full \
-      --drawn out/hearts --segmenter runs/segmenter --classifier runs/classifier      # make bench-adaptation
+      --generated out/hearts --segmenter runs/segmenter --classifier runs/classifier      # make bench-adaptation
 
-Declared before the first run: the denoising loss on held-out films, the least noisy of all figures; then, for hearts,
-what it is for: the AUROC of the drawn heart size against the prompt, by a segmenter that learned from real films; then
-KID to the held-out films. Everything is paired: the same films, noises and timesteps; the same prompts and seeds.
-Settings were never chosen on these films. Writes results/adaptation.json.
+Declared before the first run: the denoising loss on held-out images, the least noisy of all figures; then, for hearts,
+what it is for: the AUROC of the heart size against the prompt, by a segmenter that learned from real images; then
+KID to the held-out images. Everything is paired: the same images, noises and timesteps; the same prompts and seeds.
+Settings were never chosen on these images. Writes results/adaptation.json.
 """
 
 from __future__ import annotations
@@ -42,25 +42,25 @@ from cxrsynth.train.tasks.adapt.images import has_word
 from cxrsynth.weights import resolve
 
 BATCH = 16
-NOISES = 4  # of each held-out film
-MOST = 96  # held-out films
+NOISES = 4  # of each held-out image
+MOST = 96  # held-out images
 BASE = "mini"
 
 
 @torch.no_grad()
-def losses(model: str, films: Group, recipe: AdaptRecipe) -> np.ndarray:
-    """(N,) float64 the training loss of each film, mean over `NOISES` noises and timesteps that all models share."""
+def losses(model: str, images: Group, recipe: AdaptRecipe) -> np.ndarray:
+    """(N,) float64 the training loss of each image, mean over `NOISES` noises and timesteps that all models share."""
     base = load_base(resolve(model, offline=True), recipe)
-    latents = encode(base.vae, films.films)
+    latents = encode(base.vae, images.images)
     rng = np.random.default_rng(0)
     steps = base.schedule.config.num_train_timesteps
-    total = np.zeros(len(films.rows))
+    total = np.zeros(len(images.rows))
     for _ in range(NOISES):
         noise = torch.from_numpy(rng.standard_normal(latents.shape, np.float32))
         times = torch.from_numpy(rng.integers(steps, size=len(latents)))
         for start in range(0, len(latents), BATCH):
             here = slice(start, start + BATCH)
-            text = ids(base.tokenizer, [words(row, recipe.words) for row in films.rows[here]])
+            text = ids(base.tokenizer, [words(row, recipe.words) for row in images.rows[here]])
             noisy = base.schedule.add_noise(latents[here], noise[here], times[here])
             with torch.autocast("cpu", torch.bfloat16):
                 states = base.text_encoder(text).last_hidden_state
@@ -71,12 +71,12 @@ def losses(model: str, films: Group, recipe: AdaptRecipe) -> np.ndarray:
     return total
 
 
-def hearts(drawn: Group, segmenter: Segmenter) -> np.ndarray:
-    """(N, 2) float64: cardiothoracic ratio of each film, NaN where no chest is found, and 1 where the prompt asked for
+def hearts(generated: Group, segmenter: Segmenter) -> np.ndarray:
+    """(N, 2) float64: cardiothoracic ratio of each image, NaN where no chest is found, and 1 where the prompt asked for
     a large heart, 0 for a normal one."""
     numbers = {name: i for i, name in enumerate(segmenter.classes, 1)}
-    ratios = [cardiothoracic_ratio(mask, numbers) for mask in drawn.masks(segmenter)]
-    asked = [has_word(words_on_findings(row), ("cardiomegaly",)) for row in drawn.rows]
+    ratios = [cardiothoracic_ratio(mask, numbers) for mask in generated.masks(segmenter)]
+    asked = [has_word(words_on_findings(row), ("cardiomegaly",)) for row in generated.rows]
     return np.stack([ratios, asked], axis=1).astype(float)
 
 
@@ -97,9 +97,9 @@ def heart_figures(arms: dict[str, np.ndarray], name: str) -> list[Record]:
     return records
 
 
-def loss_figures(arms: dict[str, np.ndarray], films: Group, name: str) -> list[Record]:
-    """Loss of every arm on held-out films, and paired differences, drawn again by patient."""
-    patients = [str(row.get("patient") or row["key"]) for row in films.rows]
+def loss_figures(arms: dict[str, np.ndarray], images: Group, name: str) -> list[Record]:
+    """Loss of every arm on held-out images, and paired differences, resampled by patient."""
+    patients = [str(row.get("patient") or row["key"]) for row in images.rows]
     records = []
     for arm, values in arms.items():
         records.append(figure(name, arm, "held_out_loss", bootstrap(values, patients), len(values)))
@@ -109,11 +109,11 @@ def loss_figures(arms: dict[str, np.ndarray], films: Group, name: str) -> list[R
     return records
 
 
-def distance_figures(arms: dict[str, Group], films: Group, nets: list[FeatureNet], name: str) -> list[Record]:
-    """KID of every arm to the held-out films in every net, and paired differences."""
+def distance_figures(arms: dict[str, Group], images: Group, nets: list[FeatureNet], name: str) -> list[Record]:
+    """KID of every arm to the held-out images in every net, and paired differences."""
     records = []
     for net in nets:
-        real, before = films.features(net), arms[BASE].features(net)
+        real, before = images.features(net), arms[BASE].features(net)
         for arm, part in arms.items():
             made, metric = part.features(net), f"kid_{net.name}"
             records.append(figure(name, arm, metric, interval(kid, real, made), len(made)))
@@ -135,39 +135,41 @@ def figure(name: str, arm: str, metric: str, figures: tuple[float, float, float]
 
 
 def same_prompts(folders: list[Path]) -> None:
-    """Refuse drawn films that cannot be paired."""
+    """Refuse synthetic images that cannot be paired."""
     prompts = [[row["prompt"] for row in Store(folder).rows()] for folder in folders]
     if any(found != prompts[0] for found in prompts):
-        sys.exit(f"{', '.join(map(str, folders))} were not drawn from the same prompts")
+        sys.exit(f"{', '.join(map(str, folders))} were not generated from the same prompts")
 
 
 def main(
-    data: Annotated[Path, typer.Argument(help="Ingested films.")],
+    data: Annotated[Path, typer.Argument(help="Ingested images.")],
     recipe: Annotated[Path, typer.Argument(help="Recipe that all runs were adapted by.")],
     runs: Annotated[list[Path], typer.Argument(help="Run folders of train-diffusion; their names are those of arms.")],
-    drawn: Annotated[Path | None, typer.Option(help="Folder with the drawn films of mini and of every run.")] = None,
-    segmenter: Annotated[Path, typer.Option(help="Run folder of train-seg on real films.")] = Path("runs/segmenter"),
-    classifier: Annotated[Path, typer.Option(help="Run folder of train-cls on real films.")] = Path("runs/classifier"),
-    split: Annotated[str, typer.Option(help="Held-out films.")] = "test",
+    generated: Annotated[
+        Path | None, typer.Option(help="Folder with the synthetic images of mini and of every run.")
+    ] = None,
+    segmenter: Annotated[Path, typer.Option(help="Run folder of train-seg on real images.")] = Path("runs/segmenter"),
+    classifier: Annotated[Path, typer.Option(help="Run folder of train-cls on real images.")] = Path("runs/classifier"),
+    split: Annotated[str, typer.Option(help="Held-out images.")] = "test",
 ) -> None:
-    """Measure all models on the same films and prompts."""
+    """Measure all models on the same images and prompts."""
     config = load_as(AdaptRecipe, recipe, {})
     models = {BASE: BASE, **{run.name: str(run / "model") for run in runs}}
 
     def wanted(row: Row) -> bool:
-        named = all(has_word(str(row.get(column) or ""), some) for column, some in config.films.only.items())
-        return named and row.get("source") in config.films.shares
+        named = all(has_word(str(row.get(column) or ""), some) for column, some in config.images.only.items())
+        return named and row.get("source") in config.images.shares
 
-    films = group(data, split, wanted).some(MOST)
-    records = loss_figures({arm: losses(model, films, config) for arm, model in models.items()}, films, config.name)
-    if drawn is not None:
-        same_prompts([drawn / arm for arm in models])
-        made = {arm: group(drawn / arm, name=arm) for arm in models}
+    images = group(data, split, wanted).some(MOST)
+    records = loss_figures({arm: losses(model, images, config) for arm, model in models.items()}, images, config.name)
+    if generated is not None:
+        same_prompts([generated / arm for arm in models])
+        made = {arm: group(generated / arm, name=arm) for arm in models}
         device = find_device("auto")
-        judge = segmenters.load(segmenter, device)
-        records += heart_figures({arm: hearts(part, judge) for arm, part in made.items()}, config.name)
+        labeller = segmenters.load(segmenter, device)
+        records += heart_figures({arm: hearts(part, labeller) for arm, part in made.items()}, config.name)
         nets = [autoencoder_net(resolve(BASE).path), classifier_net(classifiers.load(classifier, device))]
-        records += distance_figures(made, films, nets, config.name)
+        records += distance_figures(made, images, nets, config.name)
     write(Path("results/adaptation.json"), records)
     for item in records:
         print(item["arm"], item["metric"], item["value"], item["lo"], item["hi"], item["n"])

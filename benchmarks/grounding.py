@@ -1,9 +1,9 @@
-"""Training with and without the grounding loss: where do the class phrases look on real held-out films?
+"""Training with and without the grounding loss: where do the class phrases look on real held-out images?
 
     python -m benchmarks.grounding data/train256 runs/mini      # make bench-grounding
 
-Two short trainings on the same autoencoder, seed, films and steps, which differ in `grounding.films_per_batch` only;
-each resumes when the command is typed again. Dice of unrefined attention labels against people goes to
+Two short trainings on the same autoencoder, seed, images and steps, which differ in `grounding.images_per_batch` only;
+each resumes when the command is run again. Dice of unrefined attention labels against people goes to
 results/grounding.json.
 """
 
@@ -27,19 +27,19 @@ ARMS = {"with grounding": None, "without grounding": 0}
 
 
 def main(
-    data: Annotated[Path, typer.Argument(help="Ingested films.")],
+    data: Annotated[Path, typer.Argument(help="Ingested images.")],
     run: Annotated[Path, typer.Argument(help="Run folder with a trained autoencoder in vae/.")],
     steps: Annotated[int, typer.Option(help="Steps of each training.")] = 100,
-    batch: Annotated[int, typer.Option(help="Films a step.")] = 8,
+    batch: Annotated[int, typer.Option(help="Images a step.")] = 8,
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the trainings and their checkpoints go.")] = Path(
         "runs/grounding"
     ),
 ) -> None:
     """Train both arms and measure them."""
-    for arm, films in ARMS.items():
+    for arm, images in ARMS.items():
         changes = {"diffusion.steps": steps, "diffusion.batch": batch, "diffusion.sheet_prompts": []}
-        if films is not None:
-            changes["grounding.films_per_batch"] = films
+        if images is not None:
+            changes["grounding.images_per_batch"] = images
         folder = out / arm.replace(" ", "-")
         if not (folder / "vae").exists():
             shutil.copytree(run / "vae", folder / "vae")

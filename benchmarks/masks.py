@@ -1,8 +1,8 @@
-"""What each step from maps to masks costs: processor time and memory per film, at 256 and at 512 pixels.
+"""What each step from maps to masks costs: processor time and memory per image, at 256 and at 512 pixels.
 
     python -m benchmarks.masks out/bench-masks/val
 
-Takes the first film of a dataset that annotate wrote with every read the chains need, and the chains of
+Takes the first image of a dataset that annotate wrote with every read the chains need, and the chains of
 ``recipes/bench/masks.yaml``. Writes to ``results/masks.json``, datasets ``cost:256`` and ``cost:512``; ``lo`` and
 ``hi`` are the fastest and slowest run. Memory is what a fresh process grew by at its peak, libraries not counted.
 """
@@ -37,7 +37,7 @@ RUNS = 7
 
 
 def first(dataset: Path, side: int) -> Draw:
-    """The first film of a dataset at a size of ``side``, with its maps and reads."""
+    """The first image of a dataset at a size of ``side``, with its maps and reads."""
     store = Store(dataset)
     row = next(iter(store.rows()))
     stored = store.load_maps(row)
@@ -82,7 +82,7 @@ def measure(dataset: Path, side: int, name: str, labelling: Labelling | None) ->
 
 
 def selection(dataset: Path, side: int, labelling: Labelling) -> list[Record]:
-    """Finding a background for the film: how many DenseCRF runs it costs (DiffuMask takes twenty)."""
+    """Finding a background for the image: how many DenseCRF runs it costs (DiffuMask takes twenty)."""
     draw = first(dataset, side)
     cross = next(one for one in labelling.refiners() if isinstance(one, Cross))
     competing = labelling.competing

@@ -2,8 +2,8 @@
 
     python -m benchmarks.smoke
 
-Two sets of phantom chests play the real and the drawn films. They come from the same program, so the drawn ones have
-to be worth what the real ones are; a figure outside its range means that something in the chain is broken.
+Two sets of phantom chests play the real and the synthetic images. They come from the same program, so the synthetic
+ones have to be worth what the real ones are; a figure outside its range means that something in the chain is broken.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cxrsynth.factory.plan import make_plan
 from cxrsynth.factory.run import run
 from cxrsynth.recipe import load
 
-SIZE, FILMS = 64, 96
+SIZE, IMAGES = 64, 96
 # (arm, class, metric) -> smallest and largest value that is believed.
 RANGES: dict[tuple[str, str, str], tuple[float, float]] = {
     ("R-all", "mean", "dice"): (0.88, 1.0),
@@ -39,7 +39,7 @@ def phantoms(folder: Path, seed: int) -> Path:
     changes = [
         f"sampler.height={SIZE}", f"sampler.width={SIZE}", "split={train: 0.7, val: 0.1, test: 0.2}",
     ]  # fmt: skip
-    recipe = load(Path("phantom"), {"seed": seed, "count": FILMS}, changes)
+    recipe = load(Path("phantom"), {"seed": seed, "count": IMAGES}, changes)
     run(make_plan(recipe, folder))
     return folder
 
@@ -53,7 +53,7 @@ def recipe(real: Path, drawn: Path) -> CompareRecipe:
             "synthetic": drawn,
             "tests": [{"data": real}],
             "real_patients": [8, 0],
-            "synthetic_films": [0],
+            "synthetic_images": [0],
             "seeds": [0],
             "train": {
                 "encoder": "resnet18",
@@ -67,7 +67,7 @@ def recipe(real: Path, drawn: Path) -> CompareRecipe:
 
 
 def main() -> None:
-    """Run it and judge the figures."""
+    """Run it and check the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-o", "--out", type=Path, help="go on in this folder; a fresh one by default")
     # Finished cells are not trained again, so an old folder would not test new code.

@@ -1,4 +1,4 @@
-"""The sparse walk against the dense one: same result, how much faster; several films at once, and on CUDA.
+"""The sparse walk against the dense one: same result, how much faster; several images at once, and on CUDA.
 
     python -m benchmarks.walk
 
@@ -19,7 +19,7 @@ import torch
 from cxrsynth.evaluate.results import Record, record, write
 from cxrsynth.masks.walk import affinities, stack, transition, walk
 
-CLASSES, DOUBLINGS, RADIUS, BETA, FILMS = 4, 8, 5, 8.0, 8
+CLASSES, DOUBLINGS, RADIUS, BETA, IMAGES = 4, 8, 5, 8.0, 8
 COMMAND = "make bench-masks"
 
 
@@ -45,11 +45,11 @@ def compare(side: int) -> list[Record]:
     """All forms on a grid of ``side`` by ``side`` places."""
     rng = np.random.default_rng(0)
     matrices = []
-    for _ in range(FILMS):
+    for _ in range(IMAGES):
         features = rng.normal(size=(32, side, side)).astype(np.float32)
         matrices.append(transition(affinities(features, RADIUS), side, side, RADIUS, BETA))
     matrix, values = matrices[0], rng.random((side * side, CLASSES)).astype(np.float32)
-    many = np.tile(values, (FILMS, 1))
+    many = np.tile(values, (IMAGES, 1))
 
     def dense() -> np.ndarray:
         power = matrix.toarray()
@@ -64,14 +64,14 @@ def compare(side: int) -> list[Record]:
     batch_seconds, _ = fastest(lambda: walk(together, many, steps), 3)
     made = [
         figure(f"{grid} sparse", "seconds", sparse_seconds, 5),
-        figure(f"{grid} sparse, {FILMS} films at once", "seconds", batch_seconds, 3),
+        figure(f"{grid} sparse, {IMAGES} images at once", "seconds", batch_seconds, 3),
         figure(f"{grid} dense", "seconds", dense_seconds, 1),
         figure(f"{grid} sparse", "times_faster", dense_seconds / sparse_seconds, 5),
         figure(f"{grid} sparse", "largest_difference", float(np.abs(sparse - exact).max()), 1),
     ]
     if torch.cuda.is_available():
         cuda_seconds, _ = fastest(lambda: walk(together, many, steps, "cuda"), 3, time.perf_counter)
-        made.append(figure(f"{grid} sparse, {FILMS} films at once, cuda", "seconds", cuda_seconds, 3))
+        made.append(figure(f"{grid} sparse, {IMAGES} images at once, cuda", "seconds", cuda_seconds, 3))
     return made
 
 

@@ -1,4 +1,4 @@
-"""Errors a user can cause or mend: each says what is wrong, what to type next, and the exit code of the command."""
+"""Errors a user can cause or fix: each says what is wrong, what to type next, and the exit code of the command."""
 
 
 class CxrError(Exception):

@@ -32,7 +32,7 @@ class Spec:
     Attributes:
         index: position in the dataset, from 0.
         key: file stem, ``000000017``.
-        prompt: the text the picture is drawn from.
+        prompt: the text the picture is generated from.
         negative_prompt: what it shall not show; ignored without classifier-free guidance.
         phrases: class name -> the phrase whose attention locates the class, in recipe order.
         present: class name -> whether the prompt asks for it (an optional class may be absent).
@@ -62,7 +62,7 @@ class Asked:
 
     Attributes:
         levels: grids of self-attention, 1 the latent grid, 2 half of it, each once.
-        heads: decoder weights, by the name or path the recipe gives, each once.
+        heads: mask head weights, by the name or path the recipe gives, each once.
     """
 
     levels: tuple[int, ...] = ()
@@ -117,7 +117,7 @@ class Draw:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A picture with its labels, before anyone has judged it.
+    """A picture with its labels, before any check.
 
     Attributes:
         image: (H, W) uint8.
@@ -206,7 +206,7 @@ class Refiner(Protocol):
 
 
 class Check(Protocol):
-    """Judges a sample."""
+    """Checks a sample."""
 
     def __call__(self, sample: Sample, kept: list[Sample]) -> Verdict:
         """``kept`` holds what this shard has kept so far, for checks that compare."""

@@ -31,7 +31,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "sequential": "cxrsynth.masks.fusion:Sequential",
         "cross": "cxrsynth.masks.fusion:Cross",
         "selfattention": "cxrsynth.masks.selfattention:SelfAttention",
-        "decoder": "cxrsynth.masks.mask_head:Decoder",
+        "mask_head": "cxrsynth.masks.mask_head:MaskHead",
     },
     "checks": {
         "finite": "cxrsynth.curate:Finite",

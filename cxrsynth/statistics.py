@@ -15,7 +15,7 @@ def bootstrap(
     statistic: Callable[[np.ndarray], float] | None = None,
     seed: int = 0,
 ) -> tuple[float, float, float]:
-    """A statistic of (N, ...) values with its 95 % interval, drawn again by patient.
+    """A statistic of (N, ...) values with its 95 % interval, resampled by patient.
 
     Args:
         groups: the patient of each value; every value is its own patient by default.
@@ -58,7 +58,7 @@ def auroc(values: np.ndarray) -> float:
 def auroc_within(values: np.ndarray) -> float:
     """(N, 3) score, label and group -> AUROC over the pairs of one group only.
 
-    Where a source has nearly only films of one kind, telling sources apart looks like finding the disease. Pairs
+    Where a source has nearly only images of one kind, telling sources apart looks like finding the disease. Pairs
     from the same source show what is left without that.
     """
     won = pairs = 0.0
@@ -74,7 +74,7 @@ def auroc_interval(
 ) -> tuple[float, float, float]:
     """What `bootstrap` gives for `auroc`, or for `auroc_within`, a hundred times faster.
 
-    Every pair is compared once; a draw only says how often each film counts.
+    Every pair is compared once; a draw only says how often each image counts.
 
     Args:
         values: (N, 2) score and label, or (N, 3) with the group that ``within`` compares in.

@@ -1,7 +1,7 @@
 """The on-disk form: parallel trees of pictures and masks, one receipt per shard, written last.
 
     OUT/images/00000/000000017.png   8-bit gray
-    OUT/masks/00000/000000017.png    8-bit class ids (absent for films without a mask)
+    OUT/masks/00000/000000017.png    8-bit class ids (absent for images without a mask)
     OUT/layers/00000/000000017.png   one bit per class, where classes overlap
     OUT/maps/00000/000000017.npz     raw class attention, where the recipe keeps it
     OUT/meta/00000.jsonl             one line per sample
@@ -104,7 +104,7 @@ class Entry:
     Attributes:
         row: its line in ``meta`` (key, prompt, split, ...); file paths are filled in here.
         image: (H, W) uint8.
-        mask: (H, W) uint8 class ids, or None for a film nobody has labelled.
+        mask: (H, W) uint8 class ids, or None for an image nobody has labelled.
         layers: (K, H, W) bool, K <= 8, where classes overlap; None otherwise.
         maps: arrays for the ``.npz``, or None.
     """
@@ -297,7 +297,7 @@ class Store:
                 elif file_sha256(file) != stated["sha256"]:
                     yield Problem(relative, "changed since it was written")
         if not seen:
-            raise MismatchError(f"{self.root} has no finished shard", "type the generate command again to complete it")
+            raise MismatchError(f"{self.root} has no finished shard", "run the generate command again to complete it")
 
 
 def npz(arrays: dict[str, np.ndarray]) -> bytes:

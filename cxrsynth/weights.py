@@ -145,10 +145,10 @@ def pin(folder: Path) -> dict[str, dict[str, str]]:
 
 
 def write_pins(name: str) -> Path:
-    """Pin the files of a model folder and of its companions as they are now; done once, when one of them is added."""
+    """Pin the files of a model folder and of its auxiliary as they are now; done once, when one of them is added."""
     path = MODELS / f"{name}.sha256.json"
     beside = {file.name: hash_of(file) for file in sorted(MODELS.glob(f"{name}.*.safetensors"))}
-    write_atomic(path, dumps({**pin(MODELS / name), "companions": beside}))
+    write_atomic(path, dumps({**pin(MODELS / name), "auxiliary": beside}))
     return path
 
 
@@ -184,7 +184,7 @@ def licence(folder: Path) -> str:
     return found.group(1).strip().strip("\"'") if found else ""
 
 
-class Companion(NamedTuple):
+class Auxiliary(NamedTuple):
     """A kind of small networks that recipes name beside the model.
 
     Attributes:
@@ -199,26 +199,26 @@ class Companion(NamedTuple):
 
 
 # By the key of a recipe that names the file.
-COMPANIONS = {
-    "weights": Companion("affinity", "cxrsynth-affinity-1", "cxrsynth train-affinity PILOT -o FILE"),
-    "head": Companion("decoder", "cxrsynth-decoder-2", "cxrsynth train-decoder DATA -o FILE"),
-    "network": Companion("anatomy", "cxrsynth-anatomy-1", "cxrsynth train-anatomy DATA -o FILE"),
-    "adapter": Companion("pathology", "cxrsynth-pathology-1", "cxrsynth train-pathology DATA -w SEGMENTER -o FILE"),
+AUXILIARY = {
+    "weights": Auxiliary("affinity", "cxrsynth-affinity-1", "cxrsynth train-affinity PILOT -o FILE"),
+    "head": Auxiliary("mask_head", "cxrsynth-decoder-2", "cxrsynth train-mask-head DATA -o FILE"),
+    "network": Auxiliary("anatomy", "cxrsynth-anatomy-1", "cxrsynth train-anatomy DATA -o FILE"),
+    "adapter": Auxiliary("pathology", "cxrsynth-pathology-1", "cxrsynth train-pathology DATA -w SEGMENTER -o FILE"),
 }
 
 
-def companion(name: str, key: str = "weights") -> Path:
+def auxiliary_file(name: str, key: str = "weights") -> Path:
     """The file of a small network that a recipe names beside the model: a path, or the bundled one of a model.
 
     Args:
         name: ``mini`` for ``models/mini.affinity.safetensors`` of the package, or a path.
-        key: under which key of the recipe it stands: ``weights`` of an AffinityNet, ``head`` of a decoder,
+        key: under which key of the recipe it stands: ``weights`` of an AffinityNet, ``head`` of a mask head,
             ``network`` of the anatomy controller, ``adapter`` of the pathology controller.
 
     Raises:
         MissingError: there is no such file.
     """
-    kind, _, make = COMPANIONS[key]
+    kind, _, make = AUXILIARY[key]
     bundled_file = MODELS / f"{name}.{kind}.safetensors"
     path = bundled_file if bundled_file.is_file() else Path(name).expanduser()
     if not path.is_file():
@@ -226,7 +226,7 @@ def companion(name: str, key: str = "weights") -> Path:
         raise MissingError(f"there are no {kind} weights at {name}", f"make them with '{make}'; bundled: {known}")
     if path == bundled_file:
         pins = MODELS / f"{name}.sha256.json"
-        pinned = json.loads(pins.read_text()).get("companions", {}) if pins.exists() else {}
+        pinned = json.loads(pins.read_text()).get("auxiliary", {}) if pins.exists() else {}
         if path.name in pinned and hash_of(path) != pinned[path.name]:
             raise MissingError(f"{path.name} is not the file that was pinned", "install cxrsynth again")
     return path
@@ -245,7 +245,7 @@ def about(path: Path, key: str) -> dict[str, Any]:
 def _about(path: str, changed: int, key: str) -> dict[str, Any]:
     from safetensors import SafetensorError, safe_open
 
-    kind, form, make = COMPANIONS[key]
+    kind, form, make = AUXILIARY[key]
     try:
         with safe_open(path, "np") as file:
             found: dict[str, Any] = json.loads((file.metadata() or {}).get("cxrsynth", "{}"))
@@ -257,7 +257,7 @@ def _about(path: str, changed: int, key: str) -> dict[str, Any]:
 
 
 def read_name(path: Path) -> str:
-    """Under which name the answers of a decoder are kept: those of another one are never taken for its own."""
+    """Under which name the answers of a mask head are kept: those of another one are never taken for its own."""
     return f"decoder_{hash_of(path)[:12]}"
 
 
@@ -269,7 +269,7 @@ def hashed(body: Any) -> Any:
     """
     if isinstance(body, dict):
         return {
-            key: hash_of(companion(value, key)) if key in COMPANIONS and isinstance(value, str) else hashed(value)
+            key: hash_of(auxiliary_file(value, key)) if key in AUXILIARY and isinstance(value, str) else hashed(value)
             for key, value in body.items()
         }
     return [hashed(item) for item in body] if isinstance(body, list) else body
@@ -282,7 +282,7 @@ def absolute(body: Any, folder: Path) -> Any:
     """
     if isinstance(body, dict):
         return {
-            key: _absolute(value, folder) if key in COMPANIONS and isinstance(value, str) else absolute(value, folder)
+            key: _absolute(value, folder) if key in AUXILIARY and isinstance(value, str) else absolute(value, folder)
             for key, value in body.items()
         }
     return [absolute(item, folder) for item in body] if isinstance(body, list) else body

@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from cxrsynth.nets.anatomy import AnatomyNet
-from cxrsynth.weights import COMPANIONS
+from cxrsynth.weights import AUXILIARY
 
 
 def chest(ratio: float = 0.5, size: int = 64) -> np.ndarray:
@@ -35,6 +35,6 @@ def network(path: Path, size: int = 32) -> Path:
     """A small untrained anatomy network, as ``train-anatomy`` writes it."""
     torch.manual_seed(0)
     net = AnatomyNet(("right_lung", "left_lung", "heart"), (8, 8, 8), 1, size)
-    about = json.dumps({"format": COMPANIONS["network"].format, "net": net.config})
+    about = json.dumps({"format": AUXILIARY["network"].format, "net": net.config})
     save_file({name: value.half() for name, value in net.state_dict().items()}, path, {"cxrsynth": about})
     return path

@@ -22,15 +22,15 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def fitted(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A decoder for the tiny model, fitted for a moment on a few drawn chests. Tests only read it."""
-    from cxrsynth.train.tasks.mask_head.config import DecoderConfig
-    from cxrsynth.train.tasks.mask_head.training import train_decoder
+    """A mask head for the tiny model, fitted for a moment on a few synthetic chests. Tests only read it."""
+    from cxrsynth.train.tasks.mask_head.config import MaskHeadConfig
+    from cxrsynth.train.tasks.mask_head.training import train_mask_head
     from cxrsynth.weights import resolve
     from tests.train.chests import make
 
-    folder = tmp_path_factory.mktemp("decoder")
-    config = DecoderConfig(steps=30, variants=2, batch=4, width=16, warmup=2, timesteps=(10,))
-    train_decoder(make(folder / "films"), folder / "fitted.safetensors", resolve(str(tiny)), config, device="cpu")
+    folder = tmp_path_factory.mktemp("mask_head")
+    config = MaskHeadConfig(steps=30, variants=2, batch=4, width=16, warmup=2, timesteps=(10,))
+    train_mask_head(make(folder / "images"), folder / "fitted.safetensors", resolve(str(tiny)), config, device="cpu")
     return folder / "fitted.safetensors"
 
 

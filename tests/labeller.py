@@ -12,12 +12,12 @@ from cxrsynth.nets.segmenter import Network, Segmenter
 class ByTone(Segmenter):
     """Dark is lung, right on the picture's left; very bright is heart. A real network is carried along unused."""
 
-    def __call__(self, films: Sequence[np.ndarray], batch: int = 8) -> list[np.ndarray]:
+    def __call__(self, images: Sequence[np.ndarray], batch: int = 8) -> list[np.ndarray]:
         masks = []
-        for film in films:
-            soft = film.astype(int)
-            left = np.arange(film.shape[1])[None] >= film.shape[1] // 2
-            mask = np.zeros(film.shape, np.uint8)
+        for image in images:
+            soft = image.astype(int)
+            left = np.arange(image.shape[1])[None] >= image.shape[1] // 2
+            mask = np.zeros(image.shape, np.uint8)
             for name, where in (
                 ("right_lung", (soft < 110) & ~left),
                 ("left_lung", (soft < 110) & left),

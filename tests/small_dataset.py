@@ -91,14 +91,14 @@ def make(root: Path, count: int = 6, size: int = 64, **changes: Any) -> Path:
 
 
 def make_real(root: Path) -> Path:
-    """A dataset of ingested films, one of them without a mask."""
+    """A dataset of ingested images, one of them without a mask."""
     store = Store(root)
     listed = [{"id": i, "name": n, "phrase": n.replace("_", " ")} for n, i in CLASSES.items()]
     store.write("classes.json", dumps({"classes": listed}))
     entries = []
     for number in range(3):
         image, mask = chest(number)
-        line = {"key": f"film-{number}", "prompt": "chest x-ray", "split": "train", "source": "hospital films"}
+        line = {"key": f"image-{number}", "prompt": "chest x-ray", "split": "train", "source": "hospital images"}
         entries.append(Entry({**line, "licence": "CC-BY-4.0", "patient": f"p{number}", "view": "PA"}, image, mask))
     entries[2].mask = None
     store.write_shard(0, entries, fingerprint=FINGERPRINT, planned=[entry.row["key"] for entry in entries])

@@ -89,7 +89,7 @@ def annotate(
             reading,
             device=device,
             workers=0,
-            on_films=progress or (lambda done, planned: None),
+            on_images=progress or (lambda done, planned: None),
         )
         for refused in result.refused:
             number = names.index(refused["key"])

@@ -123,9 +123,9 @@ class Dataset(Sequence[LabelledImage]):
         Returns:
             Items ``{"image": (1, H, W) float32 in 0..1, "mask": (H, W) int64 class ids, "labelled": () bool}``.
         """
-        from cxrsynth.data.dataset import Films
+        from cxrsynth.data.dataset import Images
 
-        return Films(self.folder, self._rows, transform)
+        return Images(self.folder, self._rows, transform)
 
     def hf(self) -> Any:
         """For Hugging Face ``datasets``: a ``DatasetDict`` of the splits, or after `split` a ``Dataset``.

@@ -72,7 +72,7 @@ def generate(
 
         def advance(images: float) -> None:
             nonlocal done
-            done = min(done + images, float(n))  # slots that are drawn again would overshoot
+            done = min(done + images, float(n))  # slots that are generated again would overshoot
             if progress is not None:
                 progress(done, n)
 

@@ -27,11 +27,12 @@ from cxrsynth.cli import (
 )
 from cxrsynth.console import console
 from cxrsynth.errors import CxrError
+from cxrsynth.recipe import legacy
 
 app = typer.Typer(
     name="cxrsynth",
     help="A factory for labelled chest X-rays.\n\n"
-    "A text-conditioned diffusion model draws them, its cross-attention labels them.\n\n"
+    "A text-conditioned diffusion model generates them, its cross-attention labels them.\n\n"
     "Start with:  [bold]cxrsynth preview recipes/lung.yaml[/bold]\n\n"
     "then:  [bold]cxrsynth generate --prompts recipes/lung.yaml[/bold]",
     no_args_is_help=True,
@@ -71,7 +72,7 @@ def options(
 
 _state: dict[str, Any] = {"debug": False}
 
-MAKE, LOOK, REAL, TRAIN, MEASURE = "Make", "Look", "Real films", "Train", "Measure"
+MAKE, LOOK, REAL, TRAIN, MEASURE = "Make", "Look", "Real images", "Train", "Measure"
 app.command("generate", rich_help_panel=MAKE)(generate.generate)
 app.command("preview", rich_help_panel=MAKE)(generate.preview)
 app.command("grid", rich_help_panel=MAKE)(grid.grid)
@@ -93,7 +94,7 @@ app.command("merge-adapter", rich_help_panel=TRAIN)(train.merge_adapter)
 app.command("train-affinity", rich_help_panel=TRAIN)(masks.train_affinity)
 app.command("train-anatomy", rich_help_panel=TRAIN)(control.train_anatomy)
 app.command("train-pathology", rich_help_panel=TRAIN)(control.train_pathology)
-app.command("train-decoder", rich_help_panel=TRAIN)(mask_head.train_decoder)
+app.command("train-mask-head", rich_help_panel=TRAIN)(mask_head.train_mask_head)
 app.command("annotate", rich_help_panel=REAL)(masks.annotate)
 app.command("train-seg", rich_help_panel=TRAIN)(segment.train_seg)
 app.command("segment", rich_help_panel=REAL)(segment.segment)
@@ -110,7 +111,7 @@ def main() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     try:
-        code = app(standalone_mode=False)
+        code = app(legacy.arguments(sys.argv[1:]), standalone_mode=False)
         if code == INTERRUPTED:  # Typer turns Ctrl-C into a return value
             raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
@@ -124,7 +125,7 @@ def main() -> None:
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
         # Finished shards stay; the running one was dropped without a receipt.
-        print("stopped; type the same command again to continue", file=sys.stderr)
+        print("stopped; run the same command again to continue", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         sys.exit(0)

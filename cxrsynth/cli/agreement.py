@@ -1,4 +1,4 @@
-"""``cxrsynth evaluate agreement``: labels of drawn films against a network that learned from real ones."""
+"""``cxrsynth evaluate agreement``: labels of synthetic images against a network that learned from real ones."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from cxrsynth.cli.train import progress
 
 
 def evaluate_agreement(
-    drawn: Annotated[Path, typer.Argument(help="Films that generate wrote, with stored maps.", show_default=False)],
+    generated: Annotated[Path, typer.Argument(help="What generate wrote, with stored maps.", show_default=False)],
     weights: Annotated[
-        Path, typer.Option("--weights", "-w", help="Network that train-seg made from real films.", show_default=False)
+        Path, typer.Option("--weights", "-w", help="Network that train-seg made from real images.", show_default=False)
     ],
     chains: Annotated[
         Path | None, typer.Option(help="YAML with chains to try on the same maps; the own labels only by default.")
@@ -23,10 +23,10 @@ def evaluate_agreement(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.", envvar="CXRSYNTH_DEVICE")] = "auto",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("results"),
 ) -> None:
-    """Do the labels of drawn films say what a network trained on real films sees in the pictures?
+    """Do the labels of synthetic images say what a network trained on real images sees in the pictures?
 
     Dice per chain, and for every curation score its rank correlation with that Dice. Draw without checks, so that bad
-    films are in it. Example:
+    images are in it. Example:
 
         cxrsynth generate --prompts recipes/lung.yaml --count 96 -o out/unchecked --set curate.checks=[]
         cxrsynth evaluate agreement out/unchecked --weights runs/segmenter
@@ -39,9 +39,9 @@ def evaluate_agreement(
     from cxrsynth.recipe import find
 
     segmenter = load(weights, resolve(device))
-    tried = load_chains(find(chains), drawn) if chains else {}
-    with progress("evaluate agreement") as on_film:
-        found = run.agreement(drawn, segmenter, tried, on_film)
-    made = run.records(found, name or drawn.resolve().name)
+    tried = load_chains(find(chains), generated) if chains else {}
+    with progress("evaluate agreement") as on_image:
+        found = run.agreement(generated, segmenter, tried, on_image)
+    made = run.records(found, name or generated.resolve().name)
     write(out / "masks.json", made)
     typer.echo(json.dumps(run.table(made), indent=2))

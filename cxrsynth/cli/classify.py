@@ -1,4 +1,4 @@
-"""``cxrsynth train-cls``, ``classify`` and ``evaluate cls``: what films show, as probabilities."""
+"""``cxrsynth train-cls``, ``classify`` and ``evaluate cls``: what images show, as probabilities."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def train_cls(
         Path | None, typer.Option(help="Run folder to go on from: pre-train on one dataset, fine-tune on another.")
     ] = None,
     updates: Annotated[int | None, typer.Option(min=1, help="Steps of the optimizer.  [default: 2000]")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Films per update.  [default: 16]")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Images per update.  [default: 16]")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the square the network sees.  [default: 192]")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.  [default: 0.001]")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed.  [default: 0]")] = None,
@@ -44,11 +44,11 @@ def train_cls(
     device: Device = "auto",
     set_: Annotated[list[str] | None, typer.Option("--set", help="Any other value: augment.rotate=5.")] = None,
 ) -> None:
-    """Train a classifier on what is said about films; typing the command again goes on where it stopped.
+    """Train a classifier on what is said about images; re-running the command goes on where it stopped.
 
     A label is a finding (any word of the findings or prompts), or AP (against PA), child (against adult), woman
-    (against man). Without --labels it learns all that enough films have. Silence about a finding is not a "no": a film
-    counts as free of it only if it is said to be normal, or if its source names that finding on other films.
+    (against man). Without --labels it learns all that enough images have. Silence about a finding is not a "no": an
+    image counts as free of it only if it is said to be normal, or if its source names that finding on other images.
 
     Example:
 
@@ -82,11 +82,11 @@ def classify(
     split: Annotated[str, typer.Option(help="Of a dataset, only this split.")] = "",
     device: Device = "auto",
 ) -> None:
-    """Probability of every label a trained classifier knows, film by film. Not for diagnosis.
+    """Probability of every label a trained classifier knows, image by image. Not for diagnosis.
 
     Example:
 
-    cxrsynth classify films/ --weights runs/classifier -o probabilities.csv
+    cxrsynth classify images/ --weights runs/classifier -o probabilities.csv
     """
     from cxrsynth.errors import UsageError
 
@@ -103,22 +103,24 @@ def classify(
         result = run(classifier, images, split, lambda done, total: on_step(done, total, {}))
     for item in result.refused[:10]:
         console.print(f"refused {item['path']}: {item['reason']}")
-    if not result.films:
+    if not result.images:
         first = result.refused[0]
-        raise UsageError(f"{first['path']}: {first['reason']}", "none of the pictures can be read; give gray films")
+        raise UsageError(f"{first['path']}: {first['reason']}", "none of the pictures can be read; give gray images")
     if out is None:
-        typer.echo(json.dumps(result.films, indent=2))
+        typer.echo(json.dumps(result.images, indent=2))
         return
-    write_atomic(out, as_csv(result.films, classifier.labels).encode() if out.suffix == ".csv" else dumps(result.films))
-    shown = {"films": len(result.films), "refused": len(result.refused), "labels": list(classifier.labels)}
+    write_atomic(
+        out, as_csv(result.images, classifier.labels).encode() if out.suffix == ".csv" else dumps(result.images)
+    )
+    shown = {"images": len(result.images), "refused": len(result.refused), "labels": list(classifier.labels)}
     typer.echo(json.dumps({**shown, "out": str(out)}, indent=2))
 
 
 def evaluate_cls(
-    data: Annotated[Path, typer.Argument(help="Dataset whose films say what they show.", show_default=False)],
+    data: Annotated[Path, typer.Argument(help="Dataset whose images say what they show.", show_default=False)],
     weights: Weights,
     split: Annotated[str, typer.Option(help="Split to measure on; 'all' for an external test set.")] = "test",
-    source: Annotated[list[str] | None, typer.Option(help="Only films of this source; may be repeated.")] = None,
+    source: Annotated[list[str] | None, typer.Option(help="Only images of this source; may be repeated.")] = None,
     labels: Labels = "",
     arm: Annotated[str, typer.Option(help="Name of the row in tables; that of the run folder by default.")] = "",
     device: Device = "auto",
@@ -129,15 +131,15 @@ def evaluate_cls(
     A classifier that tells hospitals apart looks good where a finding lives in one hospital; compare both figures.
     """
     from cxrsynth.device import resolve
-    from cxrsynth.evaluate.classification import judge, patients_of
+    from cxrsynth.evaluate.classification import patients_of, predict
     from cxrsynth.evaluate.results import write
     from cxrsynth.nets.classifier import load
 
     classifier = load(weights, resolve(device))
-    judged = judge(classifier, data, split, split_names(labels), source or (), patients_of(weights))
+    predicted = predict(classifier, data, split, split_names(labels), source or (), patients_of(weights))
     seeds = [int(classifier.config["seed"])]
     name = arm or weights.resolve().name
-    records = judged.records(name, f"{data.resolve().name}:{split}", seeds=seeds)
+    records = predicted.records(name, f"{data.resolve().name}:{split}", seeds=seeds)
     write(out / "classify.json", records)
     shown = ("arm", "dataset", "class", "metric", "value", "lo", "hi", "n")
     typer.echo(json.dumps([{key: item[key] for key in shown} for item in records], indent=2))

@@ -1,4 +1,4 @@
-"""``cxrsynth compare``: what synthetic films are worth next to real ones."""
+"""``cxrsynth compare``: the downstream utility of synthetic images next to real ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def compare(
     ] = 1,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change a value: --set train.updates=500.")] = None,
 ) -> None:
-    """Train the same network on real, synthetic and mixed films, and say with intervals what each is worth.
+    """Train the same network on real, synthetic and mixed images, and measure each on real test images, with intervals.
 
     Typing the command again goes on where it stopped. Writes tables, curves.png and report.html.
 
@@ -54,7 +54,7 @@ def compare(
 
 
 def compare_classifiers(recipe: Path, out: Path | None, device: str, workers: int, changes: dict[str, Any]) -> None:
-    """The comparison of classifiers: what drawn films are worth for telling findings."""
+    """The comparison of classifiers: the downstream utility of synthetic images for telling findings."""
     from cxrsynth.compare import classify
     from cxrsynth.compare.classify_recipe import load
     from cxrsynth.compare.report import csv_of

@@ -14,20 +14,22 @@ Device = Annotated[str, typer.Option(help="auto, cpu or cuda.", envvar="CXRSYNTH
 
 
 def train_anatomy(
-    data: Annotated[Path, typer.Argument(help="Dataset with masks drawn by people.", show_default=False)],
+    data: Annotated[Path, typer.Argument(help="Dataset with reference masks.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", "-o", help="Weights file to write.")] = Path("anatomy.safetensors"),
     weights: Annotated[
         Path | None,
-        typer.Option("--weights", "-w", help="Run folder of train-seg: also films that it labels.", show_default=False),
+        typer.Option(
+            "--weights", "-w", help="Run folder of train-seg: also images that it labels.", show_default=False
+        ),
     ] = None,
     device: Device = "auto",
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change a value: --set steps=800.")] = None,
 ) -> None:
-    """Train the network that turns a label map into a pseudo-radiograph; typing it again goes on where it stopped.
+    """Train the network that turns a label map into a pseudo-radiograph; running it again goes on where it stopped.
 
-    It works in pixels, so one file serves every diffusion model. A sheet with held-out films lies beside it. Example:
+    It works in pixels, so one file serves every diffusion model. A sheet with held-out images lies beside it. Example:
 
-        cxrsynth train-anatomy data/films --weights runs/segmenter -o anatomy.safetensors
+        cxrsynth train-anatomy data/images --weights runs/segmenter -o anatomy.safetensors
 
     Then name the file in a recipe:  control: {anatomy: {network: anatomy.safetensors}}
     """
@@ -44,7 +46,7 @@ def train_anatomy(
 
 
 def train_pathology(
-    data: Annotated[Path, typer.Argument(help="Ingested films with findings in words.", show_default=False)],
+    data: Annotated[Path, typer.Argument(help="Ingested images with findings in words.", show_default=False)],
     weights: Annotated[
         Path,
         typer.Option("--weights", "-w", help="Run folder of train-seg that finds the zones.", show_default=False),
@@ -55,12 +57,12 @@ def train_pathology(
     offline: Annotated[bool, typer.Option("--offline", help="Never ask the network.")] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change a value: --set steps=800.")] = None,
 ) -> None:
-    """Teach a model what findings look like in a place, as a small LoRA; typing it again goes on where it stopped.
+    """Teach a model what findings look like in a place, as a small LoRA; running it again goes on where it stopped.
 
-    Zones of films with a finding count as its place where they are brighter than in normal films of the same source.
-    Only films of split train are read, and no children. Example:
+    Zones of images with a finding count as its place where they are brighter than in normal images of the same source.
+    Only images of split train are read, and no children. Example:
 
-        cxrsynth train-pathology data/films --weights runs/segmenter -o pathology.safetensors
+        cxrsynth train-pathology data/images --weights runs/segmenter -o pathology.safetensors
 
     Then name the file in a recipe:  control: {inpaint: {adapter: pathology.safetensors}}
     """
@@ -78,7 +80,7 @@ def train_pathology(
 
 def control(
     source: Annotated[
-        Path, typer.Argument(help="A label map (PNG of class ids) or a film (any gray picture).", show_default=False)
+        Path, typer.Argument(help="A label map (PNG of class ids) or an image (any gray picture).", show_default=False)
     ],
     finding: Annotated[
         list[str] | None, typer.Option("--finding", "-f", help="What to put in, as the prompt names it; repeatable.")
@@ -89,7 +91,7 @@ def control(
             "--region",
             "-r",
             help="Where, one for each finding: words ('left lower zone', 'right costophrenic angle'), a box "
-            "left,top,right,bottom in 0..1, or a PNG of the film's size.",
+            "left,top,right,bottom in 0..1, or a PNG of the image's size.",
         ),
     ] = None,
     severity: Annotated[float, typer.Option(min=0.01, max=1, help="1 full; less is fainter.")] = 1.0,
@@ -97,14 +99,14 @@ def control(
     mask: Annotated[
         Path | None,
         typer.Option(
-            help="Label map of a film; otherwise the model's attention finds the anatomy.", show_default=False
+            help="Label map of an image; otherwise the model's attention finds the anatomy.", show_default=False
         ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="PNG to write; the strip lies beside it.")] = Path(
         "control.png"
     ),
     prompt: Annotated[
-        str, typer.Option(help="What a film made of a label map shows.")
+        str, typer.Option(help="What an image made of a label map shows.")
     ] = "Frontal chest X-ray, PA view.",
     recipe: Annotated[Path, typer.Option("--recipe", "-p", help="Its sampler and control settings are used.")] = Path(
         "recipes/control.yaml"
@@ -118,13 +120,13 @@ def control(
         typer.Option("--set", envvar="CXRSYNTH_SET", help="Change a value: --set control.anatomy.until=0.8."),
     ] = None,
 ) -> None:
-    """One film: a label map in, a film out; a film and a region in, the film with a finding there out.
+    """One image: a label map in, an image out; an image and a region in, the image with a finding there out.
 
     Examples:
 
-        cxrsynth control mask.png -o film.png
+        cxrsynth control mask.png -o image.png
 
-        cxrsynth control film.png --finding pneumonia --region "left lower zone" -o sick.png
+        cxrsynth control image.png --finding pneumonia --region "left lower zone" -o sick.png
     """
     from cxrsynth import weights
     from cxrsynth.console import console
@@ -132,7 +134,7 @@ def control(
     from cxrsynth.recipe import load
 
     if not source.is_file():
-        raise UsageError(f"{source} does not exist", "give a label map or a film")
+        raise UsageError(f"{source} does not exist", "give a label map or an image")
     findings, places = finding or [], region or []
     if len(findings) != len(places):
         raise UsageError(f"{len(findings)} findings and {len(places)} regions", "give one --region for each --finding")
@@ -156,7 +158,7 @@ def control(
     beside = out.with_name(f"{out.stem}-strip.png")
     write_atomic(out, png(made.after))
     save(made.strip, beside)
-    files = {"film": str(out), "strip": str(beside)}
+    files = {"image": str(out), "strip": str(beside)}
     if wishes:
         files["region"] = str(out.with_name(f"{out.stem}-region.png"))
         write_atomic(Path(files["region"]), png((made.region * 255).astype("uint8")))
@@ -165,39 +167,41 @@ def control(
 
 
 def evaluate_control(
-    made: Annotated[Path, typer.Argument(help="Films that anatomies were imposed on.", show_default=False)],
+    made: Annotated[Path, typer.Argument(help="Images that anatomies were imposed on.", show_default=False)],
     weights: Annotated[
-        Path, typer.Option("--weights", "-w", help="Segmenter of train-seg, trained on real films.", show_default=False)
+        Path,
+        typer.Option("--weights", "-w", help="Segmenter of train-seg, trained on real images.", show_default=False),
     ],
     free: Annotated[
         Path | None, typer.Option(help="The same recipe and seeds without control: the floor.", show_default=False)
     ] = None,
     after: Annotated[
-        list[Path] | None, typer.Option(help="The same films with findings put in; repeatable.", show_default=False)
+        list[Path] | None, typer.Option(help="The same images with findings put in; repeatable.", show_default=False)
     ] = None,
     classifier: Annotated[
-        Path | None, typer.Option(help="Run folder of train-cls, trained on real films.", show_default=False)
+        Path | None, typer.Option(help="Run folder of train-cls, trained on real images.", show_default=False)
     ] = None,
     real: Annotated[
-        Path | None, typer.Option(help="Ingested real films: distance with and without control.", show_default=False)
+        Path | None, typer.Option(help="Ingested real images: distance with and without control.", show_default=False)
     ] = None,
     variety: Annotated[
         Path | None,
-        typer.Option(help="Folder to draw 48 films into: one mask, many noises; one noise, many masks; and the cost."),
+        typer.Option(help="Folder for 48 images: one mask, many noises; one noise, many masks; and the cost."),
     ] = None,
-    worth: Annotated[
+    downstream: Annotated[
         list[Path] | None,
-        typer.Option(help="Folder of `compare` whose drawn arm goes into the table by its name; repeatable."),
+        typer.Option(help="Folder of `compare` whose synthetic arm goes into the table by its name; repeatable."),
     ] = None,
     picture: Annotated[
-        Path | None, typer.Option(help="PNG to write: anatomies and films, before and after.", show_default=False)
+        Path | None, typer.Option(help="PNG to write: anatomies and images, before and after.", show_default=False)
     ] = None,
     device: Device = "auto",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("results"),
 ) -> None:
-    """Measure obedience: imposed against drawn anatomy, findings inside and outside their region, variety, cost.
+    """Measure prompt adherence: imposed against synthetic anatomy, findings inside and outside their region, variety,
+    cost.
 
-    `make bench-control` draws what it needs and calls it. Example:
+    `make bench-control` generates what it needs and calls it. Example:
 
         cxrsynth evaluate control out/with --free out/free --after out/tuberculosis --weights runs/segmenter
     """
@@ -211,10 +215,10 @@ def evaluate_control(
     where = resolve(device)
     recipe = load_recipe(made / "recipe.yaml")
     found = run.anatomy(made, free, load(weights, where))
-    judge = None if classifier is None else classifiers.load(classifier, where)
+    evaluator = None if classifier is None else classifiers.load(classifier, where)
     for folder in after or []:
         imposed = load_recipe(folder / "recipe.yaml").control
-        found += run.pathology(folder, made, judge, imposed.inpaint.feather if imposed else 0.0)
+        found += run.pathology(folder, made, evaluator, imposed.inpaint.feather if imposed else 0.0)
     if real is not None:
         found += _fidelity(made, free, real, recipe.model)
     if variety is not None:
@@ -223,9 +227,9 @@ def evaluate_control(
 
         drawer = build_generator(recipe, find(recipe.model, True).path, device)
         with progress("variety") as on_step:
-            found += run.variety(drawer, recipe, variety / "films.npz", lambda done, total: on_step(done, total, {}))  # type: ignore[arg-type]
-    for folder in worth or []:
-        found += run.worth(folder)
+            found += run.variety(drawer, recipe, variety / "images.npz", lambda done, total: on_step(done, total, {}))  # type: ignore[arg-type]
+    for folder in downstream or []:
+        found += run.downstream_utility(folder)
     write(out / "control.json", found)
     if picture is not None:
         from cxrsynth.evaluate.controllability_sheet import control_sheet
@@ -237,7 +241,7 @@ def evaluate_control(
 
 
 def _fidelity(made: Path, free: Path | None, real: Path, model: str) -> list[dict[str, object]]:
-    """Distances to held-out real films in the model's own autoencoder, with and without control."""
+    """Distances to held-out real images in the model's own autoencoder, with and without control."""
     from cxrsynth.evaluate import controllability as run
     from cxrsynth.evaluate.features import autoencoder_net
     from cxrsynth.evaluate.images import fidelity, group, same_people
@@ -247,8 +251,8 @@ def _fidelity(made: Path, free: Path | None, real: Path, model: str) -> list[dic
     found: list[dict[str, object]] = []
     for arm, folder in ((run.CONTROL, made), (run.FREE, free)):
         if folder is not None:
-            drawn = group(folder, name=arm)
-            held_out, train = (group(real, split, same_people(drawn.rows)) for split in ("test", "train"))
+            generated = group(folder, name=arm)
+            held_out, train = (group(real, split, same_people(generated.rows)) for split in ("test", "train"))
             arms = {arm: arm} | ({run.REAL: run.REAL} if arm == run.CONTROL else {})
-            found += run.renamed(fidelity(drawn, held_out, train, [net]), arms)
+            found += run.renamed(fidelity(generated, held_out, train, [net]), arms)
     return found

@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from cxrsynth.evaluate.results import Record
 
 Classifier = Annotated[
-    Path | None, typer.Option(help="Run folder of train-cls on real films: features and prompt alignment.")
+    Path | None, typer.Option(help="Run folder of train-cls on real images: features and prompt alignment.")
 ]
-Segmenter = Annotated[Path | None, typer.Option(help="Run folder of train-seg on real films: anatomy, heart size.")]
-Split = Annotated[str, typer.Option(help="Split of the real films to compare with.")]
+Segmenter = Annotated[Path | None, typer.Option(help="Run folder of train-seg on real images: anatomy, heart size.")]
+Split = Annotated[str, typer.Option(help="Split of the real images to compare with.")]
 Results = Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")]
 
 
 def evaluate_model(
-    data: Annotated[Path, typer.Argument(help="Real films, as `cxrsynth ingest` wrote them.", show_default=False)],
+    data: Annotated[Path, typer.Argument(help="Real images, as `cxrsynth ingest` wrote them.", show_default=False)],
     model: Annotated[str, typer.Option(help="Bundled name, folder or hub id.")] = "mini",
     made: Annotated[
-        Path | None, typer.Option(help="Films the model drew, as `cxrsynth generate` wrote them.", show_default=False)
+        Path | None, typer.Option(help="Images of the model, as `cxrsynth generate` wrote them.", show_default=False)
     ] = None,
     split: Split = "test",
     classifier: Classifier = None,
@@ -36,15 +36,15 @@ def evaluate_model(
     offline: Annotated[bool, typer.Option("--offline", help="Never ask the network.")] = False,
     out: Results = Path("results"),
 ) -> None:
-    """Measure a model on held-out real films; with --made also what it drew.
+    """Measure a model on held-out real images; with --made also what it generated.
 
-    Without films: what the autoencoder loses, and where the class phrases look. With --made: distance to real films,
+    Without images: what the autoencoder loses, and where the class phrases look. With --made: distance to real images,
     variety, copies, heart size; with --classifier also whether view, age group and findings follow the prompt, and
     with --segmenter whether lungs and heart have the size, place and symmetry of real ones.
 
     Example:
 
-    cxrsynth evaluate model data/films --made out/words --classifier runs/classifier --segmenter runs/segmenter
+    cxrsynth evaluate model data/images --made out/words --classifier runs/classifier --segmenter runs/segmenter
     """
     from cxrsynth.weights import resolve
 
@@ -61,10 +61,10 @@ def evaluate_model(
         bar.set(1, "autoencoder")
         found = autoencoder.reconstruction(weights.path, data, split, name=name)
         if made is not None:
-            from cxrsynth.evaluate.generated import Judges, measure
+            from cxrsynth.evaluate.generated import Evaluators, measure
 
-            judges = Judges.load(weights.path, classifier, segmenter, device=device)
-            report = measure(made, data, judges, split, name, lambda done, what: bar.set(2 + done, what))
+            evaluators = Evaluators.load(weights.path, classifier, segmenter, device=device)
+            report = measure(made, data, evaluators, split, name, lambda done, what: bar.set(2 + done, what))
             found += report.records
         bar.set(parts, "done")
     results.write(out / "taps.json", taps)
@@ -73,8 +73,8 @@ def evaluate_model(
 
 
 def evaluate_images(
-    synthetic: Annotated[Path, typer.Argument(help="Drawn films, a dataset.", show_default=False)],
-    real: Annotated[Path, typer.Argument(help="Real films, a dataset with splits.", show_default=False)],
+    synthetic: Annotated[Path, typer.Argument(help="Synthetic images, a dataset.", show_default=False)],
+    real: Annotated[Path, typer.Argument(help="Real images, a dataset with splits.", show_default=False)],
     model: Annotated[
         str, typer.Option(help="Model whose autoencoder makes features: name, folder or hub id.")
     ] = "mini",
@@ -89,48 +89,48 @@ def evaluate_images(
     ] = None,
     name: Annotated[str, typer.Option(help="Name of the arm in tables; that of the folder by default.")] = "",
     reject_copies: Annotated[
-        Path | None, typer.Option(help="File to write: keys of the films that are no copies, one per line.")
+        Path | None, typer.Option(help="File to write: keys of the images that are no copies, one per line.")
     ] = None,
     device: Device = "auto",
     offline: Annotated[bool, typer.Option("--offline", help="Never ask the network.")] = False,
     out: Results = Path("results"),
 ) -> None:
-    """Fidelity, variety, alignment with the prompt, and copies of training films, each next to real against real.
+    """Fidelity, variety, alignment with the prompt, and copies of training images, each next to real against real.
 
     FID and KID are measured in every net that is there: the model's autoencoder, a classifier of train-cls, and nets
     whose weight files you bring. Writes OUT/images.json and OUT/images-NAME.html with nearest neighbours.
 
     Example:
 
-    cxrsynth evaluate images out/lung data/films --classifier runs/classifier --reject-copies keep.txt
+    cxrsynth evaluate images out/lung data/images --classifier runs/classifier --reject-copies keep.txt
     """
     from cxrsynth.weights import resolve
 
     weights = resolve(model, offline)
     from cxrsynth.evaluate import results
-    from cxrsynth.evaluate.generated import Judges, measure
+    from cxrsynth.evaluate.generated import Evaluators, measure
     from cxrsynth.evaluate.images_report import page
     from cxrsynth.store import write_atomic
 
     arm = name or synthetic.resolve().name
-    judges = Judges.load(weights.path, classifier, segmenter, xrv, inception, device)
+    evaluators = Evaluators.load(weights.path, classifier, segmenter, xrv, inception, device)
     with meter(5, "evaluate images") as bar:
-        report = measure(synthetic, real, judges, split, arm, bar.set)
+        report = measure(synthetic, real, evaluators, split, arm, bar.set)
     results.write(out / "images.json", report.records)
     title = f"{arm} against {real.resolve().name}:{split}"
-    text = page(title, report.records, judges.nets, report.drawn, report.train, report.privacy)
+    text = page(title, report.records, evaluators.nets, report.generated, report.train, report.privacy)
     write_atomic(out / f"images-{arm}.html", text.encode())
     console.print(f"open {out / f'images-{arm}.html'}")
     if reject_copies is not None:
         kept = report.kept()
         write_atomic(reject_copies, "".join(f"{key}\n" for key in kept).encode())
-        console.print(f"{reject_copies}: {len(kept)} of {len(report.drawn.rows)} films are no copies")
+        console.print(f"{reject_copies}: {len(kept)} of {len(report.generated.rows)} images are no copies")
     show(report.records)
 
 
 def evaluate_text(
     model: Annotated[str, typer.Argument(help="Model: bundled name, folder or hub id.", show_default=False)],
-    data: Annotated[Path, typer.Argument(help="Real films with captions and splits.", show_default=False)],
+    data: Annotated[Path, typer.Argument(help="Real images with captions and splits.", show_default=False)],
     split: Split = "test",
     name: Annotated[str, typer.Option(help="Name of the arm in tables; that of the model by default.")] = "",
     classifier: Classifier = None,
@@ -138,7 +138,7 @@ def evaluate_text(
     offline: Annotated[bool, typer.Option("--offline", help="Never ask the network.")] = False,
     out: Results = Path("results"),
 ) -> None:
-    """Probe a text encoder: does it know that two words mean the same, and does a film find its caption?
+    """Probe a text encoder: does it know that two words mean the same, and does an image find its caption?
 
     A linear probe learns findings from frozen embeddings of captions and is tested on held-out captions in the same and
     in other words; an encoder with random weights and a bag of words stand beside it. With --classifier also
@@ -146,7 +146,7 @@ def evaluate_text(
 
     Example:
 
-    cxrsynth evaluate text runs/adapted/model data/films --classifier runs/classifier
+    cxrsynth evaluate text runs/adapted/model data/images --classifier runs/classifier
     """
     from cxrsynth.weights import resolve
 

@@ -94,7 +94,7 @@ def generate(
     offline: Offline = False,
     as_json: Json = False,
 ) -> None:
-    """Make a dataset: radiographs, masks, receipts. Type the same command again to resume.
+    """Make a dataset: radiographs, masks, receipts. Run the same command again to resume.
 
     Writes images/, masks/, meta/ and a report.html into the dataset folder. Example:
 
@@ -124,7 +124,7 @@ def generate(
         settled = float(slots - plan.slots)
 
         def advance(samples: float) -> None:
-            # Redrawn slots would overshoot: a shard never counts for more than its slots.
+            # Regenerated slots would overshoot: a shard never counts for more than its slots.
             bar.set(min(bar.done + samples, settled + recipe.shard - 1))
 
         def finished(result: Any) -> None:
@@ -132,7 +132,8 @@ def generate(
             settled += len(recipe.shard_indices(result.shard))
             rejected = sum(getattr(result, "rejects", {}).values())
             bar.set(
-                settled, f"shard {result.shard}: " + (f"{rejected} redrawn" if hasattr(result, "keys") else "FAILED")
+                settled,
+                f"shard {result.shard}: " + (f"{rejected} regenerated" if hasattr(result, "keys") else "FAILED"),
             )
 
         summary = run(plan, engine=engine, engine_options=options, part=part, advance=advance, on_shard=finished)
@@ -144,7 +145,7 @@ def generate(
     if summary.failed:
         raise ShardsFailed(
             f"{len(summary.failed)} shards failed: {summary.failed}",
-            f"see {folder}/failures/, then type the same command again",
+            f"see {folder}/failures/, then run the same command again",
         )
 
 
@@ -158,7 +159,8 @@ def preview(
     assignments: Set = None,
     offline: Offline = False,
 ) -> None:
-    """Look first: a contact sheet of a few samples with their masks. Nothing is rejected, so you see what it draws.
+    """Look first: a contact sheet of a few samples with their masks. Nothing is rejected, so you see what the model
+    makes.
 
     Example:  cxrsynth preview recipes/lung.yaml -n 8 --set sampler.guidance_scale=5
     """
@@ -237,7 +239,7 @@ def tell(summary: Any, folder: Path) -> None:
         reasons = ", ".join(
             f"{reason} {times}" for reason, times in sorted(summary.rejected.items(), key=lambda item: -item[1])[:6]
         )
-        console.print(f"{rejected} draws rejected: {reasons}")
+        console.print(f"{rejected} attempts rejected: {reasons}")
     if summary.kept:
         console.print(f"open {folder / 'preview.png'} or {folder / 'report.html'}")
 

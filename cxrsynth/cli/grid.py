@@ -26,7 +26,7 @@ def grid(
     assignments: Set = None,
     offline: Offline = False,
 ) -> None:
-    """Vary two words of a prompt and look: every cell is drawn from the same noise, so only the words differ.
+    """Vary two words of a prompt and look: every image is generated from the same noise, so only the words differ.
 
     Example:  cxrsynth grid mini --rows "mild,severe" --cols "left,right"
 

@@ -10,7 +10,7 @@ import typer
 
 
 def ingest(
-    folder: Annotated[Path, typer.Argument(help="Folder with the films.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="Folder with the images.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", "-o", help="Dataset folder to write.", show_default=False)],
     layout: Annotated[str, typer.Option(help="How the folder is arranged: collection, folder, ...")] = "folder",
     size: Annotated[int, typer.Option(help="Side of the square pictures, pixels.")] = 256,
@@ -19,7 +19,8 @@ def ingest(
         list[str] | None, typer.Option(help="Mask definitions to take: standard, v7. Each has its own classes.")
     ] = None,
     benchmark: Annotated[
-        bool, typer.Option("--benchmark", help="Also films and masks that may only be used to measure, never to train.")
+        bool,
+        typer.Option("--benchmark", help="Also images and masks that may only be used to measure, never to train."),
     ] = False,
 ) -> None:
     """Bring real radiographs into the form that generation writes; what cannot be read is listed with its reason."""
@@ -32,16 +33,16 @@ def ingest(
 
     chosen = load("layouts", layout)
     if layout == "collection":
-        films = chosen(folder, source or (), benchmark, definition or ("standard",))
+        images = chosen(folder, source or (), benchmark, definition or ("standard",))
     elif source or definition or benchmark:
         raise UsageError(f"layout '{layout}' knows no sources, definitions or benchmarks", "leave these options out")
     else:
-        films = chosen(folder)
+        images = chosen(folder)
     console = Console(stderr=True)
     columns = (TextColumn("ingest"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("ingest", total=None)
-        result = run(films, out, size, lambda done, total: progress.update(task, completed=done, total=total))
+        result = run(images, out, size, lambda done, total: progress.update(task, completed=done, total=total))
     body = result.as_json()
     for row in body["refused"][:10]:
         console.print(f"refused {row['source']}/{row['key']}: {row['reason']}", style="yellow", highlight=False)

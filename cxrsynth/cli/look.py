@@ -114,7 +114,7 @@ def verify(dataset: Dataset, as_json: Json = False) -> None:
     if problems:
         raise MismatchError(
             f"{len(problems)} files of {dataset} are not what their receipts say",
-            "remove the receipts (shards/NNNNN.json) of those shards and type the generate command again",
+            "remove the receipts (shards/NNNNN.json) of those shards and run the generate command again",
         )
     console.print(f"{dataset}: every file is what its receipt says")
 

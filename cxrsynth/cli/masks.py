@@ -21,9 +21,9 @@ def train_affinity(
     device: Device = "auto",
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change a value: --set steps=800.")] = None,
 ) -> None:
-    """Train the network behind the refiners affinity, sequential and cross; typing it again goes on where it stopped.
+    """Train the network behind the refiners affinity, sequential and cross; running it again goes on where it stopped.
 
-    It learns from what attention is sure of, never from human masks. Example:
+    It learns from what attention is sure of, never from reference masks. Example:
 
         cxrsynth train-affinity out/pilot -o affinity.safetensors
 
@@ -52,12 +52,12 @@ def annotate(
         list[int] | None, typer.Option(help="Noise to read at, 0 to 999; may be repeated. Default: 10, 50, 100.")
     ] = None,
     noises: Annotated[int, typer.Option(min=1, help="Noises per timestep; more is steadier and slower.")] = 1,
-    prompt: Annotated[str, typer.Option(help="What the films are said to show; nothing by default.")] = "",
+    prompt: Annotated[str, typer.Option(help="What the images are said to show; nothing by default.")] = "",
     seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
     split: Annotated[list[str] | None, typer.Option(help="Of a dataset: only this split; may be repeated.")] = None,
     source: Annotated[list[str] | None, typer.Option(help="Of a dataset: only this source; may be repeated.")] = None,
     number: Annotated[
-        int | None, typer.Option("--number", "-n", min=1, help="At most so many films, spread evenly over all.")
+        int | None, typer.Option("--number", "-n", min=1, help="At most so many images, spread evenly over all.")
     ] = None,
     device: Device = "auto",
     offline: Annotated[bool, typer.Option("--offline", help="Never ask the network.")] = False,
@@ -68,9 +68,9 @@ def annotate(
 ) -> None:
     """Label real radiographs that have no labels, with the model's attention; typing it again resumes.
 
-    A mask comes back at its film's own size. Example:
+    A mask comes back at its image's own size. Example:
 
-        cxrsynth annotate films/ -o out/films-labelled
+        cxrsynth annotate images/ -o out/images-labelled
     """
     from dataclasses import asdict
 
@@ -94,11 +94,11 @@ def annotate(
             splits=split or (),
             origins=source or (),
             most=number,
-            on_films=lambda done, total: on_step(done, total, {}),
+            on_images=lambda done, total: on_step(done, total, {}),
         )
     for row in result.refused[:10]:
         console.print(f"refused {row['file']}: {row['reason']}")
-    console.print(f"{result.labelled} of {result.planned} films labelled in {out}")
+    console.print(f"{result.labelled} of {result.planned} images labelled in {out}")
     if result.labelled:
         console.print(f"open {out / 'preview.png'}")
     if as_json:
@@ -106,21 +106,21 @@ def annotate(
 
 
 def evaluate_masks(
-    pred: Annotated[Path, typer.Argument(help="Masks to judge: a dataset or a folder of PNGs.", show_default=False)],
+    pred: Annotated[Path, typer.Argument(help="Masks to measure: a dataset or a folder of PNGs.", show_default=False)],
     true: Annotated[Path, typer.Argument(help="Masks that count: a dataset or a folder of PNGs.", show_default=False)],
     split: Annotated[list[str] | None, typer.Option(help="Of the truth: only this split; may be repeated.")] = None,
     spacing: Annotated[float, typer.Option(min=1e-6, help="mm per pixel of the truth; 1 counts in pixels.")] = 1.0,
     tolerance: Annotated[float, typer.Option(min=0, help="Of NSD, in the unit of --spacing.")] = 2.0,
-    worst: Annotated[Path | None, typer.Option(help="PNG to write: the films that agree least.")] = None,
-    show: Annotated[int, typer.Option(min=1, help="How many films that picture shows.")] = 8,
-    as_json: Annotated[bool, typer.Option("--json", help="Write every figure, film by film, to stdout.")] = False,
+    worst: Annotated[Path | None, typer.Option(help="PNG to write: the images that agree least.")] = None,
+    show: Annotated[int, typer.Option(min=1, help="How many images that picture shows.")] = 8,
+    as_json: Annotated[bool, typer.Option("--json", help="Write every figure, image by image, to stdout.")] = False,
 ) -> None:
-    """Dice, IoU, HD95 and NSD per class, with 95 % intervals drawn again by patient.
+    """Dice, IoU, HD95 and NSD per class, with 95 % intervals resampled by patient.
 
-    A class that is in neither mask of a film does not count for that film; one that is in only one of them has Dice,
+    A class that is in neither mask of an image does not count for that image; one that is in only one of them has Dice,
     IoU and NSD 0 and the picture's diagonal as HD95. Pixels of 255 in the truth are left out. Example:
 
-        cxrsynth evaluate masks out/films-labelled data/films --split test --worst worst.png
+        cxrsynth evaluate masks out/images-labelled data/images --split test --worst worst.png
     """
     from cxrsynth.console import console
     from cxrsynth.evaluate.masks import compare_masks
@@ -128,21 +128,21 @@ def evaluate_masks(
     from cxrsynth.pages.sheet import save
 
     found = compare_masks(pred, true, split or (), spacing, tolerance, shown=show if worst else 0)
-    summary = summarise(found.films, found.patients)
+    summary = summarise(found.images, found.patients)
     if found.missing:
-        console.print(f"{len(found.missing)} films of {true} have no mask in {pred} and are in no figure")
+        console.print(f"{len(found.missing)} images of {true} have no mask in {pred} and are in no figure")
     if found.resized:
         console.print(f"{found.resized} masks had another size than the truth and were brought to it")
     if found.worst is not None and worst is not None:
         save(found.worst, worst)
         console.print(f"open {worst}")
     if as_json:
-        body = {"films": list(found.rows()), "missing": found.missing, "resized": found.resized, "summary": summary}
+        body = {"images": list(found.rows()), "missing": found.missing, "resized": found.resized, "summary": summary}
         print(json.dumps(body, indent=2))
         return
     from rich.table import Table
 
-    table = Table("class", *METRICS, "films")
+    table = Table("class", *METRICS, "images")
     for name in dict.fromkeys(one["class"] for one in summary):
         cells = {one["metric"]: one for one in summary if one["class"] == name}
         shown = [f"{cells[m]['value']:.3f} ({cells[m]['lo']:.3f} to {cells[m]['hi']:.3f})" for m in METRICS]
@@ -152,20 +152,20 @@ def evaluate_masks(
 
 def evaluate_chains(
     annotated: Annotated[
-        Path, typer.Argument(help="Films with stored maps, from annotate or generate.", show_default=False)
+        Path, typer.Argument(help="Images with stored maps, from annotate or generate.", show_default=False)
     ],
-    true: Annotated[Path, typer.Argument(help="The same films with the masks that count.", show_default=False)],
+    true: Annotated[Path, typer.Argument(help="The same images with the masks that count.", show_default=False)],
     chains: Annotated[Path, typer.Option(help="YAML with the chains to compare.")] = Path("recipes/bench/masks.yaml"),
     split: Annotated[list[str] | None, typer.Option(help="Of the truth: only this split; may be repeated.")] = None,
     name: Annotated[str, typer.Option(help="Name of the dataset in the table; default: folder and split.")] = "",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("results"),
 ) -> None:
-    """Compare mask chains on the same maps: Dice, IoU, HD95, NSD, paired differences, milliseconds per film.
+    """Compare mask chains on the same maps: Dice, IoU, HD95, NSD, paired differences, milliseconds per image.
 
     Example:
 
-        cxrsynth annotate data/films -o out/val --split val
-        cxrsynth evaluate chains out/val data/films --split val -o out/val-results
+        cxrsynth annotate data/images -o out/val --split val
+        cxrsynth evaluate chains out/val data/images --split val -o out/val-results
     """
     from cxrsynth.evaluate import chains as run
     from cxrsynth.evaluate import results
@@ -173,8 +173,8 @@ def evaluate_chains(
 
     file = find(chains)
     loaded, pairs = run.load_chains(file, annotated), run.load_pairs(file)
-    with progress("evaluate chains") as on_film:
-        measured, patients = run.measure(annotated, true, loaded, split or (), on_film)
+    with progress("evaluate chains") as on_image:
+        measured, patients = run.measure(annotated, true, loaded, split or (), on_image)
     found = run.records(measured, patients, name or f"{true.resolve().name}:{'+'.join(split or ['all'])}", pairs)
     results.write(out / "masks.json", found)
     shown = ("arm", "class", "metric", "value", "lo", "hi", "n")

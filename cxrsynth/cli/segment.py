@@ -1,4 +1,4 @@
-"""``cxrsynth train-seg``, ``segment`` and ``evaluate seg``: what a dataset is worth as training data."""
+"""``cxrsynth train-seg``, ``segment`` and ``evaluate seg``: the downstream utility of a dataset."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def train_seg(
     ] = None,
     classes: Classes = "",
     updates: Annotated[int | None, typer.Option(min=1, help="Steps of the optimizer.  [default: 2000]")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Films per update.  [default: 8]")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Images per update.  [default: 8]")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the square the network sees.  [default: 256]")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.  [default: 0.001]")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed.  [default: 0]")] = None,
@@ -51,7 +51,7 @@ def train_seg(
     device: Device = "auto",
     set_: Annotated[list[str] | None, typer.Option("--set", help="Any other value: augment.rotate=5.")] = None,
 ) -> None:
-    """Train a segmentation network on any datasets; typing the command again goes on where it stopped.
+    """Train a segmentation network on any datasets; re-running the command goes on where it stopped.
 
     Example:
 
@@ -83,11 +83,11 @@ def segment(
     split: Annotated[str, typer.Option(help="Of a dataset, only this split.")] = "",
     device: Device = "auto",
 ) -> None:
-    """Label films with a trained network, at their own size; writes a dataset and contact.png.
+    """Label images with a trained network, at their own size; writes a dataset and contact.png.
 
     Example:
 
-    cxrsynth segment films/ --weights runs/lung -o out/labelled
+    cxrsynth segment images/ --weights runs/lung -o out/labelled
     """
     from cxrsynth.device import resolve
     from cxrsynth.factory.apply.segment import segment as run
@@ -99,7 +99,7 @@ def segment(
     for item in result.refused[:10]:
         console.print(f"refused {item['path']}: {item['reason']}")
     console.print(f"open {out / 'contact.png'}")
-    shown = {"films": result.films, "refused": result.refused, "classes": list(segmenter.classes), "out": str(out)}
+    shown = {"images": result.images, "refused": result.refused, "classes": list(segmenter.classes), "out": str(out)}
     typer.echo(json.dumps(shown, indent=2))
 
 
@@ -107,15 +107,15 @@ def evaluate_seg(
     data: Annotated[Path, typer.Argument(help="Dataset with masks.", show_default=False)],
     weights: Weights,
     split: Annotated[str, typer.Option(help="Split to measure on; 'all' for an external test set.")] = "test",
-    source: Annotated[list[str] | None, typer.Option(help="Only films of this source; may be repeated.")] = None,
+    source: Annotated[list[str] | None, typer.Option(help="Only images of this source; may be repeated.")] = None,
     classes: Classes = "",
     arm: Annotated[str, typer.Option(help="Name of the row in tables; that of the run folder by default.")] = "",
     device: Device = "auto",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("results"),
 ) -> None:
-    """Dice, IoU, HD95 and NSD per class with 95 % intervals by patient; the worst films as a picture.
+    """Dice, IoU, HD95 and NSD per class with 95 % intervals by patient; the worst images as a picture.
 
-    A class that neither people nor the network see in a film does not count there; one that only one of them sees
+    A class that neither people nor the network see in an image does not count there; one that only one of them sees
     has Dice 0 and the picture's diagonal as HD95. Distances are in pixels, or mm where the dataset knows them.
     """
     from cxrsynth.device import resolve
@@ -141,7 +141,7 @@ def evaluate_seg(
     write(out / "seg.json", records)
     write_atomic(out / f"{stem}.json", dumps(found.as_json()))
     save(found.picture, out / f"{stem}-worst.png")
-    console.print(f"open {out / f'{stem}-worst.png'}; every film's figures are in {out / f'{stem}.json'}")
+    console.print(f"open {out / f'{stem}-worst.png'}; every image's figures are in {out / f'{stem}.json'}")
     shown = ("arm", "dataset", "class", "metric", "value", "lo", "hi", "n")
     typer.echo(json.dumps([{key: item[key] for key in shown} for item in records], indent=2))
 

@@ -1,4 +1,4 @@
-"""train-vae, train-diffusion, merge-adapter: a model of one's own from ingested films."""
+"""train-vae, train-diffusion, merge-adapter: a model of one's own from ingested images."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def train_vae(
         bool, typer.Option("--decoder", help="Train only the decoder of a finished autoencoder further.")
     ] = False,
 ) -> None:
-    """Train the autoencoder; typing the command again goes on where it stopped."""
+    """Train the autoencoder; re-running the command goes on where it stopped."""
     from cxrsynth.train.config import load
 
     config = load(recipe, overrides(set_))
@@ -81,34 +81,34 @@ def train_diffusion(
         bool, typer.Option("--export-only", help="Write the model from the last checkpoint, without training.")
     ] = False,
 ) -> None:
-    """Train the denoiser and its words; typing the command again goes on where it stopped.
+    """Train the denoiser and its words; re-running the command goes on where it stopped.
 
-    With --base an existing Stable-Diffusion model is adapted to films and reports, whole or by LoRA. The result is
+    With --base an existing Stable-Diffusion model is adapted to images and reports, whole or by LoRA. The result is
     RUN/model, again a diffusers folder (and RUN/adapter, where only LoRA trained):
 
-        cxrsynth train-diffusion data/films --base mini -o runs/mine --set what.unet=lora --set adapt.steps=500
+        cxrsynth train-diffusion data/images --base mini -o runs/mine --set what.unet=lora --set adapt.steps=500
 
     Without it a small model is trained from scratch on the autoencoder that train-vae left in RUN. Several GPUs:
 
-        accelerate launch --num_processes 4 $(which cxrsynth) train-diffusion data/films --base FOLDER -o runs/mine
+        accelerate launch --num_processes 4 $(which cxrsynth) train-diffusion data/images --base FOLDER -o runs/mine
     """
     from cxrsynth.errors import UsageError
 
-    films = data or dataset
-    if films is None or (data and dataset):
+    images = data or dataset
+    if images is None or (data and dataset):
         raise UsageError("name one dataset", "cxrsynth train-diffusion DATA -o RUN")
     path = recipe or (DEFAULT_RECIPE if base is None else ADAPT_RECIPE)
     result = (
-        from_scratch(films, out, path, device, set_, export_only)
+        from_scratch(images, out, path, device, set_, export_only)
         if base is None
-        else adapt_base(films, out, base, path, device, set_, offline, export_only)
+        else adapt_base(images, out, base, path, device, set_, offline, export_only)
     )
     if main_process():
         typer.echo(json.dumps(result))
 
 
 def from_scratch(
-    films: Path, out: Path, path: Path, device: str, set_: list[str] | None, export_only: bool
+    images: Path, out: Path, path: Path, device: str, set_: list[str] | None, export_only: bool
 ) -> dict[str, Any]:
     """Text encoder and denoiser on the latents of the autoencoder in ``out``."""
     from cxrsynth.errors import UsageError
@@ -123,13 +123,13 @@ def from_scratch(
     from cxrsynth.train.diffusion import train_diffusion as run
 
     if export_only:
-        return {"model": str(export_checkpoint(films, out, config))}
+        return {"model": str(export_checkpoint(images, out, config))}
     with progress("train-diffusion") as on_step:
-        return {"model": str(run(films, out, config, device, on_step))}
+        return {"model": str(run(images, out, config, device, on_step))}
 
 
 def adapt_base(
-    films: Path,
+    images: Path,
     out: Path,
     base: str,
     path: Path,
@@ -138,7 +138,7 @@ def adapt_base(
     offline: bool,
     export_only: bool,
 ) -> dict[str, Any]:
-    """An existing model on films and their reports."""
+    """An existing model on images and their reports."""
     from cxrsynth import weights
     from cxrsynth.console import console
     from cxrsynth.train.adapt_config import AdaptRecipe
@@ -149,7 +149,7 @@ def adapt_base(
     from cxrsynth.train.tasks.adapt.training import adapt
 
     with progress(f"adapt {config.name}") as on_step:
-        result = adapt(films, out, found, config, device, command(), on_step, export_only)
+        result = adapt(images, out, found, config, device, command(), on_step, export_only)
     cut = result["captions"]
     if cut["over_limit"] and main_process():
         console.print(

@@ -1,7 +1,7 @@
-"""Is a synthetic dataset worth as much as a real one? Arms, seeds, intervals, tables, curves."""
+"""Is a synthetic dataset as useful for training as a real one? Arms, seeds, intervals, tables, curves."""
 
+from cxrsynth.compare.comparison import Outcome, compare, updates
 from cxrsynth.compare.recipe import CompareRecipe, load
 from cxrsynth.compare.report import write_report
-from cxrsynth.compare.run import Outcome, compare, updates
 
 __all__ = ["CompareRecipe", "Outcome", "compare", "load", "updates", "write_report"]

@@ -13,8 +13,8 @@ def check(recipe: CompareRecipe) -> None:
     """Open every dataset, every mask and every split that the comparison will need.
 
     Raises:
-        UsageError: classes that do not match, an empty split, fewer films than asked for.
-        MismatchError: an unfinished dataset, a mask that does not fit its film, a patient in training and test.
+        UsageError: classes that do not match, an empty split, fewer images than asked for.
+        MismatchError: an unfinished dataset, a mask that does not fit its image, a patient in training and test.
     """
     classes = choose_classes([recipe.real, recipe.synthetic], recipe.train.classes)
     for root in (recipe.real, recipe.synthetic, *(test.data for test in recipe.tests)):
@@ -22,12 +22,12 @@ def check(recipe: CompareRecipe) -> None:
     allowed = may_train(recipe.train.benchmark)
     real = gather(Source(recipe.real), "train", classes, allowed)
     subset(real, max(*recipe.real_patients, *recipe.mixed_patients, *recipe.fine_tuned_patients, 0))
-    drawn = gather(Source(recipe.synthetic), "train", classes, allowed)
-    subset(drawn, max(recipe.synthetic_films))
-    check_patients([*real, *drawn], gather(Source(recipe.real), "val", classes, allowed))
+    generated = gather(Source(recipe.synthetic), "train", classes, allowed)
+    subset(generated, max(recipe.synthetic_images))
+    check_patients([*real, *generated], gather(Source(recipe.real), "val", classes, allowed))
     for test in recipe.tests:
         known = Store(test.data).classes()
         # A test set may lack a class (only lungs, say): it measures the others.
         wanted = [name for name in classes if name in known]
         keep = None if not test.sources else (lambda row, names=test.sources: row.get("source") in names)
-        check_patients([*real, *drawn], gather(Source(test.data), test.split, wanted, keep), test.label)
+        check_patients([*real, *generated], gather(Source(test.data), test.split, wanted, keep), test.label)

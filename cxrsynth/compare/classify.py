@@ -1,10 +1,10 @@
-"""What drawn films are worth as training data for a classifier: the cells of a comparison with another network.
+"""The downstream utility of synthetic images for a classifier: the runs of a comparison with another network.
 
-    R-all         all real films                       S-M          M drawn films: as many as real ones, and more
-    R-all+S-M     both, half of the draws each         S-M>R-all    drawn first, then real, half of the updates each
+    R-all         all real images                       S-M          M synthetic images: as many as real ones, and more
+    R-all+S-M     both, half of the draws each         S-M>R-all    synthetic first, then real, half of the updates each
 
-RoentGen reports +5 % for real and drawn together and +3 % for more drawn ones alone; its second version +6.5 % for
-drawn first, then real (arXiv 2211.12737, 2508.16783).
+RoentGen reports +5 % for real and synthetic together and +3 % for more synthetic ones alone; its second version +6.5 %
+for synthetic first, then real (arXiv 2211.12737, 2508.16783).
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from cxrsynth.compare.classify_recipe import ClassifyRecipe
-from cxrsynth.compare.grid import Cell, Laboratory, identity, plan
+from cxrsynth.compare.grid import Grid, Run, identity, plan
 from cxrsynth.compare.recipe import TestSet
 from cxrsynth.compare.schedule import Progress, one_by_one, side_by_side
 from cxrsynth.data.labelled import Source
-from cxrsynth.data.multilabel import gather_said
+from cxrsynth.data.multilabel import gather_multilabel
 from cxrsynth.data.patients import check_patients, subset
 from cxrsynth.device import resolve
-from cxrsynth.evaluate.classification import judge, patients_of
+from cxrsynth.evaluate.classification import patients_of, predict
 from cxrsynth.evaluate.results import Record, record
 from cxrsynth.nets.classifier import load
 from cxrsynth.statistics import auroc, auroc_within
@@ -38,37 +38,37 @@ MEASURES: dict[str, Measure] = {"auroc": auroc, "auroc_within": auroc_within}
 
 
 @dataclass(slots=True)
-class ClassifyLaboratory(Laboratory):
+class ClassifyGrid(Grid):
     """Where classifiers are trained and kept."""
 
     stem: ClassVar[str] = "classify"
     recipe: ClassifyRecipe
 
-    def fit(self, cell: Cell, run: Path, init: Path | None, on_step: OnStep) -> None:
-        """Train the classifier of a cell into ``run/model``."""
-        config = self.recipe.settings(cell.seed, cell.updates(self.recipe))
-        train_classifier(self.sources(cell), run, config, [Source(self.recipe.real)], init, None, self.device, on_step)
+    def fit(self, run: Run, place: Path, init: Path | None, on_step: OnStep) -> None:
+        """Train the classifier of a run into ``place/model``."""
+        config = self.recipe.settings(run.seed, run.updates(self.recipe))
+        train_classifier(self.sources(run), place, config, [Source(self.recipe.real)], init, None, self.device, on_step)
 
-    def measure(self, run: Path) -> None:
-        """The scores of every test film, one file per test."""
+    def measure(self, place: Path) -> None:
+        """The scores of every test image, one file per test."""
         for test in self.recipe.tests:
-            path = self.figures_path(run, test)
+            path = self.figures_path(place, test)
             if not path.exists():
-                classifier = load(run, resolve(self.device))
-                found = judge(
-                    classifier, test.data, test.split, self.recipe.train.labels, test.sources, patients_of(run)
+                classifier = load(place, resolve(self.device))
+                found = predict(
+                    classifier, test.data, test.split, self.recipe.train.labels, test.sources, patients_of(place)
                 )
                 write_atomic(path, dumps(found.as_json()))
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What the classifiers of all arms say about the films of a test.
+    """What the classifiers of all arms say about the images of a test.
 
     Attributes:
         labels: names, in the order of the columns.
         truth: (N, K) of 1, 0 and NaN.
-        patients: (N,) number of the patient of each film.
+        patients: (N,) number of the patient of each image.
         sources: (N,) number of the source.
         arms: arm -> (seeds, N, K) probabilities.
     """
@@ -80,7 +80,7 @@ class Scores:
     arms: dict[str, np.ndarray]
 
     def draws(self, measure: Measure, count: int = DRAWS) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Arm -> (K,) the measure of each label, mean over seeds, and (count, K) of it over patients drawn again, with
+        """Arm -> (K,) the measure of each label, mean over seeds, and (count, K) of it over resampled patients, with
         one of the seeds each: the spread of both stands in the interval. All arms share the draws, so that differences
         are paired; NaN where a draw lacks one kind."""
         members = [np.flatnonzero(self.patients == i) for i in range(int(self.patients.max()) + 1)]
@@ -99,11 +99,11 @@ class Scores:
             found[arm] = (value, np.array(again))
         return found
 
-    def each(self, measure: Measure, scores: np.ndarray, films: np.ndarray) -> np.ndarray:
-        """(K,) the measure of each label on chosen films, of which it is known; scores are (N, K)."""
+    def each(self, measure: Measure, scores: np.ndarray, images: np.ndarray) -> np.ndarray:
+        """(K,) the measure of each label on chosen images, of which it is known; scores are (N, K)."""
         values = []
         for k in range(len(self.labels)):
-            which = films[~np.isnan(self.truth[films, k])]
+            which = images[~np.isnan(self.truth[images, k])]
             values.append(measure(np.stack([scores[which, k], self.truth[which, k], self.sources[which]], axis=1)))
         return np.array(values)
 
@@ -111,30 +111,30 @@ class Scores:
 def compare_classifiers(
     recipe: ClassifyRecipe, out: Path, device: str = "auto", progress: Progress | None = None, workers: int = 1
 ) -> list[Record]:
-    """Train and measure all cells; what is done is kept, so calling it again goes on.
+    """Train and measure all runs; what is done is kept, so calling it again goes on.
 
     Returns:
-        AUROC of every arm and label, over all pairs and within sources, and differences to the same real films alone.
+        AUROC of every arm and label, over all pairs and within sources, and differences to the same real images alone.
 
     Raises:
-        UsageError: a label that films of an arm do not have, an empty split, fewer films than asked for.
+        UsageError: a label that images of an arm do not have, an empty split, fewer images than asked for.
         MismatchError: an unfinished dataset, or a patient in training and test.
     """
     check(recipe)
-    laboratory = ClassifyLaboratory(recipe, out, device)
-    cells = plan(recipe)
+    grid = ClassifyGrid(recipe, out, device)
+    runs = plan(recipe)
     if workers == 1:
-        one_by_one(laboratory, cells, progress)
+        one_by_one(grid, runs, progress)
     else:
-        side_by_side(laboratory, cells, workers, progress)
-    return [item for test in recipe.tests for item in conclude(laboratory, cells, test)]
+        side_by_side(grid, runs, workers, progress)
+    return [item for test in recipe.tests for item in conclude(grid, runs, test)]
 
 
 def updates(recipe: ClassifyRecipe, out: Path) -> tuple[int, int]:
-    """How many updates a comparison takes, and how many of them are in finished cells."""
-    laboratory, cells = ClassifyLaboratory(recipe, out), plan(recipe)
-    done = sum(cell.updates(recipe) for cell in cells if laboratory.done(cell))
-    return sum(cell.updates(recipe) for cell in cells), done
+    """How many updates a comparison takes, and how many of them are in finished runs."""
+    grid, runs = ClassifyGrid(recipe, out), plan(recipe)
+    done = sum(run.updates(recipe) for run in runs if grid.done(run))
+    return sum(run.updates(recipe) for run in runs), done
 
 
 def check(recipe: ClassifyRecipe) -> None:
@@ -142,53 +142,53 @@ def check(recipe: ClassifyRecipe) -> None:
     for root in (recipe.real, recipe.synthetic, *(test.data for test in recipe.tests)):
         identity(root)
     labels, negatives = recipe.train.labels, recipe.train.negatives
-    real = gather_said(Source(recipe.real), "train", labels, negatives)
+    real = gather_multilabel(Source(recipe.real), "train", labels, negatives)
     for count in recipe.real_patients:
         subset(real, count)
-    drawn = gather_said(Source(recipe.synthetic), "train", labels, negatives)
-    for count in recipe.synthetic_films:
-        subset(drawn, count)
-    check_patients([*real, *drawn], gather_said(Source(recipe.real), "val", labels, negatives))
+    generated = gather_multilabel(Source(recipe.synthetic), "train", labels, negatives)
+    for count in recipe.synthetic_images:
+        subset(generated, count)
+    check_patients([*real, *generated], gather_multilabel(Source(recipe.real), "val", labels, negatives))
     for test in recipe.tests:
-        films = gather_said(Source(test.data), test.split, labels, negatives, test.sources)
-        check_patients([*real, *drawn], films, test.label)
+        images = gather_multilabel(Source(test.data), test.split, labels, negatives, test.sources)
+        check_patients([*real, *generated], images, test.label)
 
 
-def scores_of(laboratory: ClassifyLaboratory, cells: Sequence[Cell], test: TestSet) -> Scores:
-    """The scores of all finished cells on a test."""
+def scores_of(grid: ClassifyGrid, runs: Sequence[Run], test: TestSet) -> Scores:
+    """The scores of all finished runs on a test."""
     arms: dict[str, list[Any]] = {}
-    for cell in cells:
-        if cell.shown:
-            arms.setdefault(cell.arm, []).append(laboratory.figures(cell, test))
+    for run in runs:
+        if run.shown:
+            arms.setdefault(run.arm, []).append(grid.figures(run, test))
     first = next(iter(arms.values()))[0]
-    films = first["films"]
-    truth = np.array([[np.nan if value is None else value for value in film["truth"]] for film in films], float)
-    numbers = [np.unique([film[name] for film in films], return_inverse=True)[1] for name in ("patient", "source")]
-    scores = {arm: np.array([[f["scores"] for f in body["films"]] for body in found]) for arm, found in arms.items()}
+    images = first["images"]
+    truth = np.array([[np.nan if value is None else value for value in image["truth"]] for image in images], float)
+    numbers = [np.unique([image[name] for image in images], return_inverse=True)[1] for name in ("patient", "source")]
+    scores = {arm: np.array([[f["scores"] for f in body["images"]] for body in found]) for arm, found in arms.items()}
     return Scores(first["labels"], truth, numbers[0], numbers[1], scores)
 
 
-def conclude(laboratory: ClassifyLaboratory, cells: Sequence[Cell], test: TestSet) -> list[Record]:
-    """Figures of every arm, and differences to the same real films alone; of drawn films alone to every number of
+def conclude(grid: ClassifyGrid, runs: Sequence[Run], test: TestSet) -> list[Record]:
+    """Figures of every arm, and differences to the same real images alone; of synthetic images alone to every number of
     real ones."""
-    recipe = laboratory.recipe
-    scores = scores_of(laboratory, cells, test)
+    recipe = grid.recipe
+    scores = scores_of(grid, runs, test)
     dataset = f"{recipe.name}:{test.label}"
-    only_real = list(dict.fromkeys(cell.arm for cell in cells if cell.synthetic is None))
+    only_real = list(dict.fromkeys(run.arm for run in runs if run.synthetic is None))
     rivals = {
-        cell.arm: only_real if cell.real is None else [Cell(0, real=cell.real).arm]
-        for cell in cells
-        if cell.shown and cell.synthetic is not None
+        run.arm: only_real if run.real is None else [Run(0, real=run.real).arm]
+        for run in runs
+        if run.shown and run.synthetic is not None
     }
     counts = (~np.isnan(scores.truth)).sum(axis=0).tolist()
-    names, films = [*scores.labels, "mean"], [*counts, len(scores.truth)]
+    names, images = [*scores.labels, "mean"], [*counts, len(scores.truth)]
     records: list[Record] = []
     for metric, measure in MEASURES.items():
         found = {arm: (with_mean(value), with_mean(again)) for arm, (value, again) in scores.draws(measure).items()}
         for arm, (value, again) in found.items():
-            for k, (name, n) in enumerate(zip(names, films, strict=True)):
+            for k, (name, n) in enumerate(zip(names, images, strict=True)):
                 if np.isnan(value[k]):
-                    continue  # the test films show one kind only
+                    continue  # the test images show one kind only
                 figures = spread(value[k], again[:, k])
                 records.append(record("classify", arm, dataset, metric, figures, n, name, recipe.seeds))
                 for rival in rivals.get(arm, []):

@@ -13,14 +13,14 @@ from cxrsynth.train.tasks.classify.config import ClassifyConfig
 
 
 class ClassifyRecipe(CompareRecipe):
-    """What drawn films are worth for a classifier. The labels are named: every arm has to learn the same ones."""
+    """The downstream utility of synthetic images for a classifier; its labels are named, the same for every arm."""
 
     arms: tuple[Arms, ...] = ("real", "synthetic", "mixed", "fine_tuned")
     real_patients: tuple[int, ...] = Field((0,), min_length=1, description="N of R(N); 0 is all of them")
     train: ClassifyConfig  # type: ignore[assignment]
 
     def settings(self, seed: int, updates: int) -> ClassifyConfig:  # type: ignore[override]
-        """The training of one cell, as for segmentation."""
+        """The training of one run, as for segmentation."""
         return super().settings(seed, updates)  # type: ignore[return-value]
 
     @field_validator("arms")

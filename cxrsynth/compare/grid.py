@@ -1,13 +1,13 @@
-"""The cells of a comparison, one training each: what is trained, in which order, and what is kept of it.
+"""The runs of a comparison, one training each: what is trained, in which order, and what is kept of it.
 
-    R-N          real films of N patients              S-M          M synthetic films
+    R-N          real images of N patients              S-M          M synthetic images
     R-N+S-M      both, each half of the draws          S-M>R-N      half of the updates on each, synthetic first
-    S-M teacher  synthetic films, labelled by a network that learned from all real ones
-    R-all teacher  all real films, labelled by that network too
+    S-M teacher  synthetic images, labelled by a network that learned from all real ones
+    R-all teacher  all real images, labelled by that network too
 
-All arms get the same number of updates. The teacher is the R-all cell of the first seed. Its masks separate what the
-synthetic pictures are worth from what their attention masks are worth: S teacher against S is the masks alone (same
-films), S teacher against R teacher the films alone (same labeller), R teacher against R the teacher's own mistakes.
+All arms get the same number of updates. The teacher is the R-all run of the first seed. Its masks separate what the
+synthetic images add from what their attention masks add: S teacher against S is the masks alone (same
+images), S teacher against R teacher the images alone (same labeller), R teacher against R the teacher's own mistakes.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from cxrsynth.store import Store, dumps, sha256, write_atomic
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.tasks.segment.training import train_segmenter
 
-# (finished updates of this cell, its name)
+# (finished updates of this run, its name)
 Advance = Callable[[int, str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class Run:
     """One training.
 
     Attributes:
         seed: of weights and draws.
-        real: patients of the real dataset, 0 for all; None without real films.
-        synthetic: films of the synthetic dataset, 0 for all; None without.
+        real: patients of the real dataset, 0 for all; None without real images.
+        synthetic: images of the synthetic dataset, 0 for all; None without.
         order: ``mixed``; ``first`` for the synthetic half before fine-tuning; ``then`` for the real half after it.
-        teacher: whether a network labelled the films.
+        teacher: whether a network labelled the images.
     """
 
     seed: int
@@ -75,31 +75,31 @@ class Cell:
         return {"first": whole // 2, "then": whole - whole // 2}.get(self.order, whole)
 
 
-def plan(recipe: CompareRecipe) -> list[Cell]:
-    """All cells, in an order in which none needs a later one, and in which tables show the arms."""
-    most = 0 if 0 in recipe.synthetic_films else max(recipe.synthetic_films)
+def plan(recipe: CompareRecipe) -> list[Run]:
+    """All runs, in an order in which none needs a later one, and in which tables show the arms."""
+    most = 0 if 0 in recipe.synthetic_images else max(recipe.synthetic_images)
     mixed, fine_tuned = recipe.mixed_patients, recipe.fine_tuned_patients
-    cells: list[Cell] = []
+    runs: list[Run] = []
     for seed in recipe.seeds:
         found = []
         if "real" in recipe.arms:
-            found += [Cell(seed, real=n) for n in recipe.real_patients]
+            found += [Run(seed, real=n) for n in recipe.real_patients]
         if "synthetic" in recipe.arms:
-            found += [Cell(seed, synthetic=m) for m in recipe.synthetic_films]
+            found += [Run(seed, synthetic=m) for m in recipe.synthetic_images]
         if "mixed" in recipe.arms:
-            found += [Cell(seed, real=n, synthetic=most) for n in mixed or recipe.real_patients]
+            found += [Run(seed, real=n, synthetic=most) for n in mixed or recipe.real_patients]
         if "fine_tuned" in recipe.arms:
-            found += [Cell(seed, synthetic=most, order="first")]
-            found += [Cell(seed, real=n, synthetic=most, order="then") for n in fine_tuned or recipe.real_patients]
+            found += [Run(seed, synthetic=most, order="first")]
+            found += [Run(seed, real=n, synthetic=most, order="then") for n in fine_tuned or recipe.real_patients]
         if "teacher" in recipe.arms:
-            found += [Cell(seed, real=0), Cell(seed, synthetic=most, teacher=True), Cell(seed, real=0, teacher=True)]
-        cells += dict.fromkeys(found)
-    return cells
+            found += [Run(seed, real=0), Run(seed, synthetic=most, teacher=True), Run(seed, real=0, teacher=True)]
+        runs += dict.fromkeys(found)
+    return runs
 
 
 @dataclass(slots=True)
-class Laboratory:
-    """Where cells are trained and kept.
+class Grid:
+    """Where runs are trained and kept.
 
     Attributes:
         recipe: of the comparison.
@@ -114,120 +114,120 @@ class Laboratory:
     _identities: dict[Path, list[Any]] = field(default_factory=dict, repr=False)
 
     def identity(self, root: Path) -> list[Any]:
-        """What `identity` says of a dataset, looked up once: it is asked for every cell and every second."""
+        """What `identity` says of a dataset, looked up once: it is asked for every run and every second."""
         if root not in self._identities:
             self._identities[root] = identity(root)
         return self._identities[root]
 
-    def folder(self, cell: Cell) -> Path:
-        """The run folder of a cell; another recipe or other data give another folder, so nothing is mistaken."""
+    def folder(self, run: Run) -> Path:
+        """The folder of a run; another recipe or other data give another folder, so nothing is mistaken."""
         recipe = self.recipe
-        used = [recipe.real, *([] if cell.synthetic is None else [recipe.synthetic])]
-        config = recipe.settings(cell.seed, cell.updates(recipe)).digest("workers", "checkpoint_minutes")
-        whole = recipe.train.updates if cell.order == "then" or cell.teacher else 0
-        digest = sha256(dumps([asdict(cell), config, whole, [self.identity(root) for root in used], recipe.seeds[0]]))
-        name = cell.arm.replace(">", "-then-").replace(" ", "-")
-        part = "-first-half" if not cell.shown else ""
-        return self.out / "cells" / f"{name}{part}-seed{cell.seed}-{digest[:8]}"
+        used = [recipe.real, *([] if run.synthetic is None else [recipe.synthetic])]
+        config = recipe.settings(run.seed, run.updates(recipe)).digest("workers", "checkpoint_minutes")
+        whole = recipe.train.updates if run.order == "then" or run.teacher else 0
+        digest = sha256(dumps([asdict(run), config, whole, [self.identity(root) for root in used], recipe.seeds[0]]))
+        name = run.arm.replace(">", "-then-").replace(" ", "-")
+        part = "-first-half" if not run.shown else ""
+        return self.out / "runs" / f"{name}{part}-seed{run.seed}-{digest[:8]}"
 
-    def done(self, cell: Cell) -> bool:
-        """Whether a cell is trained and was measured on all tests."""
-        run = self.folder(cell)
-        if not (run / "model/config.json").exists():
+    def done(self, run: Run) -> bool:
+        """Whether a run is trained and was measured on all tests."""
+        place = self.folder(run)
+        if not (place / "model/config.json").exists():
             return False
-        return not cell.shown or all(self.figures_path(run, test).exists() for test in self.recipe.tests)
+        return not run.shown or all(self.figures_path(place, test).exists() for test in self.recipe.tests)
 
-    def needs(self, cell: Cell) -> list[Cell]:
-        """The cells that have to be done before it."""
-        if cell.order == "then":
-            return [self.first_half(cell)]
-        return [self.teacher] if cell.teacher else []
+    def needs(self, run: Run) -> list[Run]:
+        """The runs that have to be done before it."""
+        if run.order == "then":
+            return [self.first_half(run)]
+        return [self.teacher] if run.teacher else []
 
     @property
-    def teacher(self) -> Cell:
+    def teacher(self) -> Run:
         """The one network that labels for all seeds."""
-        return Cell(self.recipe.seeds[0], real=0)
+        return Run(self.recipe.seeds[0], real=0)
 
-    def first_half(self, cell: Cell) -> Cell:
-        """What a fine-tuned cell goes on from."""
-        return Cell(cell.seed, synthetic=cell.synthetic, order="first")
+    def first_half(self, run: Run) -> Run:
+        """What a fine-tuned run goes on from."""
+        return Run(run.seed, synthetic=run.synthetic, order="first")
 
-    def seen(self, cell: Cell) -> int:
-        """Finished updates of a cell that may be running in another process."""
-        log = self.folder(cell) / f"{self.stem}_log.jsonl"
+    def seen(self, run: Run) -> int:
+        """Finished updates of a run that may be running in another process."""
+        log = self.folder(run) / f"{self.stem}_log.jsonl"
         return len(log.read_bytes().splitlines()) if log.exists() else 0
 
-    def run(self, cell: Cell, advance: Advance | None = None) -> None:
-        """Train and measure a cell; what is there already is not made again."""
-        run = self.folder(cell)
+    def complete(self, run: Run, advance: Advance | None = None) -> None:
+        """Train and measure a run; what is there already is not made again."""
+        place = self.folder(run)
 
         def on_step(done: int, total: int, values: dict[str, float]) -> None:
             if advance:
-                advance(done, cell.arm)
+                advance(done, run.arm)
 
-        if not (run / "model/config.json").exists():
-            init = self.folder(self.first_half(cell)) if cell.order == "then" else None
-            self.fit(cell, run, init, on_step)
+        if not (place / "model/config.json").exists():
+            init = self.folder(self.first_half(run)) if run.order == "then" else None
+            self.fit(run, place, init, on_step)
             # Half a gigabyte for nothing: the result is complete.
-            (run / f"{self.stem}.ckpt").unlink(missing_ok=True)
-        if cell.shown:
-            self.measure(run)
+            (place / f"{self.stem}.ckpt").unlink(missing_ok=True)
+        if run.shown:
+            self.measure(place)
 
-    def fit(self, cell: Cell, run: Path, init: Path | None, on_step: Progress) -> None:
-        """Train the network of a cell into ``run/model``."""
-        config = self.recipe.settings(cell.seed, cell.updates(self.recipe))
-        train_segmenter(self.sources(cell), run, config, [Source(self.recipe.real)], init, None, self.device, on_step)
+    def fit(self, run: Run, place: Path, init: Path | None, on_step: Progress) -> None:
+        """Train the network of a run into ``place/model``."""
+        config = self.recipe.settings(run.seed, run.updates(self.recipe))
+        train_segmenter(self.sources(run), place, config, [Source(self.recipe.real)], init, None, self.device, on_step)
 
-    def sources(self, cell: Cell) -> list[Source]:
-        """What a cell learns from."""
-        found = [] if cell.real is None else [(self.recipe.real, cell.real)]
-        if cell.synthetic is not None and cell.order != "then":
-            found.append((self.recipe.synthetic, cell.synthetic))
-        return [Source(self.labelled_by_teacher(root) if cell.teacher else root, films=n) for root, n in found]
+    def sources(self, run: Run) -> list[Source]:
+        """What a run learns from."""
+        found = [] if run.real is None else [(self.recipe.real, run.real)]
+        if run.synthetic is not None and run.order != "then":
+            found.append((self.recipe.synthetic, run.synthetic))
+        return [Source(self.labelled_by_teacher(root) if run.teacher else root, images=n) for root, n in found]
 
     def labelled_by_teacher(self, root: Path) -> Path:
-        """The films of a dataset with the masks of the network that learned from all real ones."""
+        """The images of a dataset with the masks of the network that learned from all real ones."""
         segmenter = load(self.folder(self.teacher), resolve(self.device))
         made = self.out / "teacher" / f"{root.name}-{segmenter.config['sha256'][:8]}"
         made.parent.mkdir(parents=True, exist_ok=True)
-        # Cells of other seeds may want the same films at the same time.
+        # Runs of other seeds may want the same images at the same time.
         with FileLock(f"{made}.lock"):
             segment(segmenter, root, made)
         return made
 
-    def measure(self, run: Path) -> None:
-        """Figures of every test film, one file per test, and the worst films as a picture."""
+    def measure(self, place: Path) -> None:
+        """Figures of every test image, one file per test, and the worst images as a picture."""
         segmenter = None
         for test in self.recipe.tests:
-            path = self.figures_path(run, test)
+            path = self.figures_path(place, test)
             if path.exists():
                 continue
-            segmenter = segmenter or load(run, resolve(self.device))
+            segmenter = segmenter or load(place, resolve(self.device))
             classes = self.recipe.train.classes
             known = Store(test.data).classes()
             # A test set may lack a class (only lungs, say): it measures the others.
             wanted = [name for name in classes if name in known]
-            found = evaluate_segmenter(segmenter, test.data, test.split, wanted, test.sources, patients_of(run))
+            found = evaluate_segmenter(segmenter, test.data, test.split, wanted, test.sources, patients_of(place))
             save(found.picture, path.with_suffix(".png"))
             write_atomic(path, dumps(found.as_json()))
 
-    def figures_path(self, run: Path, test: TestSet) -> Path:
-        """Where the figures of a run on a test are; other films or sources give another name."""
+    def figures_path(self, place: Path, test: TestSet) -> Path:
+        """Where the figures of a run on a test are; other images or sources give another name."""
         mark = sha256(dumps([test.split, test.sources, self.identity(test.data)]))[:8]
-        return run / f"test-{test.label.replace(':', '-').replace('/', '-')}-{mark}.json"
+        return place / f"test-{test.label.replace(':', '-').replace('/', '-')}-{mark}.json"
 
-    def figures(self, cell: Cell, test: TestSet) -> dict[str, Any]:
+    def figures(self, run: Run, test: TestSet) -> dict[str, Any]:
         """What `measure` found."""
-        body: dict[str, Any] = json.loads(self.figures_path(self.folder(cell), test).read_text(encoding="utf-8"))
+        body: dict[str, Any] = json.loads(self.figures_path(self.folder(run), test).read_text(encoding="utf-8"))
         return body
 
-    def counted(self, cells: Sequence[Cell]) -> dict[str, int]:
-        """Arm -> how many patients its first dataset had; a film of nobody counts as one."""
+    def counted(self, runs: Sequence[Run]) -> dict[str, int]:
+        """Arm -> how many patients its first dataset had; an image of nobody counts as one."""
         found = {}
-        for cell in cells:
-            if cell.shown:
-                config = json.loads((self.folder(cell) / "model/config.json").read_text(encoding="utf-8"))
-                found[cell.arm] = int(config["data"][0]["patients"])
+        for run in runs:
+            if run.shown:
+                config = json.loads((self.folder(run) / "model/config.json").read_text(encoding="utf-8"))
+                found[run.arm] = int(config["data"][0]["patients"])
         return found
 
 

@@ -17,13 +17,13 @@ Arms = Literal["real", "synthetic", "mixed", "fine_tuned", "teacher"]
 
 
 class TestSet(Part):
-    """Real films with people's masks that nothing was tuned on."""
+    """Real images with reference masks that nothing was tuned on."""
 
     __test__ = False  # not a test, whatever pytest makes of the name
 
     data: Path
     split: str = Field("test", description="'all' for an external test set")
-    sources: tuple[str, ...] = Field((), description="only films of these sources; all by default")
+    sources: tuple[str, ...] = Field((), description="only images of these sources; all by default")
     name: str = Field("", description="in tables; folder:split by default")
 
     @property
@@ -33,22 +33,22 @@ class TestSet(Part):
 
 
 class CompareRecipe(Part):
-    """What synthetic films are worth next to real ones. Folders are relative to where the command is typed."""
+    """The downstream utility of synthetic images next to real ones. Folders are relative to the working directory."""
 
     name: str = "compare"
-    real: Path = Field(description="dataset with people's masks, splits train and val")
+    real: Path = Field(description="dataset with reference masks, splits train and val")
     synthetic: Path = Field(description="dataset that `cxrsynth generate` wrote")
     tests: tuple[TestSet, ...] = Field(min_length=1)
     arms: tuple[Arms, ...] = ("real", "synthetic", "mixed", "fine_tuned", "teacher")
     real_patients: tuple[int, ...] = Field((8, 32, 0), min_length=1, description="N of R(N); 0 is all of them")
     mixed_patients: tuple[int, ...] = Field((), description="N of R(N)+S; those of real_patients by default")
     fine_tuned_patients: tuple[int, ...] = Field((), description="N of S>R(N); those of real_patients by default")
-    synthetic_films: tuple[int, ...] = Field((0,), min_length=1, description="M of S(M); 0 is all of them")
+    synthetic_images: tuple[int, ...] = Field((0,), min_length=1, description="M of S(M); 0 is all of them")
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
     train: SegmentConfig = SegmentConfig()
 
     def settings(self, seed: int, updates: int) -> SegmentConfig:
-        """The training of one cell. Its last average is taken, so that no film decides when an arm is at its best."""
+        """The training of one run. Its last average is taken, so that no image decides when an arm is at its best."""
         fixed = {"seed": seed, "updates": updates, "validate_every": updates, "patience": 0}
         return self.train.model_copy(update=fixed)
 
@@ -76,7 +76,7 @@ def read_recipe(kind: type[AnyRecipe], path: Path, overrides: Mapping[str, Any])
     try:
         recipe = kind.model_validate(body)
     except ValidationError as error:
-        raise RecipeError(f"{file}: {explain(error, kind)}", "mend it in the recipe, or with --set") from None
+        raise RecipeError(f"{file}: {explain(error, kind)}", "fix it in the recipe, or with --set") from None
     labels = [test.label for test in recipe.tests]
     if len(set(labels)) < len(labels):
         raise RecipeError(f"{file}: two tests are called {', '.join(labels)}", "give each a 'name'")

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cxrsynth.compare.comparison import Outcome
 from cxrsynth.compare.recipe import CompareRecipe
-from cxrsynth.compare.run import Outcome
 from cxrsynth.evaluate.results import Record, write
 from cxrsynth.pages.tables import table
 from cxrsynth.store import dumps, write_atomic
@@ -26,9 +26,9 @@ KINDS = {
     "real_teacher": ("real, teacher's masks", "tab:cyan", "D--"),
 }
 INTRO = (
-    "Mean over test patients and seeds, with the 95 % interval over patients and seeds drawn again. R-N: real films of "
-    "N patients. S-M: M synthetic films. R-N+S-M: both, half of the draws each. S-M>R-N: synthetic first, then real, "
-    "half of the updates each. Teacher: films labelled by a network trained on all real ones. All arms have the same "
+    "Mean over test patients and seeds, with the 95 % interval over resampled patients and seeds. R-N: real images of "
+    "N patients. S-M: M synthetic images. R-N+S-M: both, half of the draws each. S-M>R-N: synthetic first, then real, "
+    "half of the updates each. Teacher: images labelled by a network trained on all real ones. All arms have the same "
     "number of updates."
 )
 
@@ -102,7 +102,7 @@ def equivalents(outcome: Outcome) -> list[str]:
 
 
 def plot_of(curves: Sequence[dict[str, Any]]) -> bytes:
-    """PNG: mean Dice against the number of films, one panel per test."""
+    """PNG: mean Dice against the number of images, one panel per test."""
     from matplotlib.figure import Figure
 
     tests = list(dict.fromkeys(point["test"] for point in curves))
@@ -110,10 +110,10 @@ def plot_of(curves: Sequence[dict[str, Any]]) -> bytes:
     for axis, test in zip(figure.subplots(1, max(1, len(tests)), squeeze=False)[0], tests, strict=False):
         for kind, (label, colour, style) in KINDS.items():
             points = [point for point in curves if point["test"] == test and point["kind"] == kind]
-            points.sort(key=lambda point: point["films"])
+            points.sort(key=lambda point: point["images"])
             if not points:
                 continue
-            places = [point["films"] for point in points]
+            places = [point["images"] for point in points]
             values = [point["value"] for point in points]
             spread = [
                 [max(0.0, point["value"] - point["lo"]) for point in points],
@@ -122,13 +122,13 @@ def plot_of(curves: Sequence[dict[str, Any]]) -> bytes:
             axis.errorbar(places, values, spread, fmt=style, color=colour, label=label, capsize=3, markersize=5)
         axis.set_xscale("log")
         ticks: list[int] = []
-        for films in sorted({point["films"] for point in curves if point["test"] == test}):
-            if not ticks or films > 1.15 * ticks[-1]:  # closer numbers would be printed over each other
-                ticks.append(films)
+        for images in sorted({point["images"] for point in curves if point["test"] == test}):
+            if not ticks or images > 1.15 * ticks[-1]:  # closer numbers would be printed over each other
+                ticks.append(images)
         axis.set_xticks(ticks, [str(tick) for tick in ticks])
         axis.set_xticks([], minor=True)
         axis.set_title(test)
-        axis.set_xlabel("real patients (synthetic films where there are none)")
+        axis.set_xlabel("real patients (synthetic images where there are none)")
         axis.set_ylabel("Dice, mean of the classes")
         axis.grid(alpha=0.3)
     # Below the panels: inside, it would lie on points. A kind may be missing from one test, so all are asked.
@@ -144,7 +144,7 @@ def page(recipe: CompareRecipe, outcome: Outcome, plot: bytes) -> str:
     """The same as one HTML page."""
     parts = [f"<h1>{html.escape(recipe.name)}</h1><p>{html.escape(INTRO)}</p>"]
     picture = base64.b64encode(plot).decode()
-    parts.append(f'<img alt="Dice against the number of films" src="data:image/png;base64,{picture}">')
+    parts.append(f'<img alt="Dice against the number of images" src="data:image/png;base64,{picture}">')
     for dataset in dict.fromkeys(item["dataset"] for item in outcome.records):
         found = [item for item in outcome.records if item["dataset"] == dataset and item["metric"] == "dice"]
         arms, classes = (list(dict.fromkeys(item[name] for item in found)) for name in ("arm", "class"))

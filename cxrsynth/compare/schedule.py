@@ -1,4 +1,4 @@
-"""Which cell is trained when: one after the other, or several side by side in processes of their own."""
+"""Which run is trained when: one after the other, or several side by side in processes of their own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from multiprocessing.process import BaseProcess
 
 import torch
 
-from cxrsynth.compare.grid import Cell, Laboratory
+from cxrsynth.compare.grid import Grid, Run
 from cxrsynth.errors import CxrError
 from cxrsynth.pool import spawn_pool
 
@@ -22,63 +22,63 @@ LOOK_EVERY = 1.0  # seconds between two looks at how far the processes are
 GRACE = 5.0  # seconds in which a process that heard Ctrl-C itself writes its checkpoint
 
 
-def one_by_one(laboratory: Laboratory, cells: Sequence[Cell], progress: Progress | None) -> None:
-    """All cells in this process: a debugger works, and every update is told of."""
+def one_by_one(grid: Grid, runs: Sequence[Run], progress: Progress | None) -> None:
+    """All runs in this process: a debugger works, and every update is told of."""
     finished = 0
-    for cell in cells:
+    for run in runs:
         before = finished
 
         def advance(done: int, what: str, before: int = before) -> None:
             if progress:
                 progress(before + done, what)
 
-        laboratory.run(cell, advance)
-        finished += cell.updates(laboratory.recipe)
-        advance(cell.updates(laboratory.recipe), cell.arm)
+        grid.complete(run, advance)
+        finished += run.updates(grid.recipe)
+        advance(run.updates(grid.recipe), run.arm)
 
 
-def side_by_side(laboratory: Laboratory, cells: Sequence[Cell], workers: int, progress: Progress | None) -> None:
-    """Cells in ``workers`` processes, each as soon as the cells it needs are done.
+def side_by_side(grid: Grid, runs: Sequence[Run], workers: int, progress: Progress | None) -> None:
+    """Runs in ``workers`` processes, each as soon as the runs it needs are done.
 
     Raises:
-        CxrError: what went wrong in a cell; the cells that ran beside it keep a checkpoint.
+        CxrError: what went wrong in a run; the runs that ran beside it keep a checkpoint.
     """
-    done = {cell for cell in cells if laboratory.done(cell)}
-    waiting = [cell for cell in cells if cell not in done]
-    running: dict[Future[None], Cell] = {}
+    done = {run for run in runs if grid.done(run)}
+    waiting = [run for run in runs if run not in done]
+    running: dict[Future[None], Run] = {}
     others = multiprocessing.active_children()
     threads = max(1, (os.cpu_count() or 1) // workers)
     pool = spawn_pool(workers)
     try:
         while waiting or running:
-            ready = [cell for cell in waiting if set(laboratory.needs(cell)) <= done]
-            for cell in ready[: workers - len(running)]:
-                waiting.remove(cell)
-                running[pool.submit(train, laboratory, cell, threads)] = cell
+            ready = [run for run in waiting if set(grid.needs(run)) <= done]
+            for run in ready[: workers - len(running)]:
+                waiting.remove(run)
+                running[pool.submit(train, grid, run, threads)] = run
             for future in wait(running, LOOK_EVERY, FIRST_COMPLETED).done:
                 future.result()
                 done.add(running.pop(future))
             if progress:
-                whole = sum(cell.updates(laboratory.recipe) for cell in done)
-                names = ", ".join(dict.fromkeys(cell.arm for cell in running.values()))
-                progress(whole + sum(laboratory.seen(cell) for cell in running.values()), names)
+                whole = sum(run.updates(grid.recipe) for run in done)
+                names = ", ".join(dict.fromkeys(run.arm for run in running.values()))
+                progress(whole + sum(grid.seen(run) for run in running.values()), names)
     except BrokenProcessPool:
         raise CxrError(
             "a training process was ended from outside, most often for want of memory",
-            "type the same command again to go on, with --workers 1 if memory is short",
+            "run the same command again to go on, with --workers 1 if memory is short",
         ) from None
     finally:
         end(pool, running, others)
 
 
-def train(laboratory: Laboratory, cell: Cell, threads: int) -> None:
+def train(grid: Grid, run: Run, threads: int) -> None:
     """Runs in a process of the pool."""
     # Two networks on all cores would fight for them.
     torch.set_num_threads(min(threads, torch.get_num_threads()))
-    laboratory.run(cell)
+    grid.complete(run)
 
 
-def end(pool: ProcessPoolExecutor, running: dict[Future[None], Cell], others: Sequence[BaseProcess]) -> None:
+def end(pool: ProcessPoolExecutor, running: dict[Future[None], Run], others: Sequence[BaseProcess]) -> None:
     """Close the pool; a training that is still going on writes its checkpoint and stops.
 
     Args:

@@ -1,6 +1,6 @@
 """Paired statistics of arms: intervals of values, differences and ratios, Wilcoxon with Holm, real equivalents.
 
-Patients and seeds are drawn again: each of the 2000 draws takes one set of patients, the same for all arms (so that
+Patients and seeds are resampled: each of the 2000 draws takes one set of patients, the same for all arms (so that
 differences are paired), and for each arm its own set of seeds (so that the spread of trainings is in the interval).
 """
 
@@ -16,7 +16,7 @@ from scipy import stats
 
 from cxrsynth.statistics import REPEATS
 
-Figures = Mapping[str, Any]  # what a cell's `as_json` says of one test
+Figures = Mapping[str, Any]  # what a run's `as_json` says of one test
 Interval = tuple[float, float, float]
 
 
@@ -26,9 +26,9 @@ class Estimate:
 
     Attributes:
         value: of all of them.
-        draws: (REPEATS,) float64, of the drawn ones.
-        patients: (G,) float64 per patient, mean over films and seeds; NaN where nothing counts.
-        n: films that count in at least one seed.
+        draws: (REPEATS,) float64, of the synthetic ones.
+        patients: (G,) float64 per patient, mean over images and seeds; NaN where nothing counts.
+        n: images that count in at least one seed.
     """
 
     value: float
@@ -46,27 +46,27 @@ class Table:
     """The figures of all arms on one test.
 
     Args:
-        arms: arm -> one `Figures` per seed; all have the same films.
+        arms: arm -> one `Figures` per seed; all have the same images.
     """
 
     def __init__(self, arms: Mapping[str, Sequence[Figures]]) -> None:
         self.arms = {name: list(runs) for name, runs in arms.items()}
-        films = next(iter(self.arms.values()))[0]["films"]
-        self.keys = [film["key"] for film in films]
-        self.classes = list(films[0]["scores"])
+        images = next(iter(self.arms.values()))[0]["images"]
+        self.keys = [image["key"] for image in images]
+        self.classes = list(images[0]["scores"])
         self.unit = str(next(iter(self.arms.values()))[0]["unit"])
-        self.group = np.unique([film["patient"] for film in films], return_inverse=True)[1]
+        self.group = np.unique([image["patient"] for image in images], return_inverse=True)[1]
         count = int(self.group.max()) + 1
         picks = np.random.default_rng(0).integers(count, size=(REPEATS, count))
         # (REPEATS, G): how often each draw takes each patient.
         self.weights = np.stack([np.bincount(pick, minlength=count) for pick in picks]).astype(float)
 
     def values(self, arm: str, klass: str, metric: str) -> np.ndarray:
-        """(S, N) float64 per seed and film; class ``mean`` is the mean of the classes that count in a film."""
+        """(S, N) float64 per seed and image; class ``mean`` is the mean of the classes that count in an image."""
         names = self.classes if klass == "mean" else [klass]
         table = np.array(
             [
-                [[_number(film["scores"][name][metric]) for name in names] for film in run["films"]]
+                [[_number(image["scores"][name][metric]) for name in names] for image in run["images"]]
                 for run in self.arms[arm]
             ]
         )  # (S, N, K)
@@ -74,7 +74,7 @@ class Table:
         return np.where(count > 0, np.nansum(table, axis=2) / np.maximum(count, 1), np.nan)
 
     def estimate(self, arm: str, klass: str, metric: str) -> Estimate | None:
-        """The mean of an arm, or None where no film counts."""
+        """The mean of an arm, or None where no image counts."""
         values = self.values(arm, klass, metric)
         known = ~np.isnan(values)
         if not known.any():
@@ -82,12 +82,12 @@ class Table:
         sums = np.stack([np.bincount(self.group, np.where(k, v, 0.0)) for v, k in zip(values, known, strict=True)])
         counts = np.stack([np.bincount(self.group, k.astype(float)) for k in known])  # (S, G)
         with np.errstate(invalid="ignore", divide="ignore"):
-            drawn = (sums @ self.weights.T) / (counts @ self.weights.T)  # (S, REPEATS)
+            resampled = (sums @ self.weights.T) / (counts @ self.weights.T)  # (S, REPEATS)
             patients = sums.sum(axis=0) / counts.sum(axis=0)
         # Seeds of different arms have nothing in common but their number: each arm draws its own.
         place = list(self.arms).index(arm)
         picks = np.random.default_rng([1, place]).integers(len(values), size=(REPEATS, len(values)))
-        draws = drawn[picks, np.arange(REPEATS)[:, None]].mean(axis=1)
+        draws = resampled[picks, np.arange(REPEATS)[:, None]].mean(axis=1)
         value = float((sums.sum(axis=1) / counts.sum(axis=1)).mean())
         return Estimate(value, draws, patients, int(known.any(axis=0).sum()))
 
@@ -115,7 +115,7 @@ def ratio(first: Estimate, second: Estimate) -> Interval | None:
 
 
 def wilcoxon(first: Estimate, second: Estimate) -> float:
-    """p of the signed-rank test over patients, each the mean of its films and seeds; 1 where none differs."""
+    """p of the signed-rank test over patients, each the mean of its images and seeds; 1 where none differs."""
     change = first.patients - second.patients
     change = change[~np.isnan(change)]
     if not np.any(change):
@@ -135,7 +135,7 @@ def holm(values: Sequence[float]) -> list[float]:
 
 
 def equivalent(patients: Sequence[int], real: Sequence[Estimate], synthetic: Estimate) -> tuple[Interval, str]:
-    """How many real patients train a network as good as the synthetic films do.
+    """How many real patients train a network as good as the synthetic images do.
 
     The curve of the real arms is made monotone and read between its points on a logarithmic scale; outside, its end
     is given, and the sign says so.
@@ -150,9 +150,9 @@ def equivalent(patients: Sequence[int], real: Sequence[Estimate], synthetic: Est
     curve = np.maximum.accumulate([one.value for one in real])
     value = _read(patients, curve, synthetic.value)
     draws = np.maximum.accumulate(np.stack([one.draws for one in real], axis=1), axis=1)  # (REPEATS, arms)
-    drawn = np.array([_read(patients, row, goal) for row, goal in zip(draws, synthetic.draws, strict=True)])
+    resampled = np.array([_read(patients, row, goal) for row, goal in zip(draws, synthetic.draws, strict=True)])
     sign = "<" if synthetic.value < curve[0] else ">" if synthetic.value > curve[-1] else "="
-    return (value, *limits(drawn)), sign
+    return (value, *limits(resampled)), sign
 
 
 def _read(patients: Sequence[int], curve: np.ndarray, goal: float) -> float:

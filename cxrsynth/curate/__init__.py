@@ -4,7 +4,7 @@ from cxrsynth.curate.agreement import Agreement
 from cxrsynth.curate.anatomy import Border, Laterality
 from cxrsynth.curate.image import Duplicate, Finite
 from cxrsynth.curate.regions import Area, Present, Stability
-from cxrsynth.curate.verdict import build, judge
+from cxrsynth.curate.verdict import build, decide
 
 __all__ = [
     "Agreement",
@@ -16,5 +16,5 @@ __all__ = [
     "Present",
     "Stability",
     "build",
-    "judge",
+    "decide",
 ]

@@ -29,7 +29,7 @@ class Agreement(BaseCheck):
         return set(self.classes)
 
     def __call__(self, sample: Sample, kept: list[Sample]) -> Verdict:
-        """Judge a sample."""
+        """Check a sample."""
         for key, value in sample.scores.items():
             name = key.removeprefix(SCORE)
             if key.startswith(SCORE) and (not self.classes or name in self.classes) and value < self.least:

@@ -35,7 +35,7 @@ class Laterality(BaseCheck):
         return {self.right, self.left, self.heart} - {"right_lung", "left_lung", "heart"}
 
     def __call__(self, sample: Sample, kept: list[Sample]) -> Verdict:
-        """Judge a sample; a class that is missing or empty cannot be on the wrong side."""
+        """Check a sample; a class that is missing or empty cannot be on the wrong side."""
         masks = (layer(sample, name) for name in (self.right, self.left, self.heart))
         right, left, heart = (None if mask is None else centre(mask) for mask in masks)
         if right is None or left is None:
@@ -69,7 +69,7 @@ class Border(BaseCheck):
         return set(self.classes) - {"right_lung", "left_lung", "lungs"}
 
     def __call__(self, sample: Sample, kept: list[Sample]) -> Verdict:
-        """Judge a sample."""
+        """Check a sample."""
         lungs = np.zeros(sample.image.shape, bool)
         for name in self.classes:
             mask = layer(sample, name)

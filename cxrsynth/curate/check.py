@@ -11,7 +11,7 @@ from cxrsynth.records import Sample, Verdict
 
 
 class BaseCheck(BaseModel, ABC):
-    """A check: its fields are the recipe's parameters, calling it judges a sample.
+    """A check: its fields are the recipe's parameters, calling it checks a sample.
 
     A reason is ``<check>.<what>``, machine-readable and stable: people filter by it.
     """
@@ -24,7 +24,7 @@ class BaseCheck(BaseModel, ABC):
 
     @abstractmethod
     def __call__(self, sample: Sample, kept: list[Sample]) -> Verdict:
-        """Judge a sample, given what the shard has kept so far."""
+        """Check a sample, given what the shard has kept so far."""
 
 
 def centre(mask: np.ndarray) -> float | None:

@@ -23,7 +23,7 @@ class Finite(BaseCheck):
     contrast: float = Field(0.15, ge=0, le=1)
 
     def __call__(self, sample: Sample, kept: list[Sample]) -> Verdict:
-        """Judge a sample."""
+        """Check a sample."""
         low, high = np.percentile(sample.image, (2.0, 98.0))
         scores = {"contrast": round(float(high - low) / 255.0, 4)}
         if not sample.finite:
@@ -38,8 +38,8 @@ class Finite(BaseCheck):
 class Duplicate(BaseCheck):
     """The picture is not nearly one that this shard has kept already.
 
-    All chest films correlate, so what the film has in common with its own blurred self is taken away first and
-    the rest is compared. Films of different people then stay below 0.85, a copy with other noise or tone lies above
+    All chest images correlate, so what the image has in common with its own blurred self is taken away first and
+    the rest is compared. Images of different people then stay below 0.85, a copy with other noise or tone lies above
     0.97. Reason: ``duplicate.shard``. Score: ``duplicate``, the highest correlation with a kept picture.
 
     Attributes:
@@ -51,7 +51,7 @@ class Duplicate(BaseCheck):
     size: int = Field(32, ge=8, le=256)
 
     def __call__(self, sample: Sample, kept: list[Sample]) -> Verdict:
-        """Judge a sample."""
+        """Check a sample."""
         if not kept:
             return KEEP
         own = self._detail(sample.image)

@@ -8,8 +8,8 @@ from pydantic import Field, field_validator
 from cxrsynth.curate.check import BaseCheck
 from cxrsynth.records import Sample, Verdict
 
-# Fractions of the picture, wider than any film with human masks in two public sets (right lung 0.064..0.219, left lung
-# 0.034..0.246, heart 0.054..0.181): a child's film with much of the arms on it is smaller, emphysema larger.
+# Fractions of the picture, wider than any image with reference masks in two public sets (right lung 0.064..0.219, left
+# lung 0.034..0.246, heart 0.054..0.181): a child's image with much of the arms on it is smaller, emphysema larger.
 PLAUSIBLE: dict[str, tuple[float, float]] = {
     "right_lung": (0.04, 0.35),
     "left_lung": (0.03, 0.35),
@@ -31,7 +31,7 @@ class Present(BaseCheck):
     pixels: int = Field(16, ge=1)
 
     def __call__(self, sample: Sample, kept: list[Sample]) -> Verdict:
-        """Judge a sample."""
+        """Check a sample."""
         for name, own in zip(sample.classes, sample.layers, strict=True):
             if name in sample.required and own.sum() < self.pixels:
                 return Verdict(False, f"present.{name}")
@@ -62,7 +62,7 @@ class Area(BaseCheck):
         return set(self.ranges)
 
     def __call__(self, sample: Sample, kept: list[Sample]) -> Verdict:
-        """Judge a sample."""
+        """Check a sample."""
         ranges = PLAUSIBLE | self.ranges
         areas = {name: float(own.mean()) for name, own in zip(sample.classes, sample.layers, strict=True)}
         scores = {f"area.{name}": round(area, 5) for name, area in areas.items()}
@@ -91,7 +91,7 @@ class Stability(BaseCheck):
     step: float = Field(0.2, gt=0, lt=0.5)
 
     def __call__(self, sample: Sample, kept: list[Sample]) -> Verdict:
-        """Judge a sample."""
+        """Check a sample."""
         scores: dict[str, float] = {}
         for name, own, prob in zip(sample.classes, sample.layers, sample.prob, strict=True):
             if own.any():

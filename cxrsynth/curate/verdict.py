@@ -26,7 +26,7 @@ def build(entries: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> list[
     return [_construct(entry, classes) for entry in entries]
 
 
-def judge(sample: Sample, kept: list[Sample], checks: Sequence[Check]) -> Verdict:
+def decide(sample: Sample, kept: list[Sample], checks: Sequence[Check]) -> Verdict:
     """The first check that rejects gives the reason; the scores of all that were asked are merged.
 
     Checks after a rejection are not asked: they may rely on what the earlier ones made sure of.

@@ -1,4 +1,4 @@
-"""Augmentation of films with their masks: the one place that knows albumentations."""
+"""Augmentation of images with their masks: the one place that knows albumentations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Augment = Callable[[np.ndarray, np.ndarray, np.random.Generator], tuple[np.ndarr
 
 
 def augmenter(config: SegmentAugment) -> Augment:
-    """A function that changes a film and its mask, as the random numbers it is given say.
+    """A function that changes an image and its mask, as the random numbers it is given say.
 
     Returns:
         (image (H, W) uint8, mask (H, W) uint8, rng) -> the same shapes and types. What comes in from outside the
@@ -32,7 +32,7 @@ def augmenter(config: SegmentAugment) -> Augment:
     cv2.setNumThreads(0)
     tones = [
         A.RandomGamma(gamma_limit=(100 * (1 - config.gamma), 100 * (1 + config.gamma)), p=config.tone_p),
-        # Much more light than that burns the heart's edge out: films are stretched to full range already.
+        # Much more light than that burns the heart's edge out: images are stretched to full range already.
         A.RandomBrightnessContrast(
             brightness_limit=config.contrast / 2, contrast_limit=config.contrast, p=config.tone_p
         ),
@@ -56,7 +56,7 @@ def augmenter(config: SegmentAugment) -> Augment:
     )
 
     def apply(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        # One stream for all steps of the chain: `set_random_seed` would give each the same numbers, and a film that
+        # One stream for all steps of the chain: `set_random_seed` would give each the same numbers, and an image that
         # is turned to the left would always become darker.
         chain.set_random_state(rng, random.Random(int(rng.integers(2**63))))
         changed = chain(image=image, mask=mask)

@@ -1,7 +1,7 @@
-"""Captions that teach: the same film is described in many ways, so that each word comes to mean something on its own.
+"""Captions that teach: the same image is described in many ways, so that each word comes to mean something on its own.
 
 Parts (projection, person, findings, anatomy) are said in other words, left out, and put in another order. Nothing is
-made up: a caption only says what the film's row says.
+made up: a caption only says what the image's row says.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cxrsynth.store import Row
 OPENERS = ("Frontal chest X-ray", "Chest X-ray", "Frontal chest radiograph", "Chest radiograph")
 NORMAL = ("no abnormality", "no finding", "normal", "clear lungs")
 NORMAL_FINDINGS = {"normal", "no finding"}
-# Every frontal film shows these; naming them ties the words to places (the maps are read with the same phrases).
+# Every frontal image shows these; naming them ties the words to places (the maps are read with the same phrases).
 ANATOMY = ("right lung", "left lung", "heart")
 AGE_GROUPS = ((3, "infant or toddler"), (13, "child"), (18, "teenager"), (40, "young adult"), (65, "middle-aged adult"))
 OLDEST = "elderly adult"
@@ -32,7 +32,7 @@ SYNONYMS = {
 
 
 def caption(row: Row, rng: np.random.Generator, config: CaptionConfig) -> str:
-    """One of the many captions of a film."""
+    """One of the many captions of an image."""
     if rng.random() < config.verbatim:
         return str(row["prompt"])
     findings = describe_findings(row, rng)
@@ -81,7 +81,7 @@ def describe_person(row: Row, rng: np.random.Generator) -> str:
 
 
 def describe_findings(row: Row, rng: np.random.Generator) -> str:
-    """The findings of the film's own caption in other words and another order; empty where nothing is known."""
+    """The findings of the image's own caption in other words and another order; empty where nothing is known."""
     _, marker, text = str(row["prompt"]).partition("Findings:")
     if not marker:
         return ""
@@ -100,7 +100,7 @@ def describe_findings(row: Row, rng: np.random.Generator) -> str:
 
 
 def corpus(rows: list[Row], seed: int = 0, repeats: int = 3) -> list[str]:
-    """Captions of all films, several times, for building the vocabulary."""
+    """Captions of all images, several times, for building the vocabulary."""
     rng = np.random.default_rng(seed)
     config = CaptionConfig()
     words = [

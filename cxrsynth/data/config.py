@@ -22,10 +22,10 @@ class AugmentConfig(Part):
     """Geometry and tone of the encoded variants. Never flipped: right and left would lose their meaning."""
 
     variants: dict[str, int] = Field(
-        default_factory=dict, description="source -> variants per film; default_variants otherwise"
+        default_factory=dict, description="source -> variants per image; default_variants otherwise"
     )
     default_variants: int = Field(1, ge=1)
-    films: dict[str, int] = Field(default_factory=dict, description="source -> at most so many films; all otherwise")
+    images: dict[str, int] = Field(default_factory=dict, description="source -> at most so many images; all otherwise")
     shift: float = Field(0.04, ge=0, lt=0.5, description="of the side")
     scale: float = Field(0.06, ge=0, lt=0.5)
     rotate: float = Field(4.0, ge=0, lt=45, description="degrees")
@@ -33,7 +33,7 @@ class AugmentConfig(Part):
 
 
 class WordConfig(Part):
-    """What the model reads to a film."""
+    """What the model reads to an image."""
 
     style: Literal["report", "varied"] = Field(
         "report", description="report: the words as they are; varied: the caption in many ways (see `captions`)"
@@ -51,9 +51,9 @@ class WordConfig(Part):
 
 
 class SegmentAugment(Part):
-    """Geometry and tone of the training films. ``flip`` is 0: a mirrored chest has its heart on the wrong side."""
+    """Geometry and tone of the training images. ``flip`` is 0: a mirrored chest has its heart on the wrong side."""
 
-    p: float = Field(0.8, ge=0, le=1, description="share of films whose geometry is changed")
+    p: float = Field(0.8, ge=0, le=1, description="share of images whose geometry is changed")
     tone_p: float = Field(0.5, ge=0, le=1, description="share that each change of tone meets")
     shift: float = Field(0.06, ge=0, lt=0.5, description="of the side")
     scale: float = Field(0.12, ge=0, lt=0.9)

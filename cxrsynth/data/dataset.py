@@ -1,4 +1,4 @@
-"""A torch Dataset over the on-disk form: generated and real films alike."""
+"""Rows, images and a torch Dataset of the on-disk form: generated and real ones alike."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def rows(root: Path, splits: Sequence[str] = (), keep: Keep | None = None) -> li
     found = [row for row in store.rows() if (not splits or row["split"] in splits) and (keep is None or keep(row))]
     if not found:
         wanted = f" of split {', '.join(splits)}" if splits else ""
-        raise UsageError(f"{root} has no finished film{wanted} that fits", "finish it with the command that wrote it")
+        raise UsageError(f"{root} has no finished image{wanted} that fits", "finish it with the command that wrote it")
     return found
 
 
-class Films(Dataset[dict[str, Tensor]]):
+class Images(Dataset[dict[str, Tensor]]):
     """Pictures and masks.
 
     An item is ``{"image": (1, H, W) float32 in 0..1, "mask": (H, W) int64 class ids, "labelled": () bool}``; the mask
-    of an unlabelled film is all background and must not be learned from.
+    of an unlabelled image is all background and must not be learned from.
 
     Args:
         root: dataset folder.
@@ -76,17 +76,17 @@ class Films(Dataset[dict[str, Tensor]]):
         }
 
 
-def images(root: Path, chosen: Sequence[Row]) -> np.ndarray:
-    """(N, H, W) uint8: all pictures in memory; 4,000 films of 256 pixels take 262 MB."""
+def read_images(root: Path, chosen: Sequence[Row]) -> np.ndarray:
+    """(N, H, W) uint8: all pictures in memory; 4,000 images of 256 pixels take 262 MB."""
     store = Store(root)
     return np.stack([store.load_image(row) for row in chosen])
 
 
 def trainable(row: Row) -> bool:
-    """Whether weights may be trained on a film: never on one of an external test set."""
+    """Whether weights may be trained on an image: never on one of an external test set."""
     return row.get("use", "open") != "test"
 
 
 def groundable(row: Row) -> bool:
-    """Whether weights may be trained on the mask of a film: its licence allows it and somebody drew it."""
+    """Whether weights may be trained on the mask of an image: its licence allows it and somebody drew it."""
     return trainable(row) and row.get("mask") is not None and row.get("mask_use", "train") == "train"

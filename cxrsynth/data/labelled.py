@@ -1,4 +1,4 @@
-"""Labelled films of several datasets under one set of classes, matched by name; everything is checked at the door."""
+"""Labelled images of several datasets under one set of classes, matched by name; everything is checked at the door."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import yaml
 from PIL import Image
 
 from cxrsynth.data.dataset import groundable, trainable
-from cxrsynth.data.patients import Film, subset
+from cxrsynth.data.patients import DatasetImage, subset
 from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.store import Row, Store
 
 IGNORE = 255
-ALL = "all"  # in place of a split: every film, for external test sets whose own splits mean nothing here
+ALL = "all"  # in place of a split: every image, for external test sets whose own splits mean nothing here
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +27,16 @@ class Source:
     Attributes:
         root: its folder.
         weight: share of the draws, relative to the other datasets.
-        films: at most the films of so many patients, 0 for all; a smaller number takes a subset of a larger one.
+        images: at most the images of so many patients, 0 for all; a smaller number takes a subset of a larger one.
     """
 
     root: Path
     weight: float = 1.0
-    films: int = 0
+    images: int = 0
 
     @classmethod
     def parse(cls, text: str) -> Source:
-        """``PATH``, ``PATH:WEIGHT`` or ``PATH:WEIGHT:FILMS``.
+        """``PATH``, ``PATH:WEIGHT`` or ``PATH:WEIGHT:IMAGES``.
 
         Raises:
             UsageError: a weight that is not positive.
@@ -46,10 +46,10 @@ class Source:
         while len(numbers) < 2 and ":" in path and _is_number(path.rpartition(":")[2]):
             path, _, last = path.rpartition(":")
             numbers.insert(0, float(last))
-        weight, films = (numbers + [1.0, 0.0][len(numbers) :])[:2]
-        if weight <= 0 or films < 0 or films != int(films):
-            raise UsageError(f"'{text}' is not PATH:WEIGHT:FILMS", "half of the draws each: --data A:0.5 --data B:0.5")
-        return cls(Path(path), weight, int(films))
+        weight, images = (numbers + [1.0, 0.0][len(numbers) :])[:2]
+        if weight <= 0 or images < 0 or images != int(images):
+            raise UsageError(f"'{text}' is not PATH:WEIGHT:IMAGES", "half of the draws each: --data A:0.5 --data B:0.5")
+        return cls(Path(path), weight, int(images))
 
 
 def _is_number(text: str) -> bool:
@@ -61,8 +61,8 @@ def _is_number(text: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class LabelledFilm(Film):
-    """A film whose mask tells of all classes asked for.
+class LabelledImage(DatasetImage):
+    """An image whose mask tells of all classes asked for.
 
     Attributes:
         ids: id in the mask file -> number from 1 among the classes asked for.
@@ -91,7 +91,7 @@ class LabelledFilm(Film):
         if strange:
             raise MismatchError(
                 f"{self.mask_path} has values {strange[:5]} that classes.json does not declare",
-                f"mend the mask, or declare them in {self.store.root / 'classes.json'}",
+                f"fix the mask, or declare them in {self.store.root / 'classes.json'}",
             )
         layers = self.store.load_layers(self.row, len(self.known))
         mask = np.where(stored == IGNORE, IGNORE, 0).astype(np.uint8)
@@ -129,10 +129,10 @@ def choose_classes(roots: Sequence[Path], wanted: Sequence[str] = ()) -> tuple[s
 
 def gather(
     source: Source, split: str, classes: Sequence[str], keep: Callable[[Row], bool] | None = None
-) -> list[LabelledFilm]:
-    """The films of a split whose masks tell of all ``classes``, masks checked.
+) -> list[LabelledImage]:
+    """The images of a split whose masks tell of all ``classes``, masks checked.
 
-    A film whose mask was drawn without one of the classes (``mask_classes``) is left out: there its absence means
+    An image whose mask was drawn without one of the classes (``mask_classes``) is left out: there its absence means
     nothing.
 
     Args:
@@ -140,8 +140,8 @@ def gather(
         keep: a further condition on the row.
 
     Raises:
-        UsageError: no dataset, or no such film.
-        MismatchError: an unfinished shard, or a mask that does not fit its film.
+        UsageError: no dataset, or no such image.
+        MismatchError: an unfinished shard, or a mask that does not fit its image.
     """
     store = Store(source.root)
     declared = store.classes()
@@ -150,21 +150,21 @@ def gather(
     rows = [row for row in store.rows() if split in (ALL, row.get("split"))]
     if not rows:
         raise UsageError(
-            f"{source.root} has no film in split '{split}'",
-            "give films that split when they are ingested or generated, or name another dataset",
+            f"{source.root} has no image in split '{split}'",
+            "give images that split when they are ingested or generated, or name another dataset",
         )
     fit = [row for row in rows if row.get("mask") and set(classes) <= set(row.get("mask_classes", declared))]
     fit = [row for row in fit if keep is None or keep(row)]
     if not fit:
         raise UsageError(
-            f"no film of split '{split}' in {source.root} has a usable mask of {', '.join(classes)}",
+            f"no image of split '{split}' in {source.root} has a usable mask of {', '.join(classes)}",
             "ask for fewer --classes, or, to measure only, add --benchmark",
         )
-    films = [LabelledFilm(store, row, ids, tuple(declared.values())) for row in fit]
-    films = subset(films, source.films)
-    for film in films:
-        check_mask(film)
-    return films
+    images = [LabelledImage(store, row, ids, tuple(declared.values())) for row in fit]
+    images = subset(images, source.images)
+    for image in images:
+        check_mask(image)
+    return images
 
 
 def may_train(benchmark: bool) -> Callable[[Row], bool]:
@@ -172,16 +172,16 @@ def may_train(benchmark: bool) -> Callable[[Row], bool]:
     return trainable if benchmark else groundable
 
 
-def check_mask(film: LabelledFilm) -> None:
-    """Refuse a mask of another size than its film, or with unknown ids, before anything is trained."""
-    path = film.store.root / film.row["image"]
-    with Image.open(path) as image:
-        size = image.size
-    mask = film.mask()
+def check_mask(image: LabelledImage) -> None:
+    """Refuse a mask of another size than its image, or with unknown ids, before anything is trained."""
+    path = image.store.root / image.row["image"]
+    with Image.open(path) as opened:
+        size = opened.size
+    mask = image.mask()
     if (mask.shape[1], mask.shape[0]) != size:
         raise MismatchError(
-            f"{film.mask_path} has {mask.shape[1]}x{mask.shape[0]} pixels, its film {size[0]}x{size[1]}",
-            "write the mask at the film's size, or remove the receipt of its shard and make it again",
+            f"{image.mask_path} has {mask.shape[1]}x{mask.shape[0]} pixels, its image {size[0]}x{size[1]}",
+            "write the mask at the image's size, or remove the receipt of its shard and make it again",
         )
 
 
@@ -189,7 +189,7 @@ def check_finished(root: Path) -> None:
     """Refuse a dataset that is still being made: a figure of a part would be taken for one of the whole.
 
     Raises:
-        MismatchError: a shard without a receipt, fewer films than planned, or files of another size than stated.
+        MismatchError: a shard without a receipt, fewer images than planned, or files of another size than stated.
     """
     store = Store(root)
     again = f"type the command that writes {root} again"
@@ -202,7 +202,7 @@ def check_finished(root: Path) -> None:
     planned = sum(len(receipt.planned) for receipt in receipts)
     wanted = _planned(root)
     if planned < wanted:
-        raise MismatchError(f"{root} has unfinished shards: {planned} of {wanted} films were made", again)
+        raise MismatchError(f"{root} has unfinished shards: {planned} of {wanted} images were made", again)
     for receipt in receipts:
         for relative, stated in receipt.files.items():
             path = root / relative
@@ -212,7 +212,7 @@ def check_finished(root: Path) -> None:
 
 
 def _planned(root: Path) -> int:
-    """How many films the recipe of a dataset, or what was found at ingest, asks for; 0 where nothing says so."""
+    """How many images the recipe of a dataset, or what was found at ingest, asks for; 0 where nothing says so."""
     recipe, summary = root / "recipe.yaml", root / "summary.json"
     if recipe.exists():
         return int((yaml.safe_load(recipe.read_text(encoding="utf-8")) or {}).get("count", 0))
@@ -221,5 +221,5 @@ def _planned(root: Path) -> int:
     if (root / "segment.json").exists():
         return int(json.loads((root / "segment.json").read_text(encoding="utf-8"))["planned"])
     if (root / "ingest.json").exists():
-        raise MismatchError(f"{root} was not ingested to its end", "type the ingest command again")
+        raise MismatchError(f"{root} was not ingested to its end", "run the ingest command again")
     return 0

@@ -1,4 +1,4 @@
-"""The films as the denoiser sees them: encoded once, with augmented variants, and kept in one file."""
+"""The images as the denoiser sees them: encoded once, with augmented variants, and kept in one file."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ CHUNK = 64
 
 @dataclass(frozen=True, slots=True)
 class Latents:
-    """Encoded films.
+    """Encoded images.
 
     Attributes:
         values: (M, C, h, w) float32, one entry per variant.
-        film: (M,) index of the row each variant was made from.
-        rows: the rows of the films.
+        image: (M,) index of the row each variant was made from.
+        rows: the rows of the images.
         masked: (G,) positions in ``values`` that have masks.
         masks: (G, K, h, w) float32 in 0..1, share of each latent cell that the class covers; classes may not overlap.
     """
 
     values: Tensor
-    film: np.ndarray
+    image: np.ndarray
     rows: list[Row]
     masked: np.ndarray
     masks: Tensor
@@ -47,29 +47,29 @@ class Draws:
     """Which variants a step sees.
 
     Args:
-        latents: the encoded films.
+        latents: the encoded images.
         shares: source -> share of the draws; all sources alike when empty.
-        weight: (films,) how often a film is drawn among those of its source; all alike by default.
+        weight: (images,) how often an image is generated among those of its source; all alike by default.
     """
 
     def __init__(self, latents: Latents, shares: dict[str, float], weight: np.ndarray | None = None) -> None:
-        source = np.array([latents.rows[film].get("source", "") for film in latents.film])
+        source = np.array([latents.rows[image].get("source", "") for image in latents.image])
         wanted = shares or dict.fromkeys(sorted(set(source)), 1.0)
         self.places = {name: np.flatnonzero(source == name) for name in wanted}
         empty = [name for name, places in self.places.items() if not len(places)]
         if empty:
             raise RecipeError(
-                f"diffusion.shares names sources without films: {', '.join(empty)}", "leave them out, or ingest them"
+                f"diffusion.shares names sources without images: {', '.join(empty)}", "leave them out, or ingest them"
             )
         weights = np.array([wanted[name] for name in self.places], float)
         self.weights = weights / weights.sum()
         self.masked = latents.masked
         self.chances: dict[str, np.ndarray] = {}
         if weight is not None:
-            chance = weight[latents.film]
+            chance = weight[latents.image]
             never = [name for name, places in self.places.items() if not chance[places].sum()]
             if never:
-                raise RecipeError(f"every film of {', '.join(never)} has weight 0", "give films.shares without them")
+                raise RecipeError(f"every image of {', '.join(never)} has weight 0", "give images.shares without them")
             self.chances = {name: chance[p] / chance[p].sum() for name, p in self.places.items()}
 
     def __call__(self, rng: np.random.Generator, batch: int, grounded: int) -> tuple[np.ndarray, np.ndarray]:
@@ -96,13 +96,14 @@ def prepare(
     folder: Path,
     square: Square | None = None,
 ) -> Latents:
-    """Encode the films, or read what an earlier call with the same films, autoencoder and settings left in ``folder``.
+    """Encode the images, or read what an earlier call with the same images, autoencoder and settings left in
+    ``folder``.
 
     Args:
         names: classes to keep masks of.
-        square: how a film becomes the picture that is encoded; as it is by default.
+        square: how an image becomes the picture that is encoded; as it is by default.
     """
-    rows = limit(rows, config.films, seed)
+    rows = limit(rows, config.images, seed)
     what: list[Any] = [
         encoder_digest(vae),
         config.model_dump(mode="json"),
@@ -118,7 +119,7 @@ def prepare(
     with np.load(path) as file:
         return Latents(
             torch.from_numpy(file["values"].astype(np.float32)),
-            file["film"],
+            file["which"] if "which" in file else file["film"],
             rows,
             file["masked"],
             torch.from_numpy(file["masks"].astype(np.float32) / 255),
@@ -132,7 +133,7 @@ def encoder_digest(vae: Vae) -> str:
 
 
 def limit(rows: list[Row], most: dict[str, int], seed: int) -> list[Row]:
-    """At most ``most[source]`` films of a source, drawn at random; sources that are not named keep all."""
+    """At most ``most[source]`` images of a source, chosen at random; sources that are not named keep all."""
     rng = np.random.default_rng(seed)
     keep = np.ones(len(rows), bool)
     for source, number in sorted(most.items()):
@@ -150,13 +151,13 @@ def compute(
     seed: int,
     square: Square | None = None,
 ) -> dict[str, np.ndarray]:
-    """Arrays of the file: ``values`` float16, ``film`` int32, ``masked`` int32, ``masks`` uint8 (255 = all covered)."""
+    """Arrays of the file: ``values`` float16, ``which`` int32, ``masked`` int32, ``masks`` uint8 (255: all covered)."""
     ids = store.classes()
     rng = np.random.default_rng(seed)
     factor = 2 ** (len(vae.config.block_out_channels) - 1)
     pictures: list[np.ndarray] = []
     values: list[np.ndarray] = []
-    film: list[int] = []
+    which: list[int] = []
     masked: list[int] = []
     masks: list[np.ndarray] = []
     for index, row in enumerate(rows):
@@ -167,9 +168,9 @@ def compute(
         for variant in range(config.variants.get(row.get("source", ""), config.default_variants)):
             x, labels = (image, mask) if variant == 0 else warp(image, mask, config, rng)
             if complete and labels is not None:
-                masked.append(len(film))
+                masked.append(len(which))
                 masks.append(np.stack([cover(labels == ids[name], x.shape[0] // factor) for name in names]))
-            film.append(index)
+            which.append(index)
             pictures.append(x)
         if len(pictures) >= CHUNK or index == len(rows) - 1:
             values.append(encode(vae, np.stack(pictures)).numpy().astype(np.float16))
@@ -177,7 +178,7 @@ def compute(
     side = values[0].shape[-1]
     return {
         "values": np.concatenate(values),
-        "film": np.array(film, np.int32),
+        "which": np.array(which, np.int32),
         "masked": np.array(masked, np.int32),
         "masks": np.array(masks, np.uint8).reshape(-1, len(names), side, side),
     }
@@ -192,7 +193,7 @@ def cover(inside: np.ndarray, side: int) -> np.ndarray:
 def warp(
     image: np.ndarray, mask: np.ndarray | None, config: AugmentConfig, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """A slightly shifted, scaled, turned and toned copy of a film with its mask; never mirrored."""
+    """A slightly shifted, scaled, turned and toned copy of an image with its mask; never mirrored."""
     side = image.shape[0]
     angle = np.deg2rad(rng.uniform(-config.rotate, config.rotate))
     zoom = rng.uniform(1 - config.scale, 1 + config.scale, size=2)

@@ -1,4 +1,4 @@
-"""Films with what is said about them, of several datasets under one set of labels; checked before training."""
+"""Images with what is said about them, of several datasets under one set of labels; checked before training."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 
 from cxrsynth.data.dataset import trainable
 from cxrsynth.data.labelled import ALL, Source, check_finished
-from cxrsynth.data.patients import Film, subset
+from cxrsynth.data.patients import DatasetImage, subset
 from cxrsynth.domain.lexicon import Negatives, knowledge, truth
 from cxrsynth.errors import UsageError
 from cxrsynth.store import Store
 
 
 @dataclass(frozen=True, slots=True)
-class SaidFilm(Film):
-    """A film with what is said about it.
+class MultiLabelImage(DatasetImage):
+    """An image with what is said about it.
 
     Attributes:
         truth: (K,) float32, 1 present, 0 absent, NaN unknown, in the order of the labels asked for.
@@ -32,40 +32,40 @@ class SaidFilm(Film):
         return self.store.root / self.row["image"]
 
 
-def gather_said(
+def gather_multilabel(
     source: Source, split: str, labels: Sequence[str], negatives: Negatives, sources: Sequence[str] = ()
-) -> list[SaidFilm]:
-    """The films of a split of which at least one label is known.
+) -> list[MultiLabelImage]:
+    """The images of a split of which at least one label is known.
 
     Args:
         split: ``train``, ``val``, ``test``, or ``all``.
-        sources: only films of these sources; all by default.
+        sources: only images of these sources; all by default.
 
     Raises:
-        UsageError: no dataset, or no such film.
+        UsageError: no dataset, or no such image.
         MismatchError: an unfinished shard.
     """
     store = Store(source.root)
     store.classes()
     check_finished(source.root)
     rows = list(store.rows())
-    # Over all splits: what a hospital looked for does not depend on which of its films are held out.
+    # Over all splits: what a hospital looked for does not depend on which of its images are held out.
     known = knowledge(rows, labels)
     chosen = [row for row in rows if split in (ALL, row.get("split")) and (split != "train" or trainable(row))]
-    films = [
-        SaidFilm(store, row, truth(row, labels, known, negatives))
+    images = [
+        MultiLabelImage(store, row, truth(row, labels, known, negatives))
         for row in chosen
         if not sources or row.get("source") in sources
     ]
-    films = [film for film in films if not np.isnan(film.truth).all()]
-    if not films:
+    images = [image for image in images if not np.isnan(image.truth).all()]
+    if not images:
         raise UsageError(
-            f"no film of split '{split}' in {source.root} says anything about {', '.join(labels)}",
-            "ask for other --labels, or give films that split when they are ingested or generated",
+            f"no image of split '{split}' in {source.root} says anything about {', '.join(labels)}",
+            "ask for other --labels, or give images that split when they are ingested or generated",
         )
-    return subset(films, source.films)
+    return subset(images, source.images)
 
 
-def table_of(films: Sequence[SaidFilm]) -> np.ndarray:
+def table_of(images: Sequence[MultiLabelImage]) -> np.ndarray:
     """(N, K) float32 of 1, 0 and NaN."""
-    return np.stack([film.truth for film in films])
+    return np.stack([image.truth for image in images])

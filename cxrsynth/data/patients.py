@@ -1,21 +1,27 @@
-"""A film of a dataset, and the patient behind it."""
+"""An image of a dataset, and the patient behind it."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
 from cxrsynth.errors import MismatchError, UsageError
+from cxrsynth.recipe import legacy
 from cxrsynth.store import Row, Store
+
+# Beside the weights of a trained network: the patients it has seen.
+PATIENTS = "patients.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Film:
-    """A film to learn from or to measure on.
+class DatasetImage:
+    """An image to learn from or to measure on.
 
     Attributes:
         store: its dataset.
@@ -27,7 +33,7 @@ class Film:
 
     @property
     def patient(self) -> str:
-        """The patient, told apart by source; a film without one stands for itself."""
+        """The patient, told apart by source; an image without one stands for itself."""
         if self.row.get("patient"):
             return f"{self.row.get('source', '')}/{self.row['patient']}"
         return f"{self.store.root.resolve()}/{self.row['key']}"
@@ -37,37 +43,44 @@ class Film:
         return self.store.load_image(self.row)
 
 
-AnyFilm = TypeVar("AnyFilm", bound=Film)
+AnyImage = TypeVar("AnyImage", bound=DatasetImage)
 
 
-def subset(films: list[AnyFilm], count: int) -> list[AnyFilm]:
-    """The films of ``count`` patients, chosen by the patients' names: 8 patients are among the 16.
+def subset(images: list[AnyImage], count: int) -> list[AnyImage]:
+    """The images of ``count`` patients, chosen by the patients' names: 8 patients are among the 16.
 
     Raises:
         UsageError: there are fewer patients.
     """
     if not count:
-        return films
+        return images
     # By name and not by folder, so that every machine takes the same ones.
-    names = {film.patient: str(film.row.get("patient") or film.row["key"]) for film in films}
+    names = {image.patient: str(image.row.get("patient") or image.row["key"]) for image in images}
     if count > len(names):
-        raise UsageError(f"{count} patients were asked for, {films[0].store.root} has {len(names)}", "ask for fewer")
+        raise UsageError(f"{count} patients were asked for, {images[0].store.root} has {len(names)}", "ask for fewer")
     chosen = sorted(names, key=lambda patient: hashlib.sha256(names[patient].encode()).digest())[:count]
-    return [film for film in films if film.patient in set(chosen)]
+    return [image for image in images if image.patient in set(chosen)]
 
 
-def check_patients(train: Sequence[Film], other: Sequence[Film], name: str = "val") -> None:
+def patients_seen(model: Path) -> dict[str, list[str]]:
+    """The patients that a trained network has seen, by its folder: ``{"train": [...], "val": [...]}`` or nothing."""
+    path = next((path for path in (model / PATIENTS, model / legacy.PATIENTS) if path.exists()), None)
+    found: dict[str, list[str]] = {} if path is None else json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def check_patients(train: Sequence[DatasetImage], other: Sequence[DatasetImage], name: str = "val") -> None:
     """Refuse a patient on both sides.
 
     Raises:
-        MismatchError: naming the patient and a film of each side.
+        MismatchError: naming the patient and an image of each side.
     """
-    seen = {film.patient: film for film in train}
-    for film in other:
-        if film.patient in seen:
-            mine = seen[film.patient]
+    seen = {image.patient: image for image in train}
+    for image in other:
+        if image.patient in seen:
+            mine = seen[image.patient]
             raise MismatchError(
-                f"patient {film.patient} is in two splits: {mine.store.root / mine.row['image']} (train) "
-                f"and {film.store.root / film.row['image']} ({name})",
-                "give all films of a patient the same split, then ingest again",
+                f"patient {image.patient} is in two splits: {mine.store.root / mine.row['image']} (train) "
+                f"and {image.store.root / image.row['image']} ({name})",
+                "give all images of a patient the same split, then ingest again",
             )

@@ -66,7 +66,7 @@ def person(row: Row) -> str:
 
 
 def words(row: Row, config: WordConfig) -> str:
-    """What the model reads to a film; empty where nothing is known."""
+    """What the model reads to an image; empty where nothing is known."""
     text = sections(str(row.get(config.column) or ""), config.sections)
     return " ".join(part for part in (person(row) if config.person and text else "", text) if part)
 

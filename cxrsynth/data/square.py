@@ -1,4 +1,4 @@
-"""Films of any shape as the square pictures a base was made for."""
+"""Images of any shape as the square pictures a base was made for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cxrsynth.store import Row
 
 @dataclass(frozen=True, slots=True)
 class Square:
-    """How a film becomes square.
+    """How an image becomes square.
 
     Attributes:
         fit: ``pad`` gives it its own aspect ratio back, in the middle of black; ``squash`` stretches it.
@@ -24,7 +24,7 @@ class Square:
     size: int
 
     def __call__(self, row: Row, image: np.ndarray, mask: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
-        """(H, W) uint8 film and its mask -> (size, size) uint8 both; the row knows the aspect of a squashed film."""
+        """(H, W) uint8 image and its mask -> (size, size) uint8 both; the row knows the aspect of a squashed image."""
         width, height = self.box(row, image)
         return (
             self._place(image, width, height, Image.Resampling.LANCZOS),
@@ -32,7 +32,7 @@ class Square:
         )
 
     def box(self, row: Row, image: np.ndarray) -> tuple[int, int]:
-        """Width and height of the film within the square."""
+        """Width and height of the image within the square."""
         if self.fit == "squash":
             return self.size, self.size
         aspect = float(row.get("aspect") or image.shape[1] / image.shape[0])

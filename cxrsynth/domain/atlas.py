@@ -188,7 +188,7 @@ def _packed(path: Path) -> tuple[dict[str, bytes], str]:
 
 
 def _dataset(path: Path, splits: tuple[str, ...]) -> tuple[dict[str, bytes], str]:
-    """The maps of a dataset that have every class and may be built on: no test film, no masks for benchmarks only."""
+    """The maps of a dataset that have every class and may be built on: no test image, no masks for benchmarks only."""
     store = Store(path)
     ids = store.classes()
     missing = [name for name in CLASSES if name not in ids]

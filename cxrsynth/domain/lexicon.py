@@ -1,6 +1,6 @@
-"""What is said about a film, as 1, 0 or unknown: projection, age group, sex, and findings by name.
+"""What is said about an image, as 1, 0 or unknown: projection, age group, sex, and findings by name.
 
-An ingested film says it in columns of its row, a drawn one in its prompt. Silence is not a "no": a finding counts as
+An ingested image says it in columns of its row, a drawn one in its prompt. Silence is not a "no": a finding counts as
 absent only where somebody looked for it.
 """
 
@@ -37,7 +37,7 @@ SYNONYMS = {
 }
 DENIED = {"cardiomegaly": ("normal heart size", "heart of normal size", "normal heart")}
 NORMAL = ("no abnormality", "no finding", "normal", "clear lungs")
-# In prompts, and in the captions of ingested films, what is seen follows this word.
+# In prompts, and in the captions of ingested images, what is seen follows this word.
 MARKER = "Findings:"
 
 
@@ -47,7 +47,7 @@ def trait(row: Row, label: str) -> float:
     value = str(row.get(key) or "")
     if value:
         return 1.0 if value == one else 0.0 if value.startswith(other) else float("nan")
-    if key in row:  # a real film whose column is empty
+    if key in row:  # a real image whose column is empty
         return float("nan")
     said = [any(affirmed(word, row["prompt"]) for word in words) for words in (ours, theirs)]
     if said[0] == said[1]:
@@ -58,7 +58,7 @@ def trait(row: Row, label: str) -> float:
 
 
 def words_on_findings(row: Row) -> str:
-    """The words of a film that may name findings."""
+    """The words of an image that may name findings."""
     if row.get("findings") is not None:
         return str(row["findings"])
     # The collections that name the virus do not call it pneumonia; neither do its prompts then.
@@ -72,12 +72,12 @@ def found(text: str, label: str) -> bool:
 
 
 def is_normal(text: str) -> bool:
-    """Whether a film is said to show nothing abnormal at all."""
+    """Whether an image is said to show nothing abnormal at all."""
     return text.strip().strip(".").lower() in NORMAL or any(affirmed(word, text) for word in NORMAL[:2])
 
 
 def knowledge(rows: Iterable[Row], labels: Sequence[str]) -> dict[str, set[str]]:
-    """Source -> the findings that somebody looked for there: those that any of its films has."""
+    """Source -> the findings that somebody looked for there: those that any of its images has."""
     known: dict[str, set[str]] = {}
     for row in rows:
         text = words_on_findings(row)
@@ -91,8 +91,8 @@ def truth(row: Row, labels: Sequence[str], known: dict[str, set[str]], negatives
 
     Args:
         known: source -> findings looked for there, as `knowledge` gives them.
-        negatives: ``source``: a finding is absent only on films of sources that looked for it; ``normal``: also on
-            films that are said to be normal, whatever their source.
+        negatives: ``source``: a finding is absent only on images of sources that looked for it; ``normal``: also on
+            images that are said to be normal, whatever their source.
     """
     text = words_on_findings(row)
     asked = known.get(str(row.get("source", "")), set())

@@ -1,4 +1,4 @@
-"""Where a finding shall lie: words, a box or a mask file, resolved against a film's own label map.
+"""Where a finding shall lie: words, a box or a mask file, resolved against an image's own label map.
 
 Label maps are (H, W) uint8 with the ids of `cxrsynth.domain.anatomy.CLASSES`.
 The patient's right is on the left of the picture.
@@ -73,7 +73,7 @@ def parse(words: str) -> Place:
 
 
 def resolve(words: str, mask: np.ndarray) -> np.ndarray:
-    """The pixels that words name in a film.
+    """The pixels that words name in an image.
 
     Zones are thirds of a lung's height; the costophrenic angle is the lower outer corner of a lung.
 
@@ -84,7 +84,7 @@ def resolve(words: str, mask: np.ndarray) -> np.ndarray:
         (H, W) bool, at least one pixel.
 
     Raises:
-        UsageError: the words name no place, or one that this film does not have.
+        UsageError: the words name no place, or one that this image does not have.
     """
     place = parse(words)
     found = np.zeros(mask.shape, bool)
@@ -101,7 +101,7 @@ def resolve(words: str, mask: np.ndarray) -> np.ndarray:
             found |= _in_lung(place, side, mask)
     if not found.any():
         missing = "heart" if place.part in ("heart", "retrocardiac") else " or ".join(place.sides).replace("_", " ")
-        raise UsageError(f"'{words}' is nowhere in this film: its label map has no {missing}", f"words: {WORDS}")
+        raise UsageError(f"'{words}' is nowhere in this image: its label map has no {missing}", f"words: {WORDS}")
     return found
 
 
@@ -127,7 +127,7 @@ def file_region(path: Path, mask: np.ndarray) -> np.ndarray:
     """A mask file, 0 outside and anything else inside, as (H, W) bool.
 
     Raises:
-        UsageError: it cannot be read, has another size than the film, is empty, or lies outside the body.
+        UsageError: it cannot be read, has another size than the image, is empty, or lies outside the body.
     """
     try:
         with Image.open(path) as picture:
@@ -136,8 +136,8 @@ def file_region(path: Path, mask: np.ndarray) -> np.ndarray:
         raise UsageError(f"{path} cannot be read as a mask", "a region is a PNG, 0 outside, 255 inside") from error
     if pixels.shape != mask.shape:
         raise UsageError(
-            f"{path} has {pixels.shape[1]} x {pixels.shape[0]} pixels, the film {mask.shape[1]} x {mask.shape[0]}",
-            "draw the region on the film it is meant for",
+            f"{path} has {pixels.shape[1]} x {pixels.shape[0]} pixels, the image {mask.shape[1]} x {mask.shape[0]}",
+            "draw the region on the image it is meant for",
         )
     if not pixels.any():
         raise UsageError(f"{path} is empty", "a region is a PNG, 0 outside, 255 inside")

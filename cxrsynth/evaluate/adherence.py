@@ -1,4 +1,4 @@
-"""Does the picture follow the words? Judged by networks that have learned from real films, on real films beside it."""
+"""Does an image follow its prompt? Measured by networks trained on real images, with real images beside it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from cxrsynth.domain.lexicon import DENIED, affirmed, found, words_on_findings
 from cxrsynth.errors import UsageError
-from cxrsynth.evaluate.classification import Judged, judge
+from cxrsynth.evaluate.classification import Predictions, predict
 from cxrsynth.evaluate.images import Group
 from cxrsynth.evaluate.results import Record, record
 from cxrsynth.nets.classifier import Classifier
@@ -31,37 +31,38 @@ def alignment(
 ) -> list[Record]:
     """Classifier against prompt: AUROC and agreement of every label that some prompts ask for and others do not.
 
-    The same classifier's figures on held-out real films are arm ``real``: what it can see at all.
+    The same classifier's figures on held-out real images are arm ``real``: what it can see at all.
     """
     try:
-        drawn = judge(classifier, made, "all")
+        generated = predict(classifier, made, "all")
     except UsageError:
         return []  # no prompt asks for anything that the classifier knows
-    records = both_figures(drawn, classifier, name, made.name)
+    records = both_figures(generated, classifier, name, made.name)
     asked = {item["class"] for item in records}
     if real is not None and asked:
-        seen = judge(classifier, real, split, learned=learned)
+        seen = predict(classifier, real, split, learned=learned)
         found_real = both_figures(seen, classifier, "real", f"{real.name}:{split}")
         records += [item for item in found_real if item["class"] in asked]
     return records
 
 
-def both_figures(judged: Judged, classifier: Classifier, arm: str, dataset: str) -> list[Record]:
-    """AUROC and agreement of every label of which the films show both kinds."""
-    ranked = [item for item in judged.records(arm, dataset, "images") if item["metric"] == "auroc"]
-    return ranked + agreement(judged, classifier, arm, dataset)
+def both_figures(predicted: Predictions, classifier: Classifier, arm: str, dataset: str) -> list[Record]:
+    """AUROC and agreement of every label of which the images show both kinds."""
+    ranked = [item for item in predicted.records(arm, dataset, "images") if item["metric"] == "auroc"]
+    return ranked + agreement(predicted, classifier, arm, dataset)
 
 
-def agreement(judged: Judged, classifier: Classifier, arm: str, dataset: str) -> list[Record]:
-    """How often the classifier agrees, both kinds counting the same, at the threshold chosen on validation films."""
+def agreement(predicted: Predictions, classifier: Classifier, arm: str, dataset: str) -> list[Record]:
+    """How often the classifier agrees, both kinds counting the same, at the threshold chosen on validation images."""
     records = []
-    for k, label in enumerate(judged.labels):
-        known = ~np.isnan(judged.truth[:, k])
+    for k, label in enumerate(predicted.labels):
+        known = ~np.isnan(predicted.truth[:, k])
         values = np.stack(
-            [judged.scores[known, k] > classifier.config["thresholds"].get(label, 0.5), judged.truth[known, k]], axis=1
+            [predicted.scores[known, k] > classifier.config["thresholds"].get(label, 0.5), predicted.truth[known, k]],
+            axis=1,
         )
         if len(np.unique(values[:, 1])) == 2:
-            patients = [name for name, is_known in zip(judged.patients, known, strict=True) if is_known]
+            patients = [name for name, is_known in zip(predicted.patients, known, strict=True) if is_known]
             figures = bootstrap(values, patients, balanced_accuracy)
             records.append(record("images", arm, dataset, "agreement", figures, len(values), label))
     return records
@@ -76,7 +77,7 @@ def balanced_accuracy(values: np.ndarray) -> float:
 
 
 def heart_size_by_labels(made: Path, arm: str) -> list[Record]:
-    """`heart_size` by the films' own labels, which come from the model's own attention: the milder judge."""
+    """`heart_size` by the images' own labels, which come from the model's own attention: the milder evaluator."""
     store = Store(made)
     chosen = [row for row in store.rows() if row.get("mask") is not None]
     masks = [np.asarray(store.load_mask(row)) for row in chosen]
@@ -84,10 +85,10 @@ def heart_size_by_labels(made: Path, arm: str) -> list[Record]:
 
 
 def heart_size_by_segmenter(part: Group, arm: str, segmenter: Segmenter, only_named: bool = False) -> list[Record]:
-    """`heart_size` by a segmenter that has learned from real films.
+    """`heart_size` by a segmenter that has learned from real images.
 
     Args:
-        only_named: leave out films that nobody called enlarged or normal: of a real film, silence says nothing.
+        only_named: leave out images that nobody called enlarged or normal: of a real image, silence says nothing.
     """
     ids = {name: i for i, name in enumerate(segmenter.classes, 1)}
     pairs = [
@@ -104,14 +105,14 @@ def heart_size(
     ids: Mapping[str, int],
     arm: str,
     dataset: str,
-    judge_name: str,
+    evaluator: str,
 ) -> list[Record]:
-    """Cardiothoracic ratio of films said to show cardiomegaly, of those said to have a normal heart, of the others.
+    """Cardiothoracic ratio of images said to show cardiomegaly, of those said to have a normal heart, of the others.
 
     Args:
         masks: (H, W) uint8 class ids each.
         ids: class name -> id.
-        judge_name: who drew the masks; goes into the ``class`` of the records.
+        evaluator: whose masks they are; goes into the ``class`` of the records.
     """
     if not chosen or not set(CTR_CLASSES) <= set(ids):
         return []
@@ -124,19 +125,19 @@ def heart_size(
     for label, which in groups:
         part = ratios[which & usable]
         if len(part):
-            klass = f"{label}_by_{judge_name}"
+            klass = f"{label}_by_{evaluator}"
             records.append(record("images", arm, dataset, "ctr", bootstrap(part), len(part), klass))
     other = normal if (normal & usable).any() else ~large
     both = usable & (large | other)
     if (large & both).any() and (other & both).any():
         values = np.stack([ratios[both], large[both]], axis=1)
         figures = auroc_interval(values, [str(i) for i in range(len(values))])
-        records.append(record("images", arm, dataset, "auroc", figures, len(values), f"heart_size_by_{judge_name}"))
+        records.append(record("images", arm, dataset, "auroc", figures, len(values), f"heart_size_by_{evaluator}"))
     return records
 
 
 def says_heart_size(row: Row) -> bool:
-    """Whether a film or prompt calls the heart enlarged or normal."""
+    """Whether an image or prompt calls the heart enlarged or normal."""
     text = words_on_findings(row)
     return found(text, ENLARGED) or any(affirmed(word, text) for word in DENIED[ENLARGED])
 

@@ -1,4 +1,4 @@
-"""Drawn films have no human masks: how far do their labels agree with a network that learned from real films?
+"""Synthetic images have no reference masks: how far do their labels agree with a network that learned from real images?
 
 The network sees the picture alone, the labels come from the generator's attention: where both say the same, the
 picture shows what the label claims. And what curation measures of a sample is worth keeping if it tells agreement from
@@ -32,43 +32,44 @@ FEWEST = 8
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Figures of all films.
+    """Figures of all images.
 
     Attributes:
-        films: chain -> figures of each film against the network's mask.
-        scores: per film what curation wrote, ``{"stability.heart": 0.9, ...}``.
+        images: chain -> figures of each image against the network's mask.
+        scores: per image what curation wrote, ``{"stability.heart": 0.9, ...}``.
     """
 
-    films: dict[str, list[Scores]]
+    images: dict[str, list[Scores]]
     scores: list[dict[str, float]]
 
 
 def agreement(
-    drawn: Path,
+    generated: Path,
     segmenter: Segmenter,
     chains: Mapping[str, Labelling],
-    on_film: Callable[[int, int, dict[str, float]], None] | None = None,
+    on_image: Callable[[int, int, dict[str, float]], None] | None = None,
 ) -> Agreement:
-    """Compare the labels of drawn films, and those of other chains on their maps, with a network's.
+    """Compare the labels of synthetic images, and those of other chains on their maps, with a network's.
 
     Args:
-        drawn: what ``generate`` wrote; drawn without checks (``curate.checks=[]``), so that bad films are in it.
+        generated: what ``generate`` wrote without checks (``curate.checks=[]``), so that bad images are in it.
         chains: as `cxrsynth.evaluate.chains.load_chains` gives them; none compares the dataset's own labels only.
-        on_film: called with (films done, films planned, figures) after every film.
+        on_image: called with (images done, images planned, figures) after every image.
 
     Raises:
-        UsageError: no class in common, no film, or a chain needs maps that were not kept.
+        UsageError: no class in common, no image, or a chain needs maps that were not kept.
     """
-    store = Store(drawn)
+    store = Store(generated)
     classes = store.classes()
     shared = {name: classes[name] for name in segmenter.classes if name in classes}
     if not shared:
         raise UsageError(
-            f"{drawn} has none of the classes {', '.join(segmenter.classes)}", "name a network with the same classes"
+            f"{generated} has none of the classes {', '.join(segmenter.classes)}",
+            "name a network with the same classes",
         )
     rows = [row for row in store.rows() if row.get("mask")]
     if not rows:
-        raise UsageError(f"{drawn} has no labelled film", "finish it with the command that wrote it")
+        raise UsageError(f"{generated} has no labelled image", "finish it with the command that wrote it")
     numbers = {name: number for number, name in enumerate(segmenter.classes, start=1)}
     found: dict[str, list[Scores]] = {name: [] for name in (OWN, *chains)}
     for start in range(0, len(rows), BATCH):
@@ -82,33 +83,33 @@ def agreement(
             stored = store.load_maps(row) if chains else None
             for name, chain in chains.items():
                 if stored is None or "maps" not in stored:
-                    raise UsageError(f"{drawn} keeps no maps", "generate it with masks.keep_maps: true")
+                    raise UsageError(f"{generated} keeps no maps", "generate it with masks.keep_maps: true")
                 mask = make_sample(Draw.stored(image, stored), chain).mask
                 found[name].append(score(truth, renumber(mask, chain.classes, shared), shared))
-            if on_film is not None:
-                on_film(len(found[OWN]), len(rows), {})
+            if on_image is not None:
+                on_image(len(found[OWN]), len(rows), {})
     return Agreement(found, [row["scores"] for row in rows])
 
 
 def records(found: Agreement, name: str) -> list[Record]:
     """Dice, IoU, HD95 and NSD against the network per chain, and what each score tells about the dataset's own labels.
 
-    The latter are in the dataset ``<name>:rank``: arm is the score, ``spearman`` its rank correlation over films with
+    The latter are in the dataset ``<name>:rank``: arm is the score, ``spearman`` its rank correlation over images with
     the Dice of the same class. Good scores are near 1, ``uncertainty`` near -1.
 
     Args:
         name: of the dataset in tables.
     """
-    films = next(iter(found.films.values()))
-    each = [str(i) for i in range(len(films))]  # a drawn film is nobody else's
+    images = next(iter(found.images.values()))
+    each = [str(i) for i in range(len(images))]  # a synthetic image is nobody else's
     made = []
-    for chain, figures in found.films.items():
+    for chain, figures in found.images.items():
         for line in summarise(figures, each):
             value = (line["value"], line["lo"], line["hi"])
             made.append(record("masks", chain, name, line["metric"], value, line["n"], line["class"]))
     for what in SCORES:
-        for klass in films[0]:
-            dice = column(films, klass, "dice")
+        for klass in images[0]:
+            dice = column(images, klass, "dice")
             told = np.array([scores.get(f"{what}.{klass}", np.nan) for scores in found.scores])
             known = ~np.isnan(dice) & ~np.isnan(told)
             if known.sum() >= FEWEST:

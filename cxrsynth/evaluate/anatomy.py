@@ -1,7 +1,7 @@
-"""Are there two lungs and a heart of a size, at a place and of a symmetry that real films have?
+"""Are there two lungs and a heart of a size, at a place and of a symmetry that real images have?
 
-A segmenter that has learned from real films looks at drawn and at real ones. A measure is in range when it lies between
-the 1st and the 99th percentile of real training films.
+A segmenter that has learned from real images looks at synthetic and at real ones. A measure is in range when it lies
+between the 1st and the 99th percentile of real training images.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cxrsynth.nets.segmenter import Segmenter
 from cxrsynth.statistics import bootstrap
 
 RANGE = (1.0, 99.0)
-MOST = 400  # real films that make the range
+MOST = 400  # real images that make the range
 KINDS = ("area", "position", "symmetry")
 
 
@@ -46,21 +46,21 @@ def measures(mask: np.ndarray, ids: Mapping[str, int]) -> dict[str, float]:
 
 
 def table(segmenter: Segmenter, part: Group) -> tuple[list[str], np.ndarray]:
-    """Names of the measures, and (N, M) float64 of the films of a group."""
+    """Names of the measures, and (N, M) float64 of the images of a group."""
     ids = {name: i for i, name in enumerate(segmenter.classes, 1)}
     rows = [measures(mask, ids) for mask in part.masks(segmenter)]
     return list(rows[0]), np.array([list(row.values()) for row in rows])
 
 
-def anatomy(segmenter: Segmenter, drawn: Group, held_out: Group, train: Group) -> list[Record]:
-    """Share of films whose measures are in range: areas, positions, symmetry, and all of them together.
+def anatomy(segmenter: Segmenter, generated: Group, held_out: Group, train: Group) -> list[Record]:
+    """Share of images whose measures are in range: areas, positions, symmetry, and all of them together.
 
-    Arm ``real`` are held-out films: with several measures, not all of them are in all ranges either.
+    Arm ``real`` are held-out images: with several measures, not all of them are in all ranges either.
     """
     names, known = table(segmenter, train.some(MOST))
     low, high = np.nanpercentile(known, RANGE, axis=0)
     records = []
-    for label, part in ((drawn.name, drawn), ("real", held_out)):
+    for label, part in ((generated.name, generated), ("real", held_out)):
         _, values = table(segmenter, part)
         inside = (values >= low) & (values <= high)  # a missing class is out of range
         shares = {kind: inside[:, [name.startswith(kind) for name in names]].all(axis=1) for kind in KINDS}

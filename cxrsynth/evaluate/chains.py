@@ -1,4 +1,4 @@
-"""Mask chains side by side on the same maps: what refinement is worth, and what it costs."""
+"""Mask chains side by side on the same maps: what refinement gains, and what it costs."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from cxrsynth.weights import absolute
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One chain on all films.
+    """One chain on all images.
 
     Attributes:
-        films: figures of each film.
-        seconds: (N,) float64 from maps to labels, one film after the other in one process.
+        images: figures of each image.
+        seconds: (N,) float64 from maps to labels, one image after the other in one process.
     """
 
-    films: list[Scores]
+    images: list[Scores]
     seconds: np.ndarray
 
 
@@ -99,30 +99,30 @@ def measure(
     true: Path,
     chains: dict[str, Labelling],
     splits: Sequence[str] = (),
-    on_film: Callable[[int, int, dict[str, float]], None] | None = None,
+    on_image: Callable[[int, int, dict[str, float]], None] | None = None,
 ) -> tuple[dict[str, Measured], list[str]]:
-    """Label the films of ``annotated`` from their stored maps by every chain, and compare with ``true``.
+    """Label the images of ``annotated`` from their stored maps by every chain, and compare with ``true``.
 
     Args:
         splits: of the truth: only these.
-        on_film: called with (steps done, steps planned, figures) after every film of every chain.
+        on_image: called with (steps done, steps planned, figures) after every image of every chain.
 
     Returns:
-        Chain -> its figures, and the patient of each film.
+        Chain -> its figures, and the patient of each image.
 
     Raises:
-        UsageError: no common film or class, or no stored maps.
+        UsageError: no common image or class, or no stored maps.
     """
     store, theirs = Store(annotated), gather(true, splits)
     rows = [row for row in store.rows() if row["key"] in theirs.masks]
     if not rows:
-        raise UsageError(f"{annotated} and {true} have no film in common", "annotate films of that dataset first")
+        raise UsageError(f"{annotated} and {true} have no image in common", "annotate images of that dataset first")
     found: dict[str, Measured] = {}
     for number, (name, chain) in enumerate(chains.items()):
         shared = {klass: theirs.classes[klass] for klass in chain.classes if klass in theirs.classes}
         if not shared:
             raise UsageError(f"{true} has none of the classes {', '.join(chain.classes)}", "compare the same classes")
-        films: list[Scores] = []
+        images: list[Scores] = []
         seconds = []
         for position, row in enumerate(rows):
             stored = store.load_maps(row)
@@ -135,25 +135,25 @@ def measure(
             sample = make_sample(draw, chain)
             seconds.append(time.perf_counter() - started)
             mask = renumber(sample.mask, chain.classes, shared)
-            films.append(score(theirs.masks[row["key"]].load(), mask, shared))
-            if on_film is not None:
+            images.append(score(theirs.masks[row["key"]].load(), mask, shared))
+            if on_image is not None:
                 done = number * len(rows) + position + 1
-                on_film(done, len(chains) * len(rows), {f"{name} dice": float(average(films, "dice").mean())})
-        found[name] = Measured(films, np.array(seconds))
+                on_image(done, len(chains) * len(rows), {f"{name} dice": float(average(images, "dice").mean())})
+        found[name] = Measured(images, np.array(seconds))
     return found, [theirs.masks[row["key"]].patient for row in rows]
 
 
 def records(
     measured: dict[str, Measured], patients: Sequence[str], dataset: str, pairs: Sequence[tuple[str, str]] = ()
 ) -> list[Record]:
-    """Figures of every chain, milliseconds per film; paired differences to the first and the best chain.
+    """Figures of every chain, milliseconds per image; paired differences to the first and the best chain.
 
     Args:
         pairs: chains whose difference, the first minus the second, is wanted too.
     """
     found = []
     for name, one in measured.items():
-        for line in summarise(one.films, patients):
+        for line in summarise(one.images, patients):
             figures = (line["value"], line["lo"], line["hi"])
             found.append(record("masks", name, dataset, line["metric"], figures, line["n"], line["class"]))
         times = bootstrap(one.seconds * 1000, patients)
@@ -161,7 +161,7 @@ def records(
     ends = {next(iter(measured)), best(found)}
     told = [(second, first) for first, second in combinations(measured, 2) if ends & {first, second}]
     for one_name, other in dict.fromkeys([*told, *pairs]):
-        for klass in (*measured[other].films[0], "mean"):
+        for klass in (*measured[other].images[0], "mean"):
             gain = figures_of(measured[one_name], klass) - figures_of(measured[other], klass)
             counts = ~np.isnan(gain)
             if counts.any():
@@ -174,7 +174,7 @@ def records(
 
 def figures_of(one: Measured, klass: str) -> np.ndarray:
     """(N,) Dice of a class, or of the mean over classes."""
-    return average(one.films, "dice") if klass == "mean" else column(one.films, klass, "dice")
+    return average(one.images, "dice") if klass == "mean" else column(one.images, klass, "dice")
 
 
 def best(found: Sequence[Record]) -> str:

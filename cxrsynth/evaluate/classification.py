@@ -1,8 +1,7 @@
-"""A trained classifier on films it has not seen: AUROC per label with intervals, over all pairs and within a source."""
+"""A trained classifier on images it has not seen: AUROC per label with intervals, over all pairs and per source."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from cxrsynth.data.labelled import Source
-from cxrsynth.data.multilabel import SaidFilm, gather_said, table_of
+from cxrsynth.data.multilabel import MultiLabelImage, gather_multilabel, table_of
+from cxrsynth.data.patients import patients_seen
 from cxrsynth.errors import MismatchError
 from cxrsynth.evaluate.results import Record, record
 from cxrsynth.nets.classifier import COMMAND, WHAT, Classifier
@@ -22,14 +22,14 @@ CHUNK = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """What a classifier says about the films of a split, next to what is known.
+class Predictions:
+    """What a classifier says about the images of a split, next to what is known.
 
     Attributes:
         labels: names, in the order of the columns.
-        keys: of the films.
-        patients: of the films.
-        sources: of the films.
+        keys: of the images.
+        patients: of the images.
+        sources: of the images.
         truth: (N, K) float32 of 1, 0 and NaN.
         scores: (N, K) float32 probabilities.
     """
@@ -53,7 +53,7 @@ class Judged:
         return found
 
     def as_json(self) -> dict[str, Any]:
-        """Every film's scores, for paired tests; what is unknown is null."""
+        """Every image's scores, for paired tests; what is unknown is null."""
         rows = [
             {
                 "key": key,
@@ -66,71 +66,69 @@ class Judged:
                 self.keys, self.patients, self.sources, self.scores, self.truth, strict=True
             )
         ]
-        return {"labels": list(self.labels), "films": rows}
+        return {"labels": list(self.labels), "images": rows}
 
 
-def judge(
+def predict(
     classifier: Classifier,
     data: Path,
     split: str = "test",
     labels: Sequence[str] = (),
     sources: Sequence[str] = (),
     learned: dict[str, list[str]] | None = None,
-) -> Judged:
-    """Apply a classifier to the films of a split of which anything is known.
+) -> Predictions:
+    """Apply a classifier to the images of a split of which anything is known.
 
     Args:
         labels: what to measure; by default all that the classifier knows.
-        sources: only films of these sources.
+        sources: only images of these sources.
         learned: patients it was trained on, as `patients_of` gives them.
 
     Raises:
-        UsageError: a label it does not know, or no film that says anything about the labels.
-        MismatchError: an unfinished dataset, or a film of a patient that it was trained on.
+        UsageError: a label it does not know, or no image that says anything about the labels.
+        MismatchError: an unfinished dataset, or an image of a patient that it was trained on.
     """
     wanted = tuple(labels) or classifier.labels
     columns = [classifier.index(label) for label in wanted]
-    films = gather_said(Source(data), split, wanted, classifier.config.get("negatives", "normal"), sources)
+    images = gather_multilabel(Source(data), split, wanted, classifier.config.get("negatives", "normal"), sources)
     if split != "train":
-        refuse_known(films, set((learned or {}).get("train", [])))
+        refuse_known(images, set((learned or {}).get("train", [])))
     parts = [
-        classifier([film.image() for film in films[start : start + CHUNK]]) for start in range(0, len(films), CHUNK)
+        classifier([image.image() for image in images[start : start + CHUNK]]) for start in range(0, len(images), CHUNK)
     ]
-    return Judged(
+    return Predictions(
         wanted,
-        [film.row["key"] for film in films],
-        [film.patient for film in films],
-        [str(film.row.get("source", "")) for film in films],
-        table_of(films),
+        [image.row["key"] for image in images],
+        [image.patient for image in images],
+        [str(image.row.get("source", "")) for image in images],
+        table_of(images),
         np.concatenate(parts)[:, columns],
     )
 
 
-def refuse_known(films: Sequence[SaidFilm], seen: set[str]) -> None:
+def refuse_known(images: Sequence[MultiLabelImage], seen: set[str]) -> None:
     """Refuse to test on a patient that a network was trained on.
 
     Raises:
-        MismatchError: naming the film and the patient.
+        MismatchError: naming the image and the patient.
     """
-    for film in films:
-        if film.patient in seen:
+    for image in images:
+        if image.patient in seen:
             raise MismatchError(
-                f"{film.path}: patient {film.patient} was in the training of this network",
-                "give all films of a patient the same split, or measure on another dataset",
+                f"{image.path}: patient {image.patient} was in the training of this network",
+                "give all images of a patient the same split, or measure on another dataset",
             )
 
 
 def patients_of(folder: Path) -> dict[str, list[str]]:
     """The patients a trained classifier has seen: ``{"train": [...], "val": [...]}``."""
-    path = locate(folder, WHAT, COMMAND) / "films.json"
-    found: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return found
+    return patients_seen(locate(folder, WHAT, COMMAND))
 
 
 def figures_of(
     labels: Sequence[str], truth: np.ndarray, scores: np.ndarray, patients: Sequence[str], sources: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """AUROC per label with a 95 % interval by patient, over all films and over pairs of the same source.
+    """AUROC per label with a 95 % interval by patient, over all images and over pairs of the same source.
 
     Returns:
         label -> ``{"auroc", "lo", "hi", "within", "within_lo", "within_hi", "n", "positive"}``; a label of which one

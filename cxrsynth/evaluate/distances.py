@@ -45,10 +45,10 @@ class _AsIs(nn.Module):
 def fid(first: np.ndarray, second: np.ndarray) -> float:
     """Fréchet distance of (N, D) and (M, D) features (Heusel et al., NeurIPS 2017).
 
-    It shrinks with the number of films, whatever they show: compare it at the same N only.
+    It shrinks with the number of images, whatever they show: compare it at the same N only.
     """
     if len(first) + len(second) < first.shape[1]:
-        # Few films span few directions. In these the distance is the same, and its matrices are small.
+        # Few images span few directions. In these the distance is the same, and its matrices are small.
         both = np.concatenate([first, second]).astype(np.float64)
         span = np.linalg.svd(both - both.mean(axis=0), full_matrices=False)[2]
         first, second = first @ span.T, second @ span.T
@@ -65,7 +65,7 @@ def interval(
 ) -> Figures:
     """A distance with a 95 % interval from a jackknife over folds.
 
-    Not from a bootstrap: drawing a film twice makes a set more like itself, which moves the distance.
+    Not from a bootstrap: drawing an image twice makes a set more like itself, which moves the distance.
     """
     a, b = (np.arange(len(x)) % folds for x in (first, second))
     left_out = np.array([distance(first[a != fold], second[b != fold]) for fold in range(folds)])
@@ -83,7 +83,7 @@ def manifold(real: np.ndarray, made: np.ndarray, k: int = NEIGHBOURS) -> dict[st
     """Precision and recall (Kynkäänniemi et al., NeurIPS 2019), density and coverage (Naeem et al., ICML 2020).
 
     Returns:
-        metric -> one value per made (precision, density) or real (recall, coverage) film; their means are the figures.
+        metric -> one value per made (precision, density) or real (recall, coverage) image; their means are the figures.
     """
     k = min(k, len(real) - 1, len(made) - 1)
     between = distances(real, made)

@@ -1,4 +1,4 @@
-"""What films are turned into before distances are measured. Every figure says which net it was measured with.
+"""What images are turned into before distances are measured. Every figure says which net it was measured with.
 
 Two need nothing from outside: the model's own autoencoder (tone and layout, not disease) and a classifier of
 `cxrsynth train-cls` (what its labels need). Two are read from weight files that the user brings.
@@ -34,7 +34,7 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FeatureNet:
-    """A way to turn films into numbers.
+    """A way to turn images into numbers.
 
     Attributes:
         name: in tables.
@@ -47,16 +47,16 @@ class FeatureNet:
     see: Callable[[np.ndarray], np.ndarray]
 
 
-def latent_features(vae: Vae, films: np.ndarray) -> np.ndarray:
+def latent_features(vae: Vae, images: np.ndarray) -> np.ndarray:
     """(N, H, W) uint8 -> (N, C * 64) float32: latents averaged over an 8 x 8 grid."""
-    return F.adaptive_avg_pool2d(encode(vae, films), GRID).flatten(1).numpy()
+    return F.adaptive_avg_pool2d(encode(vae, images), GRID).flatten(1).numpy()
 
 
 def autoencoder_net(model: Path) -> FeatureNet:
     """The autoencoder of a diffusers folder."""
     vae = AutoencoderKL.from_pretrained(model, subfolder="vae", torch_dtype=torch.float32).eval()
     what = f"latents of the autoencoder of {model.name}, averaged over {GRID} x {GRID} cells"
-    return FeatureNet("autoencoder", what, lambda films: latent_features(vae, films))
+    return FeatureNet("autoencoder", what, lambda images: latent_features(vae, images))
 
 
 def classifier_net(classifier: Classifier) -> FeatureNet:
@@ -64,7 +64,7 @@ def classifier_net(classifier: Classifier) -> FeatureNet:
     config = classifier.config
     what = f"last layer of a {config['encoder']} trained by train-cls on {', '.join(d['name'] for d in config['data'])}"
     what += f" for {', '.join(classifier.labels)} (sha256 {config['sha256'][:12]})"
-    return FeatureNet("classifier", what, lambda films: classifier.features(list(films)))
+    return FeatureNet("classifier", what, lambda images: classifier.features(list(images)))
 
 
 def xrv_net(path: Path) -> FeatureNet:
@@ -114,10 +114,10 @@ def _in_batches(network: nn.Module, see: Callable[[Tensor], Tensor]) -> Callable
     network.eval()
 
     @torch.inference_mode()
-    def run(films: np.ndarray) -> np.ndarray:
+    def run(images: np.ndarray) -> np.ndarray:
         found = []
-        for start in range(0, len(films), BATCH):
-            x = torch.from_numpy(films[start : start + BATCH, None].astype(np.float32) / 255)
+        for start in range(0, len(images), BATCH):
+            x = torch.from_numpy(images[start : start + BATCH, None].astype(np.float32) / 255)
             found.append(see(x))
         return torch.cat(found).numpy()
 

@@ -1,4 +1,4 @@
-"""Everything that is measured on drawn films, in one go: who judges them, and what they find."""
+"""Everything that is measured on synthetic images, in one go: by which networks, and what they find."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from cxrsynth.nets.segmenter import Segmenter
 
 
 @dataclass(slots=True)
-class Judges:
-    """Networks that look at films.
+class Evaluators:
+    """Networks that look at images.
 
     Attributes:
         nets: that make features; the autoencoder is the first.
-        classifier: trained on real films, or None.
-        segmenter: trained on real films, or None.
+        classifier: trained on real images, or None.
+        segmenter: trained on real images, or None.
         learned: patients that the classifier was trained on.
     """
 
@@ -45,69 +45,69 @@ class Judges:
         xrv: Path | None = None,
         inception: Path | None = None,
         device: str = "auto",
-    ) -> Judges:
-        """Judges from their folders and files.
+    ) -> Evaluators:
+        """Evaluators from their folders and files.
 
         Raises:
             MissingError: one of them is not there.
             MismatchError: one of them is something else.
         """
-        judges = cls([])
+        evaluators = cls([])
         # Small files first: a wrong path is known before anything large is read.
         if xrv is not None:
-            judges.nets.append(xrv_net(xrv))
+            evaluators.nets.append(xrv_net(xrv))
         if inception is not None:
-            judges.nets.append(inception_net(inception))
+            evaluators.nets.append(inception_net(inception))
         if segmenter is not None:
-            judges.segmenter = segmenters.load(segmenter, resolve(device))
+            evaluators.segmenter = segmenters.load(segmenter, resolve(device))
         if classifier is not None:
-            judges.classifier = classifiers.load(classifier, resolve(device))
-            judges.learned = classification.patients_of(classifier)
-            judges.nets.insert(0, classifier_net(judges.classifier))
-        judges.nets.insert(0, autoencoder_net(model))
-        return judges
+            evaluators.classifier = classifiers.load(classifier, resolve(device))
+            evaluators.learned = classification.patients_of(classifier)
+            evaluators.nets.insert(0, classifier_net(evaluators.classifier))
+        evaluators.nets.insert(0, autoencoder_net(model))
+        return evaluators
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What was found on drawn films.
+    """What was found on synthetic images.
 
     Attributes:
         records: every figure.
-        drawn: the films.
-        train: the real films that the model may have seen.
-        privacy: nearest training films.
+        generated: the images.
+        train: the real images that the model may have seen.
+        privacy: nearest training images.
     """
 
     records: list[Record]
-    drawn: Group
+    generated: Group
     train: Group
     privacy: Privacy
 
     def kept(self) -> list[str]:
-        """Keys of the films that are no copies."""
-        return [row["key"] for row, bad in zip(self.drawn.rows, self.privacy.suspicious, strict=True) if not bad]
+        """Keys of the images that are no copies."""
+        return [row["key"] for row, bad in zip(self.generated.rows, self.privacy.suspicious, strict=True) if not bad]
 
 
 def measure(
     made: Path,
     real: Path,
-    judges: Judges,
+    evaluators: Evaluators,
     split: str = "test",
     name: str = "",
     advance: Callable[[float, str], None] | None = None,
 ) -> Measured:
-    """Fidelity, variety, copies, heart size, prompt alignment and anatomy of drawn films.
+    """Fidelity, variety, copies, heart size, prompt alignment and anatomy of synthetic images.
 
     Args:
-        made: drawn films.
-        real: real films with splits; ``train`` is what may have been copied, ``split`` the yardstick.
+        made: synthetic images.
+        real: real images with splits; ``train`` is what may have been copied, ``split`` the yardstick.
         name: of the arm in tables.
         advance: told (finished parts of 5, what comes next).
 
     Raises:
-        UsageError: too few films, or pictures of different sizes.
-        MismatchError: a judge was trained on the films of ``split``.
+        UsageError: too few images, or pictures of different sizes.
+        MismatchError: an evaluator was trained on the images of ``split``.
     """
 
     def say(done: float, what: str) -> None:
@@ -116,23 +116,23 @@ def measure(
 
     arm = name or made.name
     say(0, "fidelity")
-    drawn = group(made, name=arm)
-    keep = same_people(drawn.rows)
+    generated = group(made, name=arm)
+    keep = same_people(generated.rows)
     held_out, train = group(real, split, keep), group(real, "train", keep)
-    records = fidelity(drawn, held_out, train, judges.nets)
+    records = fidelity(generated, held_out, train, evaluators.nets)
     say(1, "variety")
-    records += variety(drawn, held_out)
+    records += variety(generated, held_out)
     say(2, "copies")
-    privacy = check_privacy(drawn, held_out, train, judges.nets[0])
-    records += memorisation(privacy, drawn, train)
+    privacy = check_privacy(generated, held_out, train, evaluators.nets[0])
+    records += memorisation(privacy, generated, train)
     say(3, "prompts")
     records += heart_size_by_labels(made, arm)
-    if judges.classifier is not None:
-        records += alignment(judges.classifier, made, arm, real, split, judges.learned)
+    if evaluators.classifier is not None:
+        records += alignment(evaluators.classifier, made, arm, real, split, evaluators.learned)
     say(4, "anatomy")
-    if judges.segmenter is not None:
-        records += heart_size_by_segmenter(drawn, arm, judges.segmenter)
-        records += heart_size_by_segmenter(held_out, "real", judges.segmenter, only_named=True)
-        records += anatomy(judges.segmenter, drawn, held_out, train)
+    if evaluators.segmenter is not None:
+        records += heart_size_by_segmenter(generated, arm, evaluators.segmenter)
+        records += heart_size_by_segmenter(held_out, "real", evaluators.segmenter, only_named=True)
+        records += anatomy(evaluators.segmenter, generated, held_out, train)
     say(5, "done")
-    return Measured(records, drawn, train, privacy)
+    return Measured(records, generated, train, privacy)

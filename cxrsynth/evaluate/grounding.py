@@ -1,4 +1,4 @@
-"""Where the class phrases look on real films: add noise, denoise once, read the maps, compare with people."""
+"""Where the class phrases look on real images: add noise, denoise once, read the maps, compare with people."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
-from cxrsynth.data.dataset import images, rows
+from cxrsynth.data.dataset import read_images, rows
 from cxrsynth.evaluate.results import Record, bootstrap, record
 from cxrsynth.masks.attention import Joint
 from cxrsynth.nets.autoencoder import encode
@@ -28,24 +28,24 @@ BATCH = 8
 @torch.inference_mode()
 def read_maps(
     whole: Pipeline,
-    films: np.ndarray,
+    images: np.ndarray,
     phrases: Sequence[str],
     timesteps: Sequence[int] = TIMESTEPS,
     levels: Sequence[int] = LEVELS,
     prompt: str = "",
     seed: int = 0,
 ) -> np.ndarray:
-    """Class maps of real films.
+    """Class maps of real images.
 
     Args:
-        films: (N, H, W) uint8 of the size the model draws.
+        images: (N, H, W) uint8 of the size the model draws.
         timesteps: how much noise is added, one pass of the UNet each; the maps are averaged.
-        prompt: what the films are said to show; nothing by default, so that no caption helps.
+        prompt: what the images are said to show; nothing by default, so that no caption helps.
 
     Returns:
         (N, K, h, w) float32 on the finest grid.
     """
-    latents = encode(whole.vae, films)
+    latents = encode(whole.vae, images)
     text = class_text(phrases)
     columns = token_columns(whole.tokenizer, text, phrases)
     context = whole.text_encoder(ids(whole.tokenizer, [text])).last_hidden_state
@@ -53,7 +53,7 @@ def read_maps(
     source = KeySource(context, column_weights(columns, context.shape[1]))
     noise = torch.from_numpy(np.random.default_rng(seed).standard_normal(latents.shape, np.float32))
     found: list[Tensor] = []
-    for start in range(0, len(films), BATCH):
+    for start in range(0, len(images), BATCH):
         part = slice(start, start + BATCH)
         taps = Taps([source], (latents.shape[-2], latents.shape[-1]), slice(None), levels)
         with observe(whole.unet, taps):
@@ -83,14 +83,14 @@ def dice(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def localisation(model: Path, data: Path, split: str = "test", source: str = "wingspan", seed: int = 0) -> list[Record]:
-    """Dice per class of unrefined attention labels on held-out films that people have labelled."""
+    """Dice per class of unrefined attention labels on held-out images that people have labelled."""
     store = Store(data)
     classes = store.classes()
     wanted = {name: phrase for name, phrase in PHRASES.items() if name in classes}
     chosen = rows(data, (split,), lambda row: row["source"] == source and set(wanted) <= set(row["mask_classes"]))
-    films = images(data, chosen)
+    images = read_images(data, chosen)
     whole = StableDiffusionPipeline.from_pretrained(model, torch_dtype=torch.float32)
-    labels = label(read_maps(whole, films, list(wanted.values()), seed=seed), films.shape[1])
+    labels = label(read_maps(whole, images, list(wanted.values()), seed=seed), images.shape[1])
     people = np.stack([store.load_mask(row) for row in chosen])  # type: ignore[misc]
     patients = [row["patient"] for row in chosen]
     records, scores = [], []

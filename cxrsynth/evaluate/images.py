@@ -1,4 +1,4 @@
-"""How far drawn films are from real ones, and how varied they are; real against real beside it as the floor."""
+"""How far synthetic images are from real ones, and how varied they are; real against real beside it as the floor."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as ms_ssim
 
-from cxrsynth.data.dataset import images, rows, trainable
+from cxrsynth.data.dataset import read_images, rows, trainable
 from cxrsynth.domain.lexicon import trait
 from cxrsynth.errors import UsageError
 from cxrsynth.evaluate.distances import fid, interval, kid, manifold
@@ -22,85 +22,85 @@ from cxrsynth.statistics import bootstrap
 from cxrsynth.store import Row
 
 PAIRS = 60
-FEWEST = 12  # films on each side that a distance needs
+FEWEST = 12  # images on each side that a distance needs
 
 
 @dataclass(slots=True)
 class Group:
-    """Films that are compared as one set; features are made once per net, masks once.
+    """Images that are compared as one set; features are made once per net, masks once.
 
     Attributes:
         name: in tables.
         rows: N meta lines.
-        films: (N, H, W) uint8.
+        images: (N, H, W) uint8.
     """
 
     name: str
     rows: list[Row]
-    films: np.ndarray
+    images: np.ndarray
     _features: dict[str, np.ndarray] = field(default_factory=dict)
     _masks: list[np.ndarray] | None = None
 
     def masks(self, segmenter: Segmenter) -> list[np.ndarray]:
         """(H, W) uint8 each, 1 ... K as the segmenter numbers its classes; made once."""
         if self._masks is None:
-            self._masks = segmenter(list(self.films))
+            self._masks = segmenter(list(self.images))
         return self._masks
 
     def features(self, net: FeatureNet) -> np.ndarray:
         """(N, D) float32."""
         if net.name not in self._features:
-            self._features[net.name] = net.see(self.films)
+            self._features[net.name] = net.see(self.images)
         return self._features[net.name]
 
     def some(self, count: int, seed: int = 0) -> Group:
-        """At most ``count`` of the films, drawn at random."""
+        """At most ``count`` of the images, chosen at random."""
         if count >= len(self.rows):
             return self
         chosen = np.sort(np.random.default_rng(seed).permutation(len(self.rows))[:count])
         few = {name: values[chosen] for name, values in self._features.items()}
-        return Group(self.name, [self.rows[i] for i in chosen], self.films[chosen], few)
+        return Group(self.name, [self.rows[i] for i in chosen], self.images[chosen], few)
 
 
 def group(data: Path, split: str = "", keep: Callable[[Row], bool] | None = None, name: str = "") -> Group:
-    """The films of a split, all without one; never those of an external test set.
+    """The images of a split, all without one; never those of an external test set.
 
     Raises:
-        UsageError: no dataset, no film, or pictures of different sizes.
+        UsageError: no dataset, no image, or pictures of different sizes.
     """
     chosen = rows(data, (split,) if split else (), lambda row: trainable(row) and (keep is None or keep(row)))
     try:
-        films = images(data, chosen)
+        images = read_images(data, chosen)
     except ValueError:
         raise UsageError(
             f"the pictures of {data} differ in size", "ingest or generate them at one size, for example --size 256"
         ) from None
-    return Group(name or (f"{data.name}:{split}" if split else data.name), chosen, films)
+    return Group(name or (f"{data.name}:{split}" if split else data.name), chosen, images)
 
 
-def same_people(drawn: Sequence[Row]) -> Callable[[Row], bool]:
-    """Which real films may be compared with drawn ones: adults only where no child was asked for."""
-    with_children = any(trait(row, "child") == 1 for row in drawn)
+def same_people(generated: Sequence[Row]) -> Callable[[Row], bool]:
+    """Which real images may be compared with synthetic ones: adults only where no child was asked for."""
+    with_children = any(trait(row, "child") == 1 for row in generated)
     return lambda row: with_children or trait(row, "child") != 1
 
 
-def fidelity(drawn: Group, held_out: Group, train: Group, nets: Sequence[FeatureNet]) -> list[Record]:
-    """FID, KID, precision, recall, density and coverage against held-out real films, in every net.
+def fidelity(generated: Group, held_out: Group, train: Group, nets: Sequence[FeatureNet]) -> list[Record]:
+    """FID, KID, precision, recall, density and coverage against held-out real images, in every net.
 
-    Arm ``real`` is the floor: as many training films as were drawn, against the same held-out films.
+    Arm ``real`` is the floor: as many training images as were generated, against the same held-out images.
 
     Raises:
-        UsageError: too few films on a side.
+        UsageError: too few images on a side.
     """
-    for part in (drawn, held_out, train):
+    for part in (generated, held_out, train):
         if len(part.rows) < FEWEST:
             raise UsageError(
-                f"{part.name} has {len(part.rows)} films that can be compared, at least {FEWEST} are needed",
-                "draw more films, or choose another --split",
+                f"{part.name} has {len(part.rows)} images that can be compared, at least {FEWEST} are needed",
+                "draw more images, or choose another --split",
             )
     records = []
     for net in nets:
-        for label, part in ((drawn.name, drawn), ("real", train.some(len(drawn.rows)))):
+        for label, part in ((generated.name, generated), ("real", train.some(len(generated.rows)))):
             real, made = held_out.features(net), part.features(net)
             where = ("images", label, held_out.name)
             klass = f"{net.name}_features"
@@ -111,29 +111,29 @@ def fidelity(drawn: Group, held_out: Group, train: Group, nets: Sequence[Feature
     return records
 
 
-def variety(drawn: Group, held_out: Group) -> list[Record]:
-    """MS-SSIM of pairs: drawn from one prompt, any two drawn, any two real. Higher means more alike."""
-    where = ("images", drawn.name, held_out.name, "ms_ssim")
+def variety(generated: Group, held_out: Group) -> list[Record]:
+    """MS-SSIM of pairs: generated from one prompt, any two generated, any two real. Higher means more alike."""
+    where = ("images", generated.name, held_out.name, "ms_ssim")
     records = []
-    for label, part in ((drawn.name, drawn), ("real", held_out)):
-        alike = likeness(part.films, random_pairs(len(part.rows)))
+    for label, part in ((generated.name, generated), ("real", held_out)):
+        alike = likeness(part.images, random_pairs(len(part.rows)))
         records.append(record("images", label, held_out.name, "ms_ssim", bootstrap(alike), len(alike), "any_two"))
-    pairs = prompt_pairs([str(row.get("prompt", "")) for row in drawn.rows])
+    pairs = prompt_pairs([str(row.get("prompt", "")) for row in generated.rows])
     if len(pairs):
-        alike = likeness(drawn.films, pairs)
-        prompts = [str(drawn.rows[i].get("prompt", "")) for i in pairs[:, 0]]
+        alike = likeness(generated.images, pairs)
+        prompts = [str(generated.rows[i].get("prompt", "")) for i in pairs[:, 0]]
         records.append(record(*where, bootstrap(alike, prompts), len(alike), "same_prompt"))
     return records
 
 
 def random_pairs(count: int, pairs: int = PAIRS, seed: int = 0) -> np.ndarray:
-    """(P, 2) indices of two different films each."""
+    """(P, 2) indices of two different images each."""
     rng = np.random.default_rng(seed)
     return np.stack([rng.choice(count, size=2, replace=False) for _ in range(pairs)])
 
 
 def prompt_pairs(prompts: Sequence[str], most: int = 3 * PAIRS, seed: int = 0) -> np.ndarray:
-    """(P, 2) indices of films of the same prompt, each film at most once with its follower; P may be 0."""
+    """(P, 2) indices of images of the same prompt, each image at most once with its follower; P may be 0."""
     places: dict[str, list[int]] = {}
     for i, prompt in enumerate(prompts):
         places.setdefault(prompt, []).append(i)
@@ -142,10 +142,10 @@ def prompt_pairs(prompts: Sequence[str], most: int = 3 * PAIRS, seed: int = 0) -
     return pairs[np.sort(np.random.default_rng(seed).permutation(len(pairs))[:most])]
 
 
-def likeness(films: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """(P,) MS-SSIM of the pairs (P, 2) of (N, H, W) uint8 films."""
-    a, b = (torch.from_numpy(films[pairs[:, i]].astype(np.float32))[:, None] / 255 for i in (0, 1))
-    # Three scales: five would need films of more than 160 pixels after four halvings of an 11-pixel window.
+def likeness(images: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """(P,) MS-SSIM of the pairs (P, 2) of (N, H, W) uint8 images."""
+    a, b = (torch.from_numpy(images[pairs[:, i]].astype(np.float32))[:, None] / 255 for i in (0, 1))
+    # Three scales: five would need images of more than 160 pixels after four halvings of an 11-pixel window.
     weights = (0.3, 0.35, 0.35)
     return np.array(
         [float(ms_ssim(x[None], y[None], data_range=1.0, betas=weights)) for x, y in zip(a, b, strict=True)]

@@ -27,38 +27,38 @@ STYLE = (
 
 
 def page(
-    title: str, records: Sequence[Record], nets: Sequence[FeatureNet], drawn: Group, train: Group, found: Privacy
+    title: str, records: Sequence[Record], nets: Sequence[FeatureNet], generated: Group, train: Group, found: Privacy
 ) -> str:
     """The page as text.
 
     Args:
         records: every figure.
         nets: what the features came from.
-        found: of the privacy check; its nearest films are shown, the nearest first.
+        found: of the privacy check; its nearest images are shown, the nearest first.
     """
     kept = int((~found.suspicious).sum())
-    order = np.argsort(found.drawn.distance, kind="stable")
-    by_pixels = np.argsort(-found.drawn.likeness, kind="stable")
+    order = np.argsort(found.generated.distance, kind="stable")
+    by_pixels = np.argsort(-found.generated.likeness, kind="stable")
     rest = np.random.default_rng(0).permutation(len(order))[:SHOWN]
     parts = [
         f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         f"<title>{escape(title)}</title><style>{STYLE}</style><h1>{escape(title)}</h1>",
-        f"<p>{len(drawn.rows)} drawn films. Every figure stands with its 95 % interval; arm <b>real</b> is the same "
-        "measure between real films: the floor, not a competitor. Distances compare within one net only.</p><ul>",
+        f"<p>{len(generated.rows)} synthetic images. Every figure has its 95 % interval; arm <b>real</b> is the same "
+        "measure between real images: the floor, not a competitor. Distances compare within one net only.</p><ul>",
         *(f"<li><b>{escape(net.name)} features</b>: {escape(net.what)}</li>" for net in nets),
         "</ul><h2>Figures</h2>",
         figures(records),
         "<h2>Privacy</h2>",
-        f"<p>{len(order) - kept} of {len(order)} drawn films are nearer to a training film than every one of "
-        f"{len(found.real.distance)} held-out real films is, in autoencoder features or by pixels. "
-        "A film far from all training films is not proof of privacy.</p>",
+        f"<p>{len(order) - kept} of {len(order)} synthetic images are nearer to a training image than every one of "
+        f"{len(found.real.distance)} held-out real images is, in autoencoder features or by pixels. "
+        "An image far from all training images is not proof of privacy.</p>",
         f"<img alt='nearest distances' src='{uri(histogram(found))}'>",
         "<h3>Nearest in features</h3>",
-        *(pair(i, drawn, train, found.drawn, True, found) for i in order[:SHOWN]),
+        *(pair(i, generated, train, found.generated, True, found) for i in order[:SHOWN]),
         "<h3>Most alike by pixels</h3>",
-        *(pair(i, drawn, train, found.drawn, False, found) for i in by_pixels[:SHOWN]),
-        "<h3>Any films, and their nearest</h3>",
-        *(pair(i, drawn, train, found.drawn, True, found) for i in rest),
+        *(pair(i, generated, train, found.generated, False, found) for i in by_pixels[:SHOWN]),
+        "<h3>Any images, and their nearest</h3>",
+        *(pair(i, generated, train, found.generated, True, found) for i in rest),
         "</html>\n",
     ]
     return "\n".join(parts)
@@ -81,39 +81,39 @@ def figures(records: Sequence[Record]) -> str:
     return "".join(told)
 
 
-def pair(i: int, drawn: Group, train: Group, near: Nearest, by_features: bool, found: Privacy) -> str:
-    """A drawn film beside its nearest training film."""
+def pair(i: int, generated: Group, train: Group, near: Nearest, by_features: bool, found: Privacy) -> str:
+    """A synthetic image beside its nearest training image."""
     other = int(near.by_distance[i] if by_features else near.by_likeness[i])
-    side_by_side = np.concatenate([small(drawn.films[i]), small(train.films[other])], axis=1)
+    side_by_side = np.concatenate([small(generated.images[i]), small(train.images[other])], axis=1)
     buffer = io.BytesIO()
     Image.fromarray(side_by_side).save(buffer, "JPEG", quality=85)
-    words = f"{drawn.rows[i]['key']} | {train.rows[other]['key']}"
+    words = f"{generated.rows[i]['key']} | {train.rows[other]['key']}"
     score = f"distance {near.distance[i]:.3g}" if by_features else f"correlation {near.likeness[i]:.2f}"
     mark = " class=bad" if found.suspicious[i] else ""
-    said = escape(str(drawn.rows[i].get("prompt", "")))
+    said = escape(str(generated.rows[i].get("prompt", "")))
     return (
-        f"<figure{mark}><img alt='drawn, nearest' src='{uri(buffer.getvalue(), 'jpeg')}' title='{said}'>"
+        f"<figure{mark}><img alt='generated, nearest' src='{uri(buffer.getvalue(), 'jpeg')}' title='{said}'>"
         f"<figcaption>{escape(words)}<br>{score}</figcaption></figure>"
     )
 
 
-def small(film: np.ndarray) -> np.ndarray:
+def small(image: np.ndarray) -> np.ndarray:
     """(H, W) uint8 -> (SIDE, SIDE) uint8."""
-    return np.asarray(Image.fromarray(film).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+    return np.asarray(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
 
 def histogram(found: Privacy) -> bytes:
-    """PNG: nearest training film of drawn and of held-out real films, by features and by pixels."""
+    """PNG: nearest training image of synthetic and of held-out real images, by features and by pixels."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3), layout="constrained")
     first, second = figure.subplots(1, 2)
     for axis, title, ours, theirs in (
-        (first, "distance in features to the nearest training film", found.drawn.distance, found.real.distance),
-        (second, "highest pixel correlation with a training film", found.drawn.likeness, found.real.likeness),
+        (first, "distance in features to the nearest training image", found.generated.distance, found.real.distance),
+        (second, "highest pixel correlation with a training image", found.generated.likeness, found.real.likeness),
     ):
         bins = np.linspace(min(ours.min(), theirs.min()), max(ours.max(), theirs.max()) + 1e-9, 40).tolist()
-        for values, label in ((theirs, "held-out real"), (ours, "drawn")):
+        for values, label in ((theirs, "held-out real"), (ours, "generated")):
             axis.hist(values, bins=bins, density=True, alpha=0.55, label=label)
         axis.set_title(title, fontsize=10)
         axis.legend(fontsize=8)

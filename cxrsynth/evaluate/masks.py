@@ -1,4 +1,4 @@
-"""Two sets of masks of the same films: how well the one agrees with the other."""
+"""Two sets of masks of the same images: how well the one agrees with the other."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Mask:
     """One mask on disk.
 
     Attributes:
-        key: name that the same film has in both sets.
+        key: name that the same image has in both sets.
         path: its PNG.
-        patient: whose film it is.
+        patient: whose image it is.
         classes: names of the classes that somebody has labelled in it; None for all of the set.
         image: its picture, or None where only masks are given.
     """
@@ -55,16 +55,16 @@ class Masks:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Figures of all films that both sets have.
+    """Figures of all images that both sets have.
 
     Attributes:
-        films: one per film, in the order of ``keys``.
+        images: one per image, in the order of ``keys``.
         missing: keys of the truth that have no prediction; they are in no figure.
         resized: how many predictions had another size than the truth.
-        worst: contact sheet of the films that agree least, or None if not asked for.
+        worst: contact sheet of the images that agree least, or None if not asked for.
     """
 
-    films: list[Scores]
+    images: list[Scores]
     keys: list[str]
     patients: list[str]
     missing: list[str]
@@ -72,9 +72,9 @@ class Comparison:
     worst: Image.Image | None
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """One line per film; what says nothing about a film is None."""
-        for key, patient, film in zip(self.keys, self.patients, self.films, strict=True):
-            scores = {name: {m: None if np.isnan(v) else v for m, v in one.items()} for name, one in film.items()}
+        """One line per image; what says nothing about an image is None."""
+        for key, patient, image in zip(self.keys, self.patients, self.images, strict=True):
+            scores = {name: {m: None if np.isnan(v) else v for m, v in one.items()} for name, one in image.items()}
             yield {"key": key, "patient": patient, "scores": scores}
 
 
@@ -104,7 +104,7 @@ def gather(path: Path, splits: Sequence[str] = ()) -> Masks:
         found = {str(f.relative_to(folder).with_suffix("")): Mask(f.stem, f, f.stem) for f in files}
         classes = json_classes(path)
     if not found:
-        raise UsageError(f"{path} holds no masks", "name a dataset, or a folder with one PNG of class ids per film")
+        raise UsageError(f"{path} holds no masks", "name a dataset, or a folder with one PNG of class ids per image")
     return Masks(classes, found)
 
 
@@ -117,12 +117,12 @@ def json_classes(folder: Path) -> dict[str, int]:
 
 
 def patient(row: Row) -> str:
-    """Whose film it is."""
+    """Whose image it is."""
     return str(row.get("patient") or row["key"])
 
 
 def labelled(row: Row) -> frozenset[str] | None:
-    """The classes that were looked for in a film; None where the row does not say."""
+    """The classes that were looked for in an image; None where the row does not say."""
     return frozenset(row["mask_classes"]) if row.get("mask_classes") else None
 
 
@@ -134,20 +134,20 @@ def compare_masks(
     tolerance: float = TOLERANCE,
     shown: int = 0,
 ) -> Comparison:
-    """Compare masks of the same films; classes are matched by name, films by key.
+    """Compare masks of the same images; classes are matched by name, images by key.
 
     A prediction of another size is brought to the truth's by nearest neighbours.
 
     Args:
-        pred: dataset or folder of masks to judge.
+        pred: dataset or folder of masks to measure.
         true: dataset or folder of masks that count.
         splits: of the truth: only these.
         spacing: mm per pixel of the truth, or 1 for distances in pixels.
         tolerance: of NSD, in the unit of ``spacing``.
-        shown: how many of the films that agree least are drawn.
+        shown: how many of the images that agree least are shown.
 
     Raises:
-        UsageError: the two have no film or no class in common.
+        UsageError: the two have no image or no class in common.
     """
     ours, theirs = gather(pred), gather(true, splits)
     numbers = theirs.classes or ours.classes or numbered(theirs)
@@ -161,9 +161,9 @@ def compare_masks(
     keys = [key for key in theirs.masks if key in ours.masks]
     if not keys:
         raise UsageError(
-            f"{pred} and {true} have no film in common", "films are matched by key, or by file name in folders"
+            f"{pred} and {true} have no image in common", "images are matched by key, or by file name in folders"
         )
-    films: list[Scores] = []
+    images: list[Scores] = []
     pairs: list[tuple[np.ndarray, np.ndarray]] = []
     resized = 0
     for key in keys:
@@ -175,17 +175,17 @@ def compare_masks(
         looked_for = {name: numbers[name] for name in shared if one.classes is None or name in one.classes}
         found = score(truth, mask, looked_for, (spacing, spacing), tolerance)
         nothing = dict.fromkeys(("dice", "iou", "hd95", "nsd"), float("nan"))
-        films.append({name: found.get(name, nothing) for name in shared})
+        images.append({name: found.get(name, nothing) for name in shared})
         if shown:
             pairs.append((truth, mask))
     whose = [theirs.masks[key].patient for key in keys]
     pictures = [pictured(key, theirs, ours) for key in keys]
-    sheet = worst_sheet(films, pairs, keys, pictures, numbers, shown) if shown else None
-    return Comparison(films, keys, whose, [key for key in theirs.masks if key not in ours.masks], resized, sheet)
+    sheet = worst_sheet(images, pairs, keys, pictures, numbers, shown) if shown else None
+    return Comparison(images, keys, whose, [key for key in theirs.masks if key not in ours.masks], resized, sheet)
 
 
 def pictured(key: str, *sets: Masks) -> Path | None:
-    """The picture of a film, from the first set that has it."""
+    """The picture of an image, from the first set that has it."""
     return next((one.masks[key].image for one in sets if one.masks[key].image is not None), None)
 
 
@@ -198,7 +198,7 @@ def numbered(masks: Masks) -> dict[str, int]:
 def renumber(mask: np.ndarray, own: dict[str, int], wanted: dict[str, int]) -> np.ndarray:
     """(H, W) uint8 ids of one numbering -> the same classes in another; classes it does not know become background.
 
-    A pixel that the prediction leaves undecided (255) is background: a judge asks for an answer.
+    A pixel that the prediction leaves undecided (255) is background: a measure asks for an answer.
     """
     table = np.zeros(256, np.uint8)
     for name, value in own.items():
@@ -207,24 +207,24 @@ def renumber(mask: np.ndarray, own: dict[str, int], wanted: dict[str, int]) -> n
 
 
 def worst_sheet(
-    films: Sequence[Scores],
+    images: Sequence[Scores],
     pairs: Sequence[tuple[np.ndarray, np.ndarray]],
     keys: Sequence[str],
     pictures: Sequence[Path | None],
     classes: dict[str, int],
     shown: int,
 ) -> Image.Image | None:
-    """The films that agree least: truth and prediction, side by side; on black where there is no picture."""
+    """The images that agree least: truth and prediction, side by side; on black where there is no picture."""
     items = []
-    for i in worst(films)[:shown].tolist():
+    for i in worst(images)[:shown].tolist():
         truth, mask = pairs[i]
         path = pictures[i]
         image = np.zeros_like(truth)
         if path is not None:
             small = Image.open(path).convert("L")
             image = np.asarray(small if small.size == truth.shape[::-1] else small.resize(truth.shape[::-1]))
-        text = ", ".join(f"{name.replace('_', ' ')} {film['dice']:.2f}" for name, film in films[i].items())
+        text = ", ".join(f"{name.replace('_', ' ')} {image['dice']:.2f}" for name, image in images[i].items())
         items.append(Item(image, truth, title=keys[i], text="truth"))
         items.append(Item(image, mask, title=keys[i], text=f"Dice: {text}"))
-    title = f"{len(items) // 2} of {len(films)} films with the lowest mean Dice"
+    title = f"{len(items) // 2} of {len(images)} images with the lowest mean Dice"
     return contact_sheet(items, columns=2, legend=classes, title=title)

@@ -1,7 +1,7 @@
-"""How well two label maps agree: Dice, IoU, HD95 and NSD per class, with intervals drawn again by patient.
+"""How well two label maps agree: Dice, IoU, HD95 and NSD per class, with intervals resampled by patient.
 
-Empty masks: a class that is in neither map of a film says nothing about the film, so it is NaN there and left out of
-means, and ``n`` counts the films that are left. A class that is in only one of the two maps is a miss or an
+Empty masks: a class that is in neither map of an image says nothing about the image, so it is NaN there and left out of
+means, and ``n`` counts the images that are left. A class that is in only one of the two maps is a miss or an
 invention: Dice, IoU and NSD are 0, HD95 is the diagonal of the picture, the largest distance there can be. Pixels
 marked 255 in the truth were labelled by nobody and are taken out of both maps.
 """
@@ -20,7 +20,7 @@ from cxrsynth.evaluate.results import bootstrap
 IGNORE = 255
 METRICS = ("dice", "iou", "hd95", "nsd")
 TOLERANCE = 2.0
-# class -> metric -> value of one film
+# class -> metric -> value of one image
 Scores = dict[str, dict[str, float]]
 
 
@@ -46,7 +46,7 @@ def surface(truth: np.ndarray, mask: np.ndarray, spacing: Sequence[float], toler
         return float("nan"), float("nan")
     if not truth.any() or not mask.any():
         return float(np.hypot(truth.shape[0] * spacing[0], truth.shape[1] * spacing[1])), 0.0
-    # Distances inside the box around both are all that is needed, and much faster than those of the whole film.
+    # Distances inside the box around both are all that is needed, and much faster than those of the whole image.
     rows, columns = (np.flatnonzero((truth | mask).any(axis=axis)) for axis in (1, 0))
     box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     rims = [part[box] & ~ndimage.binary_erosion(part[box]) for part in (truth, mask)]
@@ -64,7 +64,7 @@ def score(
     spacing: Sequence[float] = (1.0, 1.0),
     tolerance: float = TOLERANCE,
 ) -> Scores:
-    """Figures of one film.
+    """Figures of one image.
 
     Args:
         truth: (H, W) uint8 class ids, 255 unlabelled.
@@ -77,7 +77,7 @@ def score(
     """
     if truth.shape != mask.shape:
         what = f"the truth has {truth.shape[1]}x{truth.shape[0]} pixels, the mask {mask.shape[1]}x{mask.shape[0]}"
-        raise MismatchError(what, "compare masks at the size of their film")
+        raise MismatchError(what, "compare masks at the size of their image")
     seen = truth != IGNORE
     found: Scores = {}
     for name, number in classes.items():
@@ -87,29 +87,29 @@ def score(
     return found
 
 
-def column(films: Iterable[Scores], klass: str, metric: str) -> np.ndarray:
+def column(images: Iterable[Scores], klass: str, metric: str) -> np.ndarray:
     """(N,) float64 values of one class and metric."""
-    return np.array([film[klass][metric] for film in films])
+    return np.array([image[klass][metric] for image in images])
 
 
-def average(films: Sequence[Scores], metric: str) -> np.ndarray:
-    """(N,) float64 mean over the classes that count in each film; NaN where none does."""
-    table = np.array([[film[klass][metric] for klass in film] for film in films])
+def average(images: Sequence[Scores], metric: str) -> np.ndarray:
+    """(N,) float64 mean over the classes that count in each image; NaN where none does."""
+    table = np.array([[image[klass][metric] for klass in image] for image in images])
     count = (~np.isnan(table)).sum(axis=1)
     return np.where(count > 0, np.nansum(table, axis=1) / np.maximum(count, 1), np.nan)
 
 
-def summarise(films: Sequence[Scores], patients: Sequence[str], seed: int = 0) -> list[dict[str, Any]]:
+def summarise(images: Sequence[Scores], patients: Sequence[str], seed: int = 0) -> list[dict[str, Any]]:
     """Mean and 95 % interval of every class and metric, and of the classes' mean.
 
     Returns:
-        ``{"class", "metric", "value", "lo", "hi", "n"}`` each; a class that no film shows is left out.
+        ``{"class", "metric", "value", "lo", "hi", "n"}`` each; a class that no image shows is left out.
     """
     found = []
-    names = list(films[0]) if films else []
+    names = list(images[0]) if images else []
     for klass in [*names, "mean"]:
         for metric in METRICS:
-            values = average(films, metric) if klass == "mean" else column(films, klass, metric)
+            values = average(images, metric) if klass == "mean" else column(images, klass, metric)
             counts = ~np.isnan(values)
             if counts.any():
                 groups = [patient for patient, use in zip(patients, counts, strict=True) if use]
@@ -120,6 +120,6 @@ def summarise(films: Sequence[Scores], patients: Sequence[str], seed: int = 0) -
     return found
 
 
-def worst(films: Sequence[Scores], metric: str = "dice") -> np.ndarray:
-    """Indices of the films from the lowest mean of a metric to the highest; films that say nothing come last."""
-    return np.argsort(np.nan_to_num(average(films, metric), nan=np.inf), kind="stable")
+def worst(images: Sequence[Scores], metric: str = "dice") -> np.ndarray:
+    """Indices of the images from the lowest mean of a metric to the highest; images that say nothing come last."""
+    return np.argsort(np.nan_to_num(average(images, metric), nan=np.inf), kind="stable")

@@ -1,4 +1,4 @@
-"""What the autoencoder loses: held-out films in, reconstructions out. No drawn film can be sharper than these."""
+"""What the autoencoder loses: held-out images in, reconstructions out. No synthetic image can be sharper than these."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import torch
 from diffusers import AutoencoderKL
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from cxrsynth.data.dataset import images, rows
+from cxrsynth.data.dataset import read_images, rows
 from cxrsynth.evaluate.results import Record, bootstrap, record
 from cxrsynth.nets.autoencoder import decode, encode
 
 
 def reconstruction(model: Path, data: Path, split: str = "test", most: int = 200, name: str = "") -> list[Record]:
-    """PSNR (dB) and SSIM of reconstructions, mean over films."""
+    """PSNR (dB) and SSIM of reconstructions, mean over images."""
     chosen = rows(data, (split,))
     few = np.random.default_rng(0).permutation(len(chosen))[:most]
     chosen = [chosen[i] for i in sorted(few)]
-    films = images(data, chosen)
+    images = read_images(data, chosen)
     vae = AutoencoderKL.from_pretrained(model, subfolder="vae", torch_dtype=torch.float32).eval()
-    again = decode(vae, encode(vae, films))
-    error = ((films.astype(np.float32) - again) ** 2).mean(axis=(1, 2))
+    again = decode(vae, encode(vae, images))
+    error = ((images.astype(np.float32) - again) ** 2).mean(axis=(1, 2))
     psnr = 10 * np.log10(255**2 / np.maximum(error, 1e-6))
-    real, made = (torch.from_numpy(x.astype(np.float32))[:, None] / 255 for x in (films, again))
+    real, made = (torch.from_numpy(x.astype(np.float32))[:, None] / 255 for x in (images, again))
     ssim = np.asarray(structural_similarity_index_measure(made, real, data_range=1.0, reduction="none"))
     patients = [row["patient"] for row in chosen]
     arm, dataset = name or model.name, f"{data.name}:{split}"

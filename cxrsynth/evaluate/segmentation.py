@@ -1,8 +1,7 @@
-"""A trained segmentation network against people's masks: figures per class with intervals, and the worst films."""
+"""A trained segmentation network against reference masks: figures per class with intervals, and the worst images."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cxrsynth.data.labelled import LabelledFilm, Source, gather
+from cxrsynth.data.labelled import LabelledImage, Source, gather
+from cxrsynth.data.patients import patients_seen
 from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.evaluate.metrics import METRICS, TOLERANCE, Scores, score, summarise, worst
 from cxrsynth.evaluate.results import Record, record
@@ -24,18 +24,18 @@ CHUNK = 16
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Figures of a network on the films of a split.
+    """Figures of a network on the images of a split.
 
     Attributes:
-        films: class -> metric -> value, one per film.
-        keys: of the films, in the same order.
-        patients: of the films.
+        images: class -> metric -> value, one per image.
+        keys: of the images, in the same order.
+        patients: of the images.
         unit: of ``hd95`` and of the tolerance of ``nsd``: ``mm`` or ``px``.
         summary: what `summarise` says.
-        picture: the worst films, RGB.
+        picture: the worst images, RGB.
     """
 
-    films: list[Scores]
+    images: list[Scores]
     keys: list[str]
     patients: list[str]
     unit: str
@@ -57,7 +57,7 @@ class Evaluation:
         return f"{name}_mm" if self.unit == "mm" and name in ("hd95", "nsd") else name
 
     def as_json(self) -> dict[str, Any]:
-        """Every film's figures, for paired tests; what does not count is null."""
+        """Every image's figures, for paired tests; what does not count is null."""
         rows = [
             {
                 "key": key,
@@ -67,12 +67,12 @@ class Evaluation:
                         metric: None if values[metric] != values[metric] else round(values[metric], 5)
                         for metric in METRICS
                     }
-                    for klass, values in film.items()
+                    for klass, values in image.items()
                 },
             }
-            for key, patient, film in zip(self.keys, self.patients, self.films, strict=True)
+            for key, patient, image in zip(self.keys, self.patients, self.images, strict=True)
         ]
-        return {"unit": self.unit, "tolerance": TOLERANCE, "films": rows}
+        return {"unit": self.unit, "tolerance": TOLERANCE, "images": rows}
 
 
 def evaluate_segmenter(
@@ -84,19 +84,19 @@ def evaluate_segmenter(
     learned: dict[str, list[str]] | None = None,
     advance: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Compare a network with the masks of a split, each film at its own size.
+    """Compare a network with the masks of a split, each image at its own size.
 
     Classes match by name: the network's channels and the dataset's ids may differ.
 
     Args:
         classes: what to measure; by default all classes that both know.
-        sources: only films of these sources.
+        sources: only images of these sources.
         learned: patients the network was trained on, as `patients_of` gives them.
-        advance: told (films done, all films).
+        advance: told (images done, all images).
 
     Raises:
         UsageError: network and dataset share no class, or the split is empty.
-        MismatchError: as in `gather`; or a film's patient was trained on.
+        MismatchError: as in `gather`; or an image's patient was trained on.
     """
     known = Store(data).classes()
     shared = [name for name in segmenter.classes if name in known]
@@ -113,9 +113,9 @@ def evaluate_segmenter(
             f"the network knows {', '.join(segmenter.classes)}, {data} {', '.join(known)}",
             "train on a dataset with the same class names",
         )
-    films = gather(Source(data), split, wanted, lambda row: not sources or row.get("source") in sources)
-    check_unseen(films, learned or {}, split)
-    spacing = [spacing_of(film.row) for film in films]
+    images = gather(Source(data), split, wanted, lambda row: not sources or row.get("source") in sources)
+    check_unseen(images, learned or {}, split)
+    spacing = [spacing_of(image.row) for image in images]
     in_mm = all(value is not None for value in spacing)
     numbers = {name: i for i, name in enumerate(wanted, start=1)}
     # Channel of the network -> number among the classes asked for; its other classes are background here.
@@ -123,26 +123,26 @@ def evaluate_segmenter(
     for name, i in numbers.items():
         table[segmenter.classes.index(name) + 1] = i
     scores: list[Scores] = []
-    for start in range(0, len(films), CHUNK):
-        part = films[start : start + CHUNK]
-        masks = segmenter([film.image() for film in part])
-        for film, mask, mm in zip(part, masks, spacing[start:], strict=False):
-            scores.append(score(film.mask(), table[mask], numbers, mm if in_mm and mm else (1.0, 1.0)))
+    for start in range(0, len(images), CHUNK):
+        part = images[start : start + CHUNK]
+        masks = segmenter([image.image() for image in part])
+        for image, mask, mm in zip(part, masks, spacing[start:], strict=False):
+            scores.append(score(image.mask(), table[mask], numbers, mm if in_mm and mm else (1.0, 1.0)))
         if advance:
-            advance(start + len(part), len(films))
-    patients = [film.patient for film in films]
+            advance(start + len(part), len(images))
+    patients = [image.patient for image in images]
     shown = worst(scores)[:SHOWN]
-    images = [films[i].image() for i in shown]
+    pixels = [images[i].image() for i in shown]
     picture = worst_sheet(
-        images,
-        [films[i].mask() for i in shown],
-        [table[mask] for mask in segmenter(images)],
-        [films[i].row["key"] for i in shown],
+        pixels,
+        [images[i].mask() for i in shown],
+        [table[mask] for mask in segmenter(pixels)],
+        [images[i].row["key"] for i in shown],
         np.array([[scores[i][name]["dice"] for name in wanted] for i in shown]),
         wanted,
-        f"the worst of {len(films)} films, {data.resolve().name}:{split}",
+        f"the worst of {len(images)} images, {data.resolve().name}:{split}",
     )
-    keys = [film.row["key"] for film in films]
+    keys = [image.row["key"] for image in images]
     return Evaluation(scores, keys, patients, "mm" if in_mm else "px", summarise(scores, patients), picture)
 
 
@@ -156,23 +156,21 @@ def spacing_of(row: Row) -> tuple[float, float] | None:
 
 def patients_of(folder: Path) -> dict[str, list[str]]:
     """The patients a trained network has seen: ``{"train": [...], "val": [...]}``."""
-    path = locate(folder) / "films.json"
-    found: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return found
+    return patients_seen(locate(folder))
 
 
-def check_unseen(films: Sequence[LabelledFilm], learned: dict[str, list[str]], split: str) -> None:
+def check_unseen(images: Sequence[LabelledImage], learned: dict[str, list[str]], split: str) -> None:
     """Refuse to test on a patient that the network was trained on; measuring the training split itself is allowed.
 
     Raises:
-        MismatchError: naming the film and the patient.
+        MismatchError: naming the image and the patient.
     """
     if split == "train":
         return
     seen = set(learned.get("train", []))
-    for film in films:
-        if film.patient in seen:
+    for image in images:
+        if image.patient in seen:
             raise MismatchError(
-                f"{film.store.root / film.row['image']}: patient {film.patient} was in the training of this network",
-                "give all films of a patient the same split, or measure on another dataset",
+                f"{image.store.root / image.row['image']}: patient {image.patient} was in the training of this network",
+                "give all images of a patient the same split, or measure on another dataset",
             )

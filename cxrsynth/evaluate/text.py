@@ -1,4 +1,4 @@
-"""What the text encoder knows: a linear probe on its frozen embeddings, and retrieval of captions by films.
+"""What the text encoder knows: a linear probe on its frozen embeddings, and retrieval of captions by images.
 
 RoentGen probes its text encoder the same way before and after adaptation (arXiv 2211.12737: +25 % on pneumothorax). A
 probe on captions that name the finding only spells: those figures are near 1 for any encoder. So it learns from
@@ -50,7 +50,7 @@ def embedder(model: Path, random: bool = False) -> Embed:
     @torch.inference_mode()
     def embed(texts: Sequence[str]) -> np.ndarray:
         found = []
-        distinct = sorted(set(texts))  # many films have the same caption
+        distinct = sorted(set(texts))  # many images have the same caption
         for start in range(0, len(distinct), BATCH):
             part = distinct[start : start + BATCH]
             lengths = [len(tokens) for tokens in tokenizer(part, truncation=True)["input_ids"]]
@@ -116,7 +116,7 @@ def probe(model: Path, data: Path, split: str = "test", name: str = "", labels: 
         part: np.stack([truth(row, wanted, known, "normal") for row in found]) for part, found in parts.items() if found
     }
     if len(tables) < 2:
-        raise UsageError(f"{data} has no films in split 'train' or '{split}'", "ingest it with splits")
+        raise UsageError(f"{data} has no images in split 'train' or '{split}'", "ingest it with splits")
     plain = {part: [str(row["prompt"]) for row in found] for part, found in parts.items()}
     changed = [other_words(text) for text in plain[split]]
     arms = {
@@ -134,13 +134,13 @@ def probe(model: Path, data: Path, split: str = "test", name: str = "", labels: 
             seen = ~np.isnan(tables["train"][:, k])
             target = 2 * tables["train"][seen, k] - 1
             share = np.where(target > 0, 1 / (target > 0).sum(), 1 / (target < 0).sum()) * len(target) / 2
-            judge = ridge(learned[seen], target, share)
+            probe_of = ridge(learned[seen], target, share)
             asked = ~np.isnan(tables[split][:, k])
             patients = [patient(row) for row, here in zip(parts[split], asked, strict=True) if here]
             for metric, embedded in tested.items():
                 if metric == "other_words" and not replaced(wanted[k], changed, tables[split][:, k]):
                     continue
-                values = np.stack([judge(embedded[asked]), tables[split][asked, k]], axis=1)
+                values = np.stack([probe_of(embedded[asked]), tables[split][asked, k]], axis=1)
                 figures = auroc_interval(values, patients)
                 where = ("text", arm, f"{data.name}:{split}", f"auroc_{metric}")
                 records.append(record(*where, figures, len(values), wanted[k]))
@@ -159,27 +159,27 @@ def enough(column: np.ndarray) -> bool:
 
 
 def patient(row: Row) -> str:
-    """Who a film shows."""
+    """Who an image shows."""
     return f"{row.get('source', '')}/{row.get('patient') or row['key']}"
 
 
 def retrieval(model: Path, data: Path, net: FeatureNet, split: str = "test", name: str = "") -> list[Record]:
-    """How often a held-out film finds its own caption among the nearest of all captions of the split.
+    """How often a held-out image finds its own caption among the nearest of all captions of the split.
 
-    Text encoder and films share no space in a diffusion model; a linear map from captions to film features, learned on
-    the train split, brings them together. Several films may have one caption: each caption stands once.
+    Text encoder and images share no space in a diffusion model; a linear map from captions to image features, learned
+    on the train split, brings them together. Several images may have one caption: each caption stands once.
     """
     learn, test = group(data, "train"), group(data, split)
     texts: list[Any] = [[str(row["prompt"]) for row in part.rows] for part in (learn, test)]
     distinct = sorted(set(texts[1]))
     middle, spread = learn.features(net).mean(axis=0), learn.features(net).std(axis=0) + 1e-6
-    films = unit((test.features(net) - middle) / spread)
+    images = unit((test.features(net) - middle) / spread)
     own = np.array([distinct.index(text) for text in texts[1]])
     records = []
     for arm, random in ((name or model.name, False), ("random weights", True)):
         embed = embedder(model, random)
-        to_film = ridge(embed(texts[0]), (learn.features(net) - middle) / spread)
-        likeness = films @ unit(to_film(embed(distinct))).T
+        to_image = ridge(embed(texts[0]), (learn.features(net) - middle) / spread)
+        likeness = images @ unit(to_image(embed(distinct))).T
         rank = (likeness > likeness[np.arange(len(own)), own][:, None]).sum(axis=1)
         patients = [patient(row) for row in test.rows]
         hits = bootstrap((rank < NEAREST).astype(float), patients)

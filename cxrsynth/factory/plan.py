@@ -91,7 +91,7 @@ def weights_of(recipe: Recipe, offline: bool) -> weights.Weights | None:
 
 
 def check_prompts(plan: Plan) -> None:
-    """Refuse prompts over the token limit before any is drawn; loads the tokenizer only.
+    """Refuse prompts over the token limit before any is generated; loads the tokenizer only.
 
     Raises:
         RecipeError: naming the prompt and its token count.
@@ -156,7 +156,7 @@ def bytes_per_sample(job: Job) -> int:
 
 
 def _reads(recipe: Recipe, pixels: int) -> int:
-    """Bytes of what the chain asks of the network: a number for each pair of places, and the decoders' half grid."""
+    """Bytes of what the chain asks of the network: a number for each pair of places, and the mask heads' half grid."""
     asked = recipe.asked()
     pairs = sum((pixels // 64 // level**2) ** 2 for level in asked.levels)
     return 2 * pairs + len(asked.heads) * len(recipe.classes) * pixels // 4 * 2

@@ -56,7 +56,7 @@ def preview(
     for one, _, sample in label(
         draws(specs, generator, recipe.sampler.batch), recipe, Labelling.from_recipe(recipe), Inline()
     ):
-        verdict = curate.judge(sample, kept, checks)
+        verdict = curate.decide(sample, kept, checks)
         if verdict.keep:
             kept.append(sample)
         items.append(

@@ -21,7 +21,7 @@ T = TypeVar("T")
 def spec(recipe: Recipe, index: int, attempt: int = 0) -> Spec:
     """The Spec of one slot.
 
-    The prompt, the split and what is imposed belong to the slot and stay the same when it is drawn again; the noise
+    The prompt, the split and what is imposed belong to the slot and stay the same when it is generated again; the noise
     changes.
 
     Raises:
@@ -92,7 +92,7 @@ def _csv_rows(path: Path) -> tuple[dict[str, str], ...]:
                 )
             rows = tuple({name: (value or "") for name, value in row.items() if name} for row in reader)
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"cannot read the prompts in {path}: {error}", "mend prompts.csv in the recipe") from error
+        raise RecipeError(f"cannot read the prompts in {path}: {error}", "fix prompts.csv in the recipe") from error
     return _not_empty(path, rows)
 
 
@@ -101,7 +101,7 @@ def _text_lines(path: Path) -> tuple[str, ...]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"cannot read the prompts in {path}: {error}", "mend prompts.text in the recipe") from error
+        raise RecipeError(f"cannot read the prompts in {path}: {error}", "fix prompts.text in the recipe") from error
     return _not_empty(path, tuple(line.strip() for line in lines if line.strip()))
 
 

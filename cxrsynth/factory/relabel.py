@@ -16,10 +16,10 @@ from cxrsynth.errors import UsageError
 from cxrsynth.factory.run import Summary, claim, locked
 from cxrsynth.masks.labels import Labelling, make_sample
 from cxrsynth.pool import spawn_pool
-from cxrsynth.recipe import Recipe, assign, parse
+from cxrsynth.recipe import Recipe, assign, masks_identity, parse
 from cxrsynth.records import Draw, Receipt, Sample
 from cxrsynth.store import Entry, Row, Store
-from cxrsynth.weights import absolute, hashed
+from cxrsynth.weights import absolute
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def plan_relabel(dataset: Path, out: Path, masks: Path | None, assignments: list
     original = json.loads((dataset / "identity.json").read_text())["fingerprint"]
     body: dict[str, object] = {
         "relabelled_from": original,
-        "masks": hashed(recipe.resolved()["masks"]),
+        "masks": masks_identity(recipe),
         "curate": recipe.resolved()["curate"],
     }
     print_ = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
@@ -108,7 +108,7 @@ def relabel(plan: RelabelPlan, advance: Callable[[float], None]) -> Summary:
             layered = any(item.overlap for item in plan.recipe.classes)
             for row, draw, future in pairs:
                 sample = future.result()
-                verdict = curate.judge(sample, kept, checks)
+                verdict = curate.decide(sample, kept, checks)
                 body = {**row, "scores": {**sample.scores, **verdict.scores}}
                 if verdict.keep:
                     kept.append(sample)

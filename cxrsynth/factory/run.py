@@ -62,7 +62,7 @@ def run(
 
     Raises:
         UsageError: another run works on the same folder.
-        CxrError: an error the user has to mend; finished shards stay.
+        CxrError: an error the user has to fix; finished shards stay.
     """
     job, store = plan.job, Store(plan.job.out)
     drive = registry.load("engines", engine)(**(engine_options or {}))

@@ -57,7 +57,7 @@ class Job:
 
 
 class ShardMaker:
-    """One loaded worker: a generator, the checks, and a process pool that labels while the next batch is drawn."""
+    """One loaded worker: a generator, the checks, and a process pool that labels while the next batch is generated."""
 
     def __init__(self, job: Job) -> None:
         self.job, self.store = job, Store(job.out)
@@ -115,22 +115,22 @@ def make_shard(
 ) -> Receipt:
     """A pure function of (recipe, shard), committed to the store.
 
-    A rejected slot is drawn again with the next attempt, after the others of its round, until ``curate.attempts``.
+    A rejected slot is generated again with the next attempt, after the others of its round, until ``curate.attempts``.
     """
     kept: dict[int, tuple[Spec, Draw, Sample]] = {}
-    judged: list[Sample] = []
+    decided: list[Sample] = []
     rejected: list[tuple[Row, np.ndarray]] = []
     pending = list(recipe.shard_indices(shard))
     for attempt in range(recipe.curate.attempts):
         specs = [spec(recipe, index, attempt) for index in pending]
         pending = []
         for one, draw, sample in label(draws(specs, generator, recipe.sampler.batch), recipe, labelling, pool):
-            verdict = curate.judge(sample, judged, checks)
+            verdict = curate.decide(sample, decided, checks)
             scores = {**sample.scores, **verdict.scores}
             if verdict.keep:
                 sample = replace(sample, scores=scores)
                 kept[one.index] = (one, draw, sample)
-                judged.append(sample)
+                decided.append(sample)
             else:
                 pending.append(one.index)
                 row = {**describe(one, scores), "reason": verdict.reason}
@@ -177,7 +177,7 @@ def quantise(draw: Draw) -> Draw:
 def label(
     batches: Iterable[list[tuple[Spec, Draw]]], recipe: Recipe, labelling: Labelling, pool: Executor
 ) -> Iterator[tuple[Spec, Draw, Sample]]:
-    """Label each batch in the pool while the next one is drawn; yields in order."""
+    """Label each batch in the pool while the next one is generated; yields in order."""
     waiting: deque[list[tuple[Spec, Draw, Future[Sample]]]] = deque()
 
     def finished() -> Iterator[tuple[Spec, Draw, Sample]]:
@@ -203,7 +203,7 @@ def lighten(sample: Sample) -> Sample:
 
 
 def describe(one: Spec, scores: dict[str, float]) -> Row:
-    """The line of a sample in ``meta``: all it takes to draw it again."""
+    """The line of a sample in ``meta``: all it takes to make it again."""
     return {
         "key": one.key,
         "index": one.index,
@@ -222,7 +222,7 @@ def describe(one: Spec, scores: dict[str, float]) -> Row:
 
 
 def imposed_findings(one: Spec) -> Row:
-    """``findings`` of a film that some were drawn into, as ingested films have it: its prompt does not name them."""
+    """``findings`` that were inpainted, as ingested images have them: the prompt does not name them."""
     words = [str(item["finding"]) for item in (one.control or {}).get("findings", [])]
     return {"findings": ", ".join(dict.fromkeys(words))} if words else {}
 

@@ -1,6 +1,6 @@
 """Looking at a finished picture once more: what the network answers to refiners that ask.
 
-Drawn and real films go the same way: a little noise on their latents, one pass of the UNet per timestep. Answers are
+Drawn and real images go the same way: a little noise on their latents, one pass of the UNet per timestep. Answers are
 read beside the pass; the picture was finished before.
 """
 
@@ -19,13 +19,13 @@ from cxrsynth.errors import UsageError
 from cxrsynth.nets import mask_head as heads
 from cxrsynth.nets.selfmaps import SelfMaps
 from cxrsynth.records import Asked
-from cxrsynth.weights import companion, digest, read_name
+from cxrsynth.weights import auxiliary_file, digest, read_name
 
 NOTHING: dict[str, np.ndarray] = {}
 
 
 class Asker:
-    """Answers what a chain asks about films, with a loaded model.
+    """Answers what a chain asks about images, with a loaded model.
 
     Args:
         folder: of the model.
@@ -33,27 +33,27 @@ class Asker:
         latent_size: (h, w) of the latents.
 
     Raises:
-        MissingError, MismatchError: a decoder is not there, or was fitted on another model.
+        MissingError, MismatchError: a mask head is not there, or was fitted on another model.
     """
 
     def __init__(self, folder: Path, asked: Asked, latent_size: tuple[int, int], device: torch.device) -> None:
         self.asked, self.latent_size, self.device = asked, latent_size, device
-        SelfMaps(latent_size, asked.levels)  # too fine a grid is said before any film is drawn
-        paths = [companion(name, "head") for name in asked.heads]
+        SelfMaps(latent_size, asked.levels)  # too fine a grid is said before any image is generated
+        paths = [auxiliary_file(name, "head") for name in asked.heads]
         self.heads = {read_name(path): heads.load(path, digest(folder), device) for path in paths}
 
     @contextmanager
-    def observe(self, unet: nn.Module, films: np.ndarray) -> Iterator[Callable[[], list[dict[str, np.ndarray]]]]:
-        """Read every pass of ``unet`` over these films inside the block.
+    def observe(self, unet: nn.Module, images: np.ndarray) -> Iterator[Callable[[], list[dict[str, np.ndarray]]]]:
+        """Read every pass of ``unet`` over these images inside the block.
 
         Args:
-            films: (B, H, W) uint8.
+            images: (B, H, W) uint8.
 
         Yields:
-            A function that gives the answers for each film as `Draw.reads` holds them; call it after the passes.
+            A function that gives the answers for each image as `Draw.reads` holds them; call it after the passes.
         """
         if not self.asked:
-            yield lambda: [NOTHING for _ in films]
+            yield lambda: [NOTHING for _ in images]
             return
         with ExitStack() as stack:
             maps = SelfMaps(self.latent_size, self.asked.levels)
@@ -62,22 +62,22 @@ class Asker:
             said: dict[str, list[Tensor]] = {name: [] for name in self.heads}
             if self.heads:
                 features = stack.enter_context(heads.observe_features(unet))
-                pictures = heads.as_input(films, self.device)
+                pictures = heads.as_input(images, self.device)
 
                 def decode(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
                     for name, head in self.heads.items():
                         said[name].append(head(features, pictures).softmax(dim=1)[:, 1:])  # (B, C, h, w)
 
                 stack.callback(unet.register_forward_hook(decode).remove)
-            yield lambda: answers(maps.maps(), said, len(films))
+            yield lambda: answers(maps.maps(), said, len(images))
 
 
-def answers(maps: dict[int, np.ndarray], said: dict[str, list[Tensor]], films: int) -> list[dict[str, np.ndarray]]:
-    """Batches of answers, those of decoders one per pass -> one mapping per film."""
+def answers(maps: dict[int, np.ndarray], said: dict[str, list[Tensor]], images: int) -> list[dict[str, np.ndarray]]:
+    """Batches of answers, those of mask heads one per pass -> one mapping per image."""
     batches = {f"self_{level}": batch for level, batch in maps.items()}
     for name, posteriors in said.items():
         batches[name] = torch.stack(posteriors).mean(dim=0).cpu().numpy().astype(np.float16)
-    return [{name: batch[i] for name, batch in batches.items()} for i in range(films)]
+    return [{name: batch[i] for name, batch in batches.items()} for i in range(images)]
 
 
 def look(
@@ -89,13 +89,13 @@ def look(
     timesteps: Sequence[int],
     noises: int = 1,
 ) -> None:
-    """Send films through ``unet``, with each noise at every timestep; those who observe it see them.
+    """Send images through ``unet``, with each noise at every timestep; those who observe it see them.
 
     Args:
         scheduler: a diffusers scheduler with ``add_noise``.
         clean: (B, C, h, w) latents.
-        words: (1, T, D) text states, the same for all films.
-        generators: one per film; its noise depends on nothing else.
+        words: (1, T, D) text states, the same for all images.
+        generators: one per image; its noise depends on nothing else.
 
     Raises:
         UsageError: a timestep the model was not trained with.

@@ -1,6 +1,6 @@
-"""Layout ``collection``: several sources side by side, described film by film in one ``metadata.csv``.
+"""Layout ``collection``: several sources side by side, described image by image in one ``metadata.csv``.
 
-DIR/metadata.csv                 one row per film: id, source, use, licence, split, caption, mask, ...
+DIR/metadata.csv                 one row per image: id, source, use, licence, split, caption, mask, ...
 DIR/<source>/images/<id>.jpg
 DIR/<source>/masks/<id>.png      the ``mask`` column is relative to the source's folder
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrsynth.errors import UsageError
-from cxrsynth.ingest.film import CLASSES, Film
+from cxrsynth.ingest.image import CLASSES, SourceImage
 from cxrsynth.registry import unknown
 from cxrsynth.store import Row
 
@@ -30,12 +30,12 @@ SUFFIXES = (".jpg", ".png", ".jpeg", ".tif", ".tiff")
 
 
 class Collection:
-    """Films for training by default; what may only be used to measure comes with ``benchmark``.
+    """Images for training by default; what may only be used to measure comes with ``benchmark``.
 
     Args:
         root: folder with ``metadata.csv``.
         sources: names of the sources to take; all that may be trained on by default.
-        benchmark: also take films of external test sets, and masks whose licence allows benchmarks only.
+        benchmark: also take images of external test sets, and masks whose licence allows benchmarks only.
         definitions: mask definitions to take; each has its own class names.
     """
 
@@ -85,19 +85,19 @@ class Collection:
             raise UsageError(f"{path} lacks the columns {', '.join(missing)}", f"needed: {', '.join(NEEDED)}")
         return rows
 
-    def films(self) -> Iterator[Film]:
-        """The films of the chosen sources in the order of the table."""
+    def images(self) -> Iterator[SourceImage]:
+        """The images of the chosen sources in the order of the table."""
         seen: set[str] = set()
         for row in self.table:
             if row["source"] not in self.sources or (row["use"] == "test" and not self.benchmark):
                 continue
-            # Two sources may number their films alike; the second one is told apart by its source.
+            # Two sources may number their images alike; the second one is told apart by its source.
             key = safe(row["id"]) if safe(row["id"]) not in seen else safe(f"{row['source']}_{row['id']}")
             seen.add(key)
-            yield self.film(key, row)
+            yield self.image(key, row)
 
-    def film(self, key: str, row: dict[str, str]) -> Film:
-        """One row of the table as a film."""
+    def image(self, key: str, row: dict[str, str]) -> SourceImage:
+        """One row of the table as an image."""
         folder = self.root / row["source"]
         mask = row.get("mask", "")
         definition = row.get("mask_definition", "")
@@ -119,7 +119,7 @@ class Collection:
             "mask_classes": list(labels.values()),
         }
         picture = next((p for p in (folder / "images" / f"{row['id']}{s}" for s in SUFFIXES) if p.exists()), None)
-        return Film(
+        return SourceImage(
             key=key,
             path=picture or folder / "images" / f"{row['id']}{SUFFIXES[0]}",
             row=meta,
@@ -129,8 +129,8 @@ class Collection:
         )
 
     def classes(self) -> list[dict[str, Any]]:
-        """The classes that occur in the masks of the chosen films, numbered from 1."""
-        used = {name for film in self.films() for name in film.labels.values()}
+        """The classes that occur in the masks of the chosen images, numbered from 1."""
+        used = {name for image in self.images() for name in image.labels.values()}
         every = {name: phrase for definition in CLASSES.values() for name, phrase in definition.items()}
         names = [name for name in every if name in used] or list(CLASSES["standard"])
         return [{"id": i, "name": name, "phrase": every[name]} for i, name in enumerate(names, start=1)]
@@ -138,7 +138,7 @@ class Collection:
 
 def safe(name: str) -> str:
     """A name that is a file stem on every system."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._") or "film"
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._") or "image"
 
 
 def box(text: str) -> tuple[int, int, int, int] | None:

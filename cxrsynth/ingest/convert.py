@@ -1,4 +1,4 @@
-"""Films -> the on-disk form, shard by shard; typing the command again goes on where it stopped."""
+"""Images -> the on-disk form, shard by shard; re-running the command goes on where it stopped."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from typing import Any
 import numpy as np
 
 from cxrsynth.errors import MismatchError, UsageError
-from cxrsynth.ingest.film import TONE, Film, Layout, UnreadableError, read_film, read_gray, read_mask
+from cxrsynth.ingest.image import TONE, Layout, SourceImage, UnreadableError, read_gray, read_image, read_mask
 from cxrsynth.pages.sheet import Item, contact_sheet
 from cxrsynth.store import Entry, Row, Store, dumps, lines, sha256
 
 SHARD = 64
-SHEET_FILMS = 24
+SHEET_IMAGES = 24
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What became of the films.
+    """What became of the images.
 
     Attributes:
-        planned: films that the layout found.
-        kept: films in the dataset.
-        masks: films with a mask.
-        by_source: source -> split -> films.
-        refused: one row per film that is not there, with its reason.
-        notes: one row per film that is there but not as it was (16 bits, mask dropped ...).
+        planned: images that the layout found.
+        kept: images in the dataset.
+        masks: images with a mask.
+        by_source: source -> split -> images.
+        refused: one row per image that is not there, with its reason.
+        notes: one row per image that is there but not as it was (16 bits, mask dropped ...).
     """
 
     planned: int
@@ -47,18 +47,18 @@ class Summary:
 
 
 def ingest(layout: Layout, out: Path, size: int = 256, on_shard: Callable[[int, int], None] | None = None) -> Summary:
-    """Read every film of a layout and write the dataset.
+    """Read every image of a layout and write the dataset.
 
     Args:
         size: side of the square pictures, pixels.
-        on_shard: called with (films done, films planned) after every shard.
+        on_shard: called with (images done, images planned) after every shard.
 
     Raises:
-        MismatchError: ``out`` holds films that were ingested otherwise.
+        MismatchError: ``out`` holds images that were ingested otherwise.
     """
     if size < 32 or size % 8:
         raise UsageError(f"size {size} is not a multiple of 8 of at least 32", "try --size 256")
-    films = list(layout.films())
+    images = list(layout.images())
     store = Store(out)
     classes = layout.classes()
     plan = {
@@ -68,53 +68,53 @@ def ingest(layout: Layout, out: Path, size: int = 256, on_shard: Callable[[int, 
         "tone": list(TONE),
         "classes": classes,
     }
-    fingerprint = sha256(dumps([plan, [[film.key, film.row, film.labels, film.box] for film in films]]))
+    fingerprint = sha256(dumps([plan, [[image.key, image.row, image.labels, image.box] for image in images]]))
     before = out / "ingest.json"
     if before.exists() and json.loads(before.read_text())["fingerprint"] != fingerprint:
         raise MismatchError(
-            f"{out} holds other films, or the same ones ingested otherwise", "choose another folder with -o"
+            f"{out} holds other images, or the same ones ingested otherwise", "choose another folder with -o"
         )
     store.write("classes.json", dumps({"classes": classes}))
     store.write("ingest.json", dumps({**plan, "fingerprint": fingerprint}))
     ids = {item["name"]: item["id"] for item in classes}
-    for shard, start in enumerate(range(0, len(films), SHARD)):
-        part = films[start : start + SHARD]
-        planned = [film.key for film in part]
+    for shard, start in enumerate(range(0, len(images), SHARD)):
+        part = images[start : start + SHARD]
+        planned = [image.key for image in part]
         if not store.is_done(shard, fingerprint, planned):
             entries, troubles = read_shard(part, ids, size)
             store.write(f"troubles/{shard:05d}.jsonl", lines(troubles))
             store.write_shard(shard, entries, fingerprint=fingerprint, planned=planned)
         if on_shard:
-            on_shard(start + len(part), len(films))
-    result = summarise(store, len(films))
+            on_shard(start + len(part), len(images))
+    result = summarise(store, len(images))
     store.write("summary.json", dumps(result.as_json()))
     if result.kept:
         store.write("contact.png", contact(store))
     return result
 
 
-def read_shard(films: list[Film], ids: dict[str, int], size: int) -> tuple[list[Entry], list[Row]]:
-    """The films of a shard, and a row for everything that is not as it should be; nothing stops the rest."""
+def read_shard(images: list[SourceImage], ids: dict[str, int], size: int) -> tuple[list[Entry], list[Row]]:
+    """The images of a shard, and a row for everything that is not as it should be; nothing stops the rest."""
     entries: list[Entry] = []
     troubles: list[Row] = []
-    for film in films:
-        source = film.row.get("source", "")
+    for image in images:
+        source = image.row.get("source", "")
         try:
-            image, notes, (width, height) = read_film(film, size)
+            pixels, notes, (width, height) = read_image(image, size)
         except UnreadableError as error:
-            troubles.append({"key": film.key, "source": source, "kept": False, "reason": str(error)})
+            troubles.append({"key": image.key, "source": source, "kept": False, "reason": str(error)})
             continue
         mask: np.ndarray | None = None
-        box = list(film.box or (0, 0, width, height))  # of the picture, in its own pixels: boxes are given in them
-        row = {**film.row, "aspect": round(width / height, 4), "squashed": width != height, "content_box": box}
-        if film.mask is not None:
+        box = list(image.box or (0, 0, width, height))  # of the picture, in its own pixels: boxes are given in them
+        row = {**image.row, "aspect": round(width / height, 4), "squashed": width != height, "content_box": box}
+        if image.mask is not None:
             try:
-                mask = read_mask(film, ids, read_gray(film.path)[0].shape, size)
+                mask = read_mask(image, ids, read_gray(image.path)[0].shape, size)
             except UnreadableError as error:
                 notes.append(str(error))
                 row |= {"mask_use": "", "mask_classes": []}
-        troubles.extend({"key": film.key, "source": source, "kept": True, "reason": note} for note in notes)
-        entries.append(Entry(row, image, mask))
+        troubles.extend({"key": image.key, "source": source, "kept": True, "reason": note} for note in notes)
+        entries.append(Entry(row, pixels, mask))
     return entries, troubles
 
 
@@ -142,15 +142,15 @@ def summarise(store: Store, planned: int) -> Summary:
 
 
 def contact(store: Store) -> bytes:
-    """PNG of films spread over the whole dataset, those with masks outlined."""
+    """PNG of images spread over the whole dataset, those with masks outlined."""
     rows = list(store.rows())
-    step = max(1, len(rows) // SHEET_FILMS)
-    chosen = rows[::step][:SHEET_FILMS]
+    step = max(1, len(rows) // SHEET_IMAGES)
+    chosen = rows[::step][:SHEET_IMAGES]
     items = [
         Item(store.load_image(row), store.load_mask(row), title=row["key"], text=f"{row['source']} · {row['prompt']}")
         for row in chosen
     ]
-    sheet = contact_sheet(items, columns=4, legend=store.classes(), title=f"{len(rows)} films")
+    sheet = contact_sheet(items, columns=4, legend=store.classes(), title=f"{len(rows)} images")
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG")
     return buffer.getvalue()

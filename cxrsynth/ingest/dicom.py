@@ -18,8 +18,8 @@ from cxrsynth.data.dicom_fields import DicomError, code, fields
 from cxrsynth.data.keys import Keys, digest
 from cxrsynth.data.paths import is_clutter
 from cxrsynth.errors import UsageError
-from cxrsynth.ingest.film import CLASSES, Film
 from cxrsynth.ingest.folder import split_of
+from cxrsynth.ingest.image import CLASSES, SourceImage
 from cxrsynth.store import Row, file_sha256
 
 SOURCE = "dicom"
@@ -52,7 +52,7 @@ class Dicom:
         found = (path for path in self.root.rglob("*") if path.is_file())
         return sorted(path for path in found if not is_clutter(path.relative_to(self.root)))
 
-    def films(self) -> Iterator[Film]:
+    def images(self) -> Iterator[SourceImage]:
         """One image per file, sorted by key, so that the names of files decide nothing."""
         secret = pseudonym.salt()
         keys = Keys()
@@ -60,8 +60,8 @@ class Dicom:
         for path in self.paths():
             row = describe(path, self.source, secret)
             row["key"] = keys.take(row["key"], f"{row['key']}-{digest(row['key'])}")  # one image may be filed twice
-            found.append(Film(row["key"], path, row))
-        yield from sorted(found, key=lambda film: film.key)
+            found.append(SourceImage(row["key"], path, row))
+        yield from sorted(found, key=lambda image: image.key)
 
     def classes(self) -> list[dict[str, Any]]:
         """The standard ones; DICOM images come without masks."""

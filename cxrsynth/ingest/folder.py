@@ -17,7 +17,7 @@ from typing import Any
 
 from cxrsynth.errors import UsageError
 from cxrsynth.ingest.collection import safe
-from cxrsynth.ingest.film import CLASSES, Film
+from cxrsynth.ingest.image import CLASSES, SourceImage
 from cxrsynth.store import Row
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
@@ -35,26 +35,26 @@ class Folder:
         if not root.is_dir():
             raise UsageError(f"{root} is not a folder", "point to the folder that holds the pictures")
         self.root = root
-        self.images = root / "images" if (root / "images").is_dir() else root
+        self.pictures = root / "images" if (root / "images").is_dir() else root
         self.options: dict[str, Any] = {}
         if not self.paths():
             raise UsageError(
-                f"no picture below {self.images}", f"expected files that end in {', '.join(sorted(SUFFIXES))}"
+                f"no picture below {self.pictures}", f"expected files that end in {', '.join(sorted(SUFFIXES))}"
             )
 
     def paths(self) -> list[Path]:
         """All pictures, sorted, masks not counted."""
         masks = self.root / "masks"
-        found = (path for path in self.images.rglob("*") if path.suffix.lower() in SUFFIXES)
+        found = (path for path in self.pictures.rglob("*") if path.suffix.lower() in SUFFIXES)
         return sorted(path for path in found if masks not in path.parents)
 
-    def films(self) -> Iterator[Film]:
-        """One film per picture; two pictures whose names differ only in their ending get different keys."""
+    def images(self) -> Iterator[SourceImage]:
+        """One image per picture; two pictures whose names differ only in their ending get different keys."""
         known = self.known()
         labels = {item["id"]: item["name"] for item in self.classes()}
         seen: set[str] = set()
         for path in self.paths():
-            relative = path.relative_to(self.images)
+            relative = path.relative_to(self.pictures)
             key = safe(str(relative.with_suffix("")))
             key = key if key not in seen else safe(str(relative))
             seen.add(key)
@@ -72,13 +72,15 @@ class Folder:
                 "mask_use": "train" if mask.exists() else "",
                 "mask_classes": list(labels.values()) if mask.exists() else [],
             }
-            yield Film(key, path, row, mask if mask.exists() else None, labels)
+            yield SourceImage(key, path, row, mask if mask.exists() else None, labels)
         found = {path.stem for path in self.paths()}
-        # Words without a picture: a film that cannot be read, and is listed as such.
+        # Words without a picture: an image that cannot be read, and is listed as such.
         for name in sorted({extra["file"] for extra in known.values() if Path(extra["file"]).stem not in found}):
             extra = {column: value for column, value in known[name].items() if column not in ("file", "caption")}
             row = {**extra, "key": safe(name), "prompt": known[name].get("caption") or CAPTION}
-            yield Film(safe(name), self.images / name, {**row, "source": extra.get("source") or self.root.name})
+            yield SourceImage(
+                safe(name), self.pictures / name, {**row, "source": extra.get("source") or self.root.name}
+            )
 
     def known(self) -> dict[str, dict[str, str]]:
         """``metadata.csv`` by file name and by stem."""
@@ -101,6 +103,6 @@ class Folder:
 
 
 def split_of(patient: str) -> str:
-    """``train`` (80 %), ``val`` or ``test`` (10 % each) from the patient's name alone: adding films moves nobody."""
+    """``train`` (80 %), ``val`` or ``test`` (10 % each) from the patient's name alone: adding images moves nobody."""
     number = int.from_bytes(hashlib.sha256(patient.encode()).digest()[:4], "big") % 10
     return {8: "val", 9: "test"}.get(number, "train")

@@ -10,7 +10,7 @@ from pydantic import Field
 from cxrsynth.masks.layers import background
 from cxrsynth.masks.refiner import Named
 from cxrsynth.masks.walk import affinities, resize, spread, transition
-from cxrsynth.weights import companion
+from cxrsynth.weights import auxiliary_file
 
 EPSILON = 1e-8
 # Percentile of a plane that counts as its peak: no single hot pixel decides.
@@ -71,6 +71,6 @@ class Affinity(Named):
         if self.weights is not None:
             from cxrsynth.nets.affinity import features
 
-            return features(companion(self.weights), image)
+            return features(auxiliary_file(self.weights), image)
         height, width = (-(-side // self.stride) for side in image.shape)
         return resize(image, height, width)[None] / np.float32(self.contrast)

@@ -204,5 +204,5 @@ def _certain(control: np.ndarray, competing: np.ndarray) -> Evidence:
 def _expect(planes: np.ndarray, classes: dict[str, int]) -> None:
     if len(planes) != len(classes):
         raise UsageError(
-            f"{len(planes)} maps for {len(classes)} classes", "label with the classes the picture was drawn with"
+            f"{len(planes)} maps for {len(classes)} classes", "label with the classes the picture was generated with"
         )

@@ -16,7 +16,7 @@ from cxrsynth.masks.refiner import Named
 def midline(lungs: np.ndarray) -> int:
     """The column of the mediastinum: (H, W) bool lung field of both sides -> the column with the least lung.
 
-    Looked for in the middle of the lungs' own extent, not of the picture, so that an off-centre film is no error.
+    Looked for in the middle of the lungs' own extent, not of the picture, so that an off-centre image is no error.
     """
     profile = ndimage.gaussian_filter1d(lungs.sum(axis=0).astype(np.float64), lungs.shape[1] / 64, mode="nearest")
     columns = np.flatnonzero(lungs.any(axis=0))
@@ -32,7 +32,7 @@ class Laterality(Named):
     """Moves what lies on the wrong side of the midline to the other lung, component by component.
 
     A component that lies almost wholly on the wrong side moves as a whole; one that has a good part on either side is
-    cut at the midline; one that only reaches over (a rotated film, a hyperinflated lung) stays. Without both classes
+    cut at the midline; one that only reaches over (a rotated image, a hyperinflated lung) stays. Without both classes
     in the recipe, or without any lung in the picture, nothing changes.
 
     Attributes:

@@ -48,7 +48,8 @@ def uncertainty(prob: np.ndarray, own: np.ndarray) -> float:
 
     The binary entropy of the class's final probability, summed over the picture, per pixel of its mask: 0 where every
     pixel is decided, 0.1 where a tenth of the mask's size is a coin toss, at most 1. Doubt outside the mask counts as
-    much as doubt inside it. Compare films by it for the same class and chain only: a small organ has more rim per area.
+    much as doubt inside it. Compare images by it for the same class and chain only: a small organ has more rim per
+    area.
 
     Args:
         prob: (H, W) float32 in 0..1.

@@ -1,4 +1,4 @@
-"""Class probabilities from a small head on the network's features, fitted on a few films that people labelled.
+"""Class probabilities from a small head on the network's features, fitted on a few labelled images.
 
 After DatasetDM (Wu et al., NeurIPS 2023, section 3.3). The head itself needs the network and runs with it
 (`cxrsynth.nets.mask_head`); what it says of a picture is kept, and this refiner puts it in the place of attention.
@@ -13,18 +13,18 @@ from cxrsynth.masks.layers import background
 from cxrsynth.masks.refiner import Sighted
 from cxrsynth.masks.walk import resize
 from cxrsynth.records import Asked
-from cxrsynth.weights import about, companion, read_name
+from cxrsynth.weights import about, auxiliary_file, read_name
 
 
-class Decoder(Sighted):
+class MaskHead(Sighted):
     """Replaces the probabilities of the classes that a head knows.
 
     A class that the head does not know keeps what the head leaves over for the background; one that the presence
     gate took for absent stays absent.
 
     Attributes:
-        head: file that ``cxrsynth train-decoder`` wrote, or ``mini`` for the bundled one; its sha256 is part of the
-            fingerprint. The file says on how many labelled films it was fitted.
+        head: file that ``cxrsynth train-mask-head`` wrote, or ``mini`` for the bundled one; its sha256 is part of the
+            fingerprint. The file says on how many labelled images it was fitted.
         balance: share of the head, 1 the head alone to 0 what came before alone.
     """
 
@@ -43,7 +43,7 @@ class Decoder(Sighted):
             MissingError: the weights are not there or are none.
             UsageError: the network was not asked for this head.
         """
-        path = companion(self.head, "head")
+        path = auxiliary_file(self.head, "head")
         classes = about(path, "head")["classes"]
         said = self.read(read_name(path))  # (C, h, w)
         part = self.box(*image.shape)

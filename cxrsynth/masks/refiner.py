@@ -74,7 +74,7 @@ class Sighted(Named):
         """One answer, float32.
 
         Raises:
-            UsageError: it was not asked for when the picture was drawn or read.
+            UsageError: it was not asked for when the picture was generated or read.
         """
         if name not in self._reads:
             kept = ", ".join(self._reads) or "nothing"

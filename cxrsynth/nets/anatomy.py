@@ -2,7 +2,8 @@
 
 After XReal (arXiv 2403.09240, section 3): an autoencoder in pixel space, so that the autoencoder of any diffusion model
 encodes what it gives. It has one channel per class and one for gray levels: label maps go in by the former, and half of
-the items of its training are films that come in by the latter and go out as they are, which keeps the decoder on films.
+the items of its training are images that come in by the latter and go out as they are, which keeps the decoder on
+images.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ STRIDE = 8  # sides of what goes in are multiples of it
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions beside an identity; dilation lets the middle see the whole film."""
+    """Two 3x3 convolutions beside an identity; dilation lets the middle see the whole image."""
 
     def __init__(self, width: int, dilation: int = 1) -> None:
         super().__init__()
@@ -42,7 +43,7 @@ class Residual(nn.Module):
 
 
 class AnatomyNet(nn.Module):
-    """Label maps or films -> films.
+    """Label maps or images -> images.
 
     Args:
         classes: names of the classes whose maps it reads, in the order of its channels.
@@ -91,13 +92,13 @@ class AnatomyNet(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, K + 1, H, W) float32, class planes 0..1 then gray -1..1 -> (B, 1, H, W) film, about -1..1."""
-        film: Tensor = self.decoder(self.encoder(x))
-        return film
+        """(B, K + 1, H, W) float32, class planes 0..1 then gray -1..1 -> (B, 1, H, W) image, about -1..1."""
+        image: Tensor = self.decoder(self.encoder(x))
+        return image
 
     @torch.inference_mode()
     def draw(self, planes: np.ndarray) -> Tensor:
-        """Films of label maps.
+        """Images of label maps.
 
         Args:
             planes: (B, K, H, W) bool, K in the order of ``classes``; any size, brought to the one of the training.
@@ -110,10 +111,10 @@ class AnatomyNet(nn.Module):
         x = torch.from_numpy(planes.astype(np.float32)).to(where)
         if (height, width) != (self.size, self.size):
             x = F.interpolate(x, size=(self.size, self.size), mode="area")
-        film = self(torch.cat([x, torch.zeros_like(x[:, :1])], dim=1)).clamp(-1, 1)
+        image = self(torch.cat([x, torch.zeros_like(x[:, :1])], dim=1)).clamp(-1, 1)
         if (height, width) != (self.size, self.size):
-            film = F.interpolate(film, size=(height, width), mode="bicubic", align_corners=False).clamp(-1, 1)
-        return film
+            image = F.interpolate(image, size=(height, width), mode="bicubic", align_corners=False).clamp(-1, 1)
+        return image
 
 
 def load(path: Path) -> AnatomyNet:

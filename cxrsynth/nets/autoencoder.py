@@ -10,15 +10,15 @@ from cxrsynth.nets.bundle import Vae
 
 
 @torch.no_grad()
-def encode(vae: Vae, films: np.ndarray, batch: int = 8) -> Tensor:
+def encode(vae: Vae, images: np.ndarray, batch: int = 8) -> Tensor:
     """(N, H, W) uint8 -> (N, C, H/8, W/8) float32 latents on the CPU: the posterior's mean, scaled for the denoiser.
 
-    An autoencoder for colour sees the film in each of its channels.
+    An autoencoder for colour sees the image in each of its channels.
     """
     device = next(vae.parameters()).device
     parts = []
-    for start in range(0, len(films), batch):
-        x = torch.from_numpy(films[start : start + batch, None].astype(np.float32) / 127.5 - 1).to(device)
+    for start in range(0, len(images), batch):
+        x = torch.from_numpy(images[start : start + batch, None].astype(np.float32) / 127.5 - 1).to(device)
         x = x.expand(-1, vae.config.in_channels, -1, -1)
         with torch.autocast(device.type, torch.bfloat16):
             mean = vae.encode(x.contiguous(memory_format=torch.channels_last)).latent_dist.mean

@@ -1,4 +1,4 @@
-"""The small networks beside a model, built from the file that says how: affinity, decoder, anatomy."""
+"""The small networks beside a model, built from the file that says how: affinity, mask_head, anatomy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from cxrsynth.errors import MissingError
-from cxrsynth.weights import COMPANIONS, about
+from cxrsynth.weights import AUXILIARY, about
 
 AnyNet = TypeVar("AnyNet", bound=nn.Module)
 
@@ -20,12 +20,12 @@ def read(kind: type[AnyNet], path: Path, key: str) -> AnyNet:
 
     Args:
         kind: its class; the file holds the arguments.
-        key: as which a recipe names such a file, see `weights.COMPANIONS`.
+        key: as which a recipe names such a file, see `weights.AUXILIARY`.
 
     Raises:
         MissingError: the file is not there, or holds no such network.
     """
-    what, _, make = COMPANIONS[key]
+    what, _, make = AUXILIARY[key]
     if not path.is_file():
         raise MissingError(f"there is no {what} network at {path}", f"make it with '{make}'")
     told = about(path, key)

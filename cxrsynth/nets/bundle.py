@@ -30,8 +30,8 @@ def hush() -> None:
 
 
 def scheduler() -> Scheduler:
-    """The noise schedule of training and drawing: zero SNR at the last step, so that a drawn film may have any tone
-    (Lin et al., WACV 2024), and steps counted from there."""
+    """The noise schedule of training and drawing: zero SNR at the last step, so that a synthetic image may have any
+    tone (Lin et al., WACV 2024), and steps counted from there."""
     return DDIMScheduler(
         num_train_timesteps=1000,
         beta_start=0.00085,

@@ -2,7 +2,7 @@
 
 DIR/model.safetensors   weights, float32
 DIR/config.json         encoder, labels in the order of the outputs, thresholds, size, and how it was trained
-DIR/metrics.json        AUROC per label on held-out films
+DIR/metrics.json        AUROC per label on held-out images
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WHAT, COMMAND = "classifier", "train-cls"
 
 
 class ClassifierNetwork(nn.Module):
-    """A network of timm that takes gray films.
+    """A network of timm that takes gray images.
 
     Args:
         encoder: a name of timm, for example ``resnet18`` or ``mobilenetv3_small_100``.
@@ -93,16 +93,16 @@ class Classifier:
     device: torch.device
     config: dict[str, Any]
 
-    def __call__(self, films: Sequence[np.ndarray], batch: int = 16) -> np.ndarray:
-        """Films, each (H, W) uint8 of any size, -> (N, K) float32 probabilities."""
-        return probabilities(self.network, films, self.size, self.device, self.config["precision"], batch)
+    def __call__(self, images: Sequence[np.ndarray], batch: int = 16) -> np.ndarray:
+        """Images, each (H, W) uint8 of any size, -> (N, K) float32 probabilities."""
+        return probabilities(self.network, images, self.size, self.device, self.config["precision"], batch)
 
     @torch.inference_mode()
-    def features(self, films: Sequence[np.ndarray], batch: int = 16) -> np.ndarray:
-        """Films, each (H, W) uint8 of any size, -> (N, D) float32, what the last layer sees."""
+    def features(self, images: Sequence[np.ndarray], batch: int = 16) -> np.ndarray:
+        """Images, each (H, W) uint8 of any size, -> (N, D) float32, what the last layer sees."""
         found = [
-            self.network.features(tensor(films[start : start + batch], self.size).to(self.device)).float().cpu()
-            for start in range(0, len(films), batch)
+            self.network.features(tensor(images[start : start + batch], self.size).to(self.device)).float().cpu()
+            for start in range(0, len(images), batch)
         ]
         return torch.cat(found).flatten(1).numpy()
 
@@ -117,24 +117,24 @@ class Classifier:
         return self.labels.index(label)
 
 
-def tensor(films: Sequence[np.ndarray], size: int) -> Tensor:
+def tensor(images: Sequence[np.ndarray], size: int) -> Tensor:
     """(H, W) uint8 each -> (B, 1, size, size) float32 in 0..1."""
-    return torch.from_numpy(np.stack([squash(film, size) for film in films])[:, None].astype(np.float32) / 255)
+    return torch.from_numpy(np.stack([squash(image, size) for image in images])[:, None].astype(np.float32) / 255)
 
 
 @torch.inference_mode()
 def probabilities(
-    network: nn.Module, films: Sequence[np.ndarray], size: int, device: torch.device, precision: str, batch: int = 16
+    network: nn.Module, images: Sequence[np.ndarray], size: int, device: torch.device, precision: str, batch: int = 16
 ) -> np.ndarray:
-    """Films, each (H, W) uint8, -> (N, K) float32 probabilities.
+    """Images, each (H, W) uint8, -> (N, K) float32 probabilities.
 
     Args:
         precision: ``bf16`` or ``no``.
     """
     found = []
-    for start in range(0, len(films), batch):
+    for start in range(0, len(images), batch):
         with torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext():
-            logits = network(tensor(films[start : start + batch], size).to(device))
+            logits = network(tensor(images[start : start + batch], size).to(device))
         found.append(logits.float().sigmoid().cpu())
     return torch.cat(found).numpy()
 

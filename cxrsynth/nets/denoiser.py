@@ -60,7 +60,7 @@ class Denoiser(nn.Module):
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def forward(self, noisy: Tensor, timesteps: Tensor, ids: Tensor, grounded: int = 0) -> tuple[Tensor, LayerMaps]:
-        """(B, C, h, w), (B,), (B, T) -> prediction (B, C, h, w), and class maps of the first ``grounded`` films."""
+        """(B, C, h, w), (B,), (B, T) -> prediction (B, C, h, w), and class maps of the first ``grounded`` images."""
         if not grounded:
             states = self.text_encoder(ids).last_hidden_state
             return self.unet(noisy, timesteps, states).sample, {}

@@ -1,4 +1,4 @@
-"""A small head on the features of the UNet, fitted on a few labelled films, that says which class a pixel is of.
+"""A small head on the features of the UNet, fitted on a few labelled images, that says which class a pixel is of.
 
 DatasetDM (Wu et al., NeurIPS 2023, section 3.3) decodes features of Stable Diffusion; VPD (Zhao et al., ICCV 2023)
 shows that one pass with little noise is enough. The features know what is where on a grid an eighth as fine as the
@@ -59,7 +59,7 @@ class Head(nn.Module):
 
 
 def block(inside: int, outside: int, stride: int = 1) -> nn.Sequential:
-    """A convolution, normalised per film: what a film scores does not depend on its batch."""
+    """A convolution, normalised per image: what an image scores does not depend on its batch."""
     return nn.Sequential(
         nn.Conv2d(inside, outside, 3, stride=stride, padding=1), nn.GroupNorm(GROUPS, outside), nn.SiLU()
     )
@@ -75,7 +75,7 @@ def observe_features(unet: nn.Module) -> Iterator[list[Tensor]]:
     """A list that holds, after every pass of ``unet``, what its first layer saw, then its up-blocks, coarsest first.
 
     Each is (B, C, h, w) float32, the first and the last on the finest grid. The first layer has seen little but the
-    film itself: edges are sharpest there. All hooks are gone when the block is left.
+    image itself: edges are sharpest there. All hooks are gone when the block is left.
     """
     features: list[Tensor] = []
     handles = [unet.register_forward_pre_hook(lambda module, args: features.clear())]
@@ -95,9 +95,9 @@ def observe_features(unet: nn.Module) -> Iterator[list[Tensor]]:
             handle.remove()
 
 
-def as_input(films: np.ndarray, device: torch.device) -> Tensor:
+def as_input(images: np.ndarray, device: torch.device) -> Tensor:
     """(B, H, W) uint8 -> (B, 1, H, W) float32 in -1..1."""
-    return torch.from_numpy(films.astype(np.float32) / 127.5 - 1)[:, None].to(device)
+    return torch.from_numpy(images.astype(np.float32) / 127.5 - 1)[:, None].to(device)
 
 
 def load(path: Path, model: str, device: torch.device) -> Head:
@@ -107,14 +107,14 @@ def load(path: Path, model: str, device: torch.device) -> Head:
         model: digest of the model whose features it will see.
 
     Raises:
-        MissingError: the file is not there, or no decoder.
+        MissingError: the file is not there, or no mask head.
         MismatchError: it was fitted on the features of another model.
     """
     told = about(path, "head")
     if told["model"] != model:
         raise MismatchError(
-            f"the decoder {path.name} was fitted on another model than this one",
-            "label without one: --set 'masks.refine=[crf, laterality, morphology]'; or fit one on films with masks: "
-            "'cxrsynth train-decoder DATA --model MODEL -o FILE'",
+            f"the mask head {path.name} was fitted on another model than this one",
+            "label without one: --set 'masks.refine=[crf, laterality, morphology]'; or fit one on images with masks: "
+            "'cxrsynth train-mask-head DATA --model MODEL -o FILE'",
         )
     return auxiliary.read(Head, path, "head").to(device)

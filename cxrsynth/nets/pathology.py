@@ -1,7 +1,7 @@
-"""LoRA on the denoiser that is switched on while a finding is drawn, and off for the rest of the film.
+"""LoRA on the denoiser that is switched on while a finding is generated, and off for the rest of the image.
 
 XReal (arXiv 2403.09240) draws findings with a backbone that knows what they look like somewhere; a model that has read
-only what a whole film shows knows that less well. The base's own weights are never changed.
+only what a whole image shows knows that less well. The base's own weights are never changed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cxrsynth.errors import MismatchError, MissingError
-from cxrsynth.weights import COMPANIONS, about
+from cxrsynth.weights import AUXILIARY, about
 
 KEY = "adapter"
 
@@ -77,7 +77,7 @@ def attach(path: Path, net: nn.Module, model: str) -> Adapter:
         MismatchError: it was trained on another model.
     """
     told = about(path, KEY)
-    make = COMPANIONS[KEY].make
+    make = AUXILIARY[KEY].make
     if told["model"] != model:
         raise MismatchError(
             f"the pathology adapter {path.name} was trained on another model than this one",

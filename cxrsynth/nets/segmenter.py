@@ -31,7 +31,7 @@ SHAPE = ("arch", "encoder", "options", "size")
 
 
 class Network(nn.Module):
-    """A network of smp that takes gray films.
+    """A network of smp that takes gray images.
 
     Args:
         arch: ``unet``, ``fpn``, ``segformer``, ... as smp names them.
@@ -130,19 +130,19 @@ class Segmenter:
     device: torch.device
     config: dict[str, Any]
 
-    def __call__(self, films: Sequence[np.ndarray], batch: int = 8) -> list[np.ndarray]:
-        """Films, each (H, W) uint8 of any size, -> masks, each (H, W) uint8: 0 background, i the i-th class."""
-        return predict(self.network, films, self.size, self.device, self.config.get("precision", "bf16"), batch)
+    def __call__(self, images: Sequence[np.ndarray], batch: int = 8) -> list[np.ndarray]:
+        """Images, each (H, W) uint8 of any size, -> masks, each (H, W) uint8: 0 background, i the i-th class."""
+        return predict(self.network, images, self.size, self.device, self.config.get("precision", "bf16"), batch)
 
 
 @torch.inference_mode()
 def predict(
-    network: nn.Module, films: Sequence[np.ndarray], size: int, device: torch.device, precision: str, batch: int = 8
+    network: nn.Module, images: Sequence[np.ndarray], size: int, device: torch.device, precision: str, batch: int = 8
 ) -> list[np.ndarray]:
-    """Label films at their own size; logits are enlarged, not labels, so that edges stay smooth.
+    """Label images at their own size; logits are enlarged, not labels, so that edges stay smooth.
 
     Args:
-        films: (H, W) uint8 each, any size.
+        images: (H, W) uint8 each, any size.
         size: side of the square the network sees.
         precision: ``bf16`` or ``no``.
 
@@ -150,13 +150,13 @@ def predict(
         (H, W) uint8 each, channel numbers.
     """
     masks: list[np.ndarray] = []
-    for start in range(0, len(films), batch):
-        part = films[start : start + batch]
-        x = torch.from_numpy(np.stack([squash(film, size) for film in part])[:, None].astype(np.float32) / 255)
+    for start in range(0, len(images), batch):
+        part = images[start : start + batch]
+        x = torch.from_numpy(np.stack([squash(image, size) for image in part])[:, None].astype(np.float32) / 255)
         with torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext():
             logits = network(x.to(device))
-        for film, one in zip(part, logits.float(), strict=True):
-            large = F.interpolate(one[None], size=film.shape, mode="bilinear", align_corners=False)
+        for image, one in zip(part, logits.float(), strict=True):
+            large = F.interpolate(one[None], size=image.shape, mode="bilinear", align_corners=False)
             masks.append(large[0].argmax(dim=0).byte().cpu().numpy())
     return masks
 

@@ -1,6 +1,6 @@
 """Self-attention of a middle level, read by hooks: from each place of a grid to all others, and nothing changed.
 
-The maps are as large as the square of the grid, so only levels that are asked for are read, one film at a time, and
+The maps are as large as the square of the grid, so only levels that are asked for are read, one image at a time, and
 the heads are averaged at once. The layer itself stays on its fused kernel: the probabilities are computed beside it.
 """
 

@@ -1,4 +1,4 @@
-"""Attention taps: read where each class phrase looks, while the picture is drawn, and change nothing.
+"""Attention taps: read where each class phrase looks, while the picture is generated, and change nothing.
 
 Forward hooks on ``attn2.to_q`` hand over the queries a layer computes anyway. The keys come from a text of our own
 (*map-only keys*, as in Dataset-Diffusion, NeurIPS 2023, section 3.2) or from the prompt; both stay the same over all

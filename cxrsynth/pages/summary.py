@@ -34,14 +34,14 @@ class Summary:
     Attributes:
         store: where it is.
         name: what its recipe calls it, else its folder's name.
-        recipe: the resolved recipe as plain mappings; empty for ingested films.
+        recipe: the resolved recipe as plain mappings; empty for ingested images.
         labels: the classes in recipe order, which is that of the stored layers.
         rows: the meta line of every kept picture, in order.
         rejects: the line of every rejected attempt, in order.
         fingerprint: sha256 of the recipe, hex.
         planned: shard -> how many pictures it was asked for.
         failed: shards that could not be made.
-        weights: digest of the model's files; empty for a generator without, and for real films.
+        weights: digest of the model's files; empty for a generator without, and for real images.
         versions: package -> version that the first shard was made with.
     """
 
@@ -59,7 +59,7 @@ class Summary:
 
     @property
     def synthetic(self) -> bool:
-        """Whether any picture was generated; ingested films name their source."""
+        """Whether any picture was generated; ingested images name their source."""
         return any("source" not in row for row in self.rows or self.rejects)
 
     @property
@@ -95,7 +95,7 @@ class Summary:
         return {name: found[name] for name in [*usual, *(name for name in found if name not in usual)]}
 
     def licences(self) -> dict[str, int]:
-        """Licence -> pictures: what each film says of itself, else what the recipe says of all."""
+        """Licence -> pictures: what each image says of itself, else what the recipe says of all."""
         stated = self.count("licence")
         general = str((self.recipe.get("card") or {}).get("licence") or "")
         rest = len(self.rows) - stated.total()

@@ -1,4 +1,4 @@
-"""The films a segmentation network labels worst, people's masks beside its own."""
+"""The images a segmentation network labels worst, reference masks beside its own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SHOWN = 8
 
 
 def order_by_worst(table: np.ndarray) -> np.ndarray:
-    """(N, K) Dice with NaN for classes that are not there -> indices of the films, lowest mean first."""
+    """(N, K) Dice with NaN for classes that are not there -> indices of the images, lowest mean first."""
     filled = np.where(np.isnan(table), 0, table)
     count = (~np.isnan(table)).sum(axis=1)
     means = np.where(count > 0, filled.sum(axis=1) / np.maximum(count, 1), 1.0)
@@ -29,14 +29,14 @@ def worst_sheet(
     classes: Sequence[str],
     title: str,
 ) -> Image.Image:
-    """One row per film: the film with the mask people drew, the film with the network's mask, both with their film.
+    """One row per image: the image with the reference mask, the image with the network's mask, both with their image.
 
     Args:
         images: (H, W) uint8 each, worst first.
         truths: (H, W) uint8 each, 1 ... K, 255 unlabelled.
         masks: (H, W) uint8 each, the network's.
-        names: key of each film.
-        table: (N, K) Dice of these films.
+        names: key of each image.
+        table: (N, K) Dice of these images.
     """
     items = []
     for image, truth, mask, name, row in zip(images, truths, masks, names, table, strict=True):

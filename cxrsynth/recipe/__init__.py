@@ -6,7 +6,7 @@ is an error when the recipe is loaded and the resolved recipe shows every value.
 
 from cxrsynth.recipe.entry import Entry, explain, resolve_entry
 from cxrsynth.recipe.file import assign, bundled_recipes, find, load, parse, put, read
-from cxrsynth.recipe.identity import fingerprint, identity
+from cxrsynth.recipe.identity import fingerprint, identity, masks_identity
 from cxrsynth.recipe.model import AttentionSpec, ClassSpec, Recipe, Sampler, key
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "identity",
     "key",
     "load",
+    "masks_identity",
     "parse",
     "put",
     "read",

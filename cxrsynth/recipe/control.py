@@ -1,7 +1,7 @@
 """The block ``control:``: whose anatomy is imposed, how it is deformed, and which findings are put where.
 
 XReal (arXiv 2403.09240): the anatomy controller blends the latents of a pseudo-radiograph into the first part of the
-steps; the pathology controller draws a region anew with the finding as prompt.
+steps; the pathology controller inpaints a region with the finding as prompt.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Deform(Block):
 
 
 class Anatomy(Block):
-    """The anatomy controller: whose label maps, and how strictly the film keeps to them."""
+    """The anatomy controller: whose label maps, and how strictly the image keeps to them."""
 
     source: str = Field(
         "wingspan", alias="from", min_length=1, description="bundled label maps, a dataset with masks, or a folder"
@@ -71,7 +71,7 @@ class Anatomy(Block):
     splits: tuple[str, ...] = Field(("train",), description="of a dataset, only these; all when empty")
     deform: Deform = Field(default_factory=Deform)
     network: str = Field("mini", description="file of 'cxrsynth train-anatomy', or mini for the bundled one")
-    # Chosen on a few films of mini by a segmenter of real films: 0.6 of the steps with 0.2 outside gave lungs of Dice
+    # Chosen on a few images of mini by a segmenter of real images: 0.6 of the steps with 0.2 outside gave lungs of Dice
     # 0.87, these 0.95. A weight that does not fall leaves lungs without ribs, one that falls faster (fade 1) gave 0.91.
     until: float = Field(1.0, gt=0, le=1, description="part of the steps that is blended; the rest runs free")
     fade: float = Field(0.5, ge=0, le=4, description="how its weight falls until then; 0 keeps it, as XReal does")
@@ -81,14 +81,14 @@ class Anatomy(Block):
 
 
 class Finding(Block):
-    """One finding that may be put into a film."""
+    """One finding that may be put into an image."""
 
     finding: str = Field(min_length=1, description="as the prompt names it")
     region: str | regions.Box = Field(
-        description="words ('left lower zone'), [left, top, right, bottom] in 0..1, or a PNG of the film's size"
+        description="words ('left lower zone'), [left, top, right, bottom] in 0..1, or a PNG of the image's size"
     )
     probability: float = Field(1.0, ge=0, le=1)
-    severity: Range = Field((1.0, 1.0), description="0 faint to 1 full, drawn for each film")
+    severity: Range = Field((1.0, 1.0), description="0 faint to 1 full, drawn for each image")
     shape: str = Field(
         "blob", pattern="^(blob|whole)$", description="blob: a ragged patch in the region; whole: all of it"
     )
@@ -132,7 +132,7 @@ class Finding(Block):
 
 
 class Inpaint(Block):
-    """The pathology controller: how a region is drawn anew."""
+    """The pathology controller: how a region is generated anew."""
 
     prompt: str = Field("Frontal chest X-ray. Findings: {finding}.", description="{finding} and {region} are filled in")
     negative_prompt: str = Field("", description="what guidance leads away from")
@@ -165,7 +165,7 @@ def _none(value: Any) -> Any:
 
 
 class Control(Block):
-    """What is imposed on the films of a recipe."""
+    """What is imposed on the images of a recipe."""
 
     anatomy: Annotated[Anatomy | None, BeforeValidator(_none)] = Field(default_factory=Anatomy)
     pathology: tuple[Finding, ...] = ()
@@ -178,7 +178,7 @@ class Control(Block):
         return self
 
     def prompts(self) -> set[str]:
-        """All texts that findings are drawn from."""
+        """All texts that findings are generated from."""
         asked = {self.inpaint.words(item.finding, item.region) for item in self.pathology}
         return asked | {self.inpaint.negative_prompt} if asked else asked
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from cxrsynth import registry
 from cxrsynth.errors import CxrError
+from cxrsynth.recipe import legacy
 
 Entry = dict[str, Any]
 
@@ -24,15 +25,16 @@ def resolve_entry(kind: str, entry: Any) -> Entry:
     if not isinstance(entry, Mapping) or "use" not in entry:
         raise ValueError(f"write 'name' or '{{use: name, ...}}'; known: {', '.join(registry.names(kind))}")
     params = {key: value for key, value in entry.items() if key != "use"}
+    name = legacy.entry(kind, entry["use"])
     try:
-        model = registry.load(kind, entry["use"])
+        model = registry.load(kind, name)
     except CxrError as error:
         raise ValueError(f"{error.message}; {error.hint}") from error
     try:
         built = model(**params)
     except ValidationError as error:
         raise ValueError(explain(error, model)) from error
-    return {"use": entry["use"], **built.model_dump(mode="json")}
+    return {"use": name, **built.model_dump(mode="json")}
 
 
 def construct(kind: str, entry: Mapping[str, Any]) -> Any:

@@ -51,7 +51,7 @@ def read(path: Path) -> tuple[Path, dict[str, Any]]:
     try:
         raw = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{file} is not YAML: {' '.join(str(error).split())}", "mend the line it names") from error
+        raise RecipeError(f"{file} is not YAML: {' '.join(str(error).split())}", "fix the line it names") from error
     if not isinstance(raw, dict):
         raise RecipeError(f"{file} holds no mapping", "a recipe starts with 'name: ...'; see 'cxrsynth recipes'")
     return file, raw

@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import Any
 
+from cxrsynth.recipe.legacy import hashed_name
 from cxrsynth.recipe.model import Recipe
 from cxrsynth.weights import hashed
 
@@ -22,7 +23,7 @@ def identity(recipe: Recipe, weights: str) -> dict[str, Any]:
     """
     body = {name: value for name, value in recipe.resolved().items() if name not in NOT_IN_FINGERPRINT}
     body["model"] = weights
-    body["masks"] = hashed(body["masks"])
+    body["masks"] = masks_identity(recipe)
     if recipe.control is None:
         del body["control"]  # a dataset that nothing was imposed on keeps its fingerprint
     else:
@@ -35,6 +36,11 @@ def identity(recipe: Recipe, weights: str) -> dict[str, Any]:
             body["prompts"][source] = hashlib.sha256(path.read_bytes()).hexdigest()
     body["format"] = FORMAT
     return body
+
+
+def masks_identity(recipe: Recipe) -> Any:
+    """What the labels of a recipe are made by: its ``masks`` block, files by their sha256."""
+    return hashed(hashed_name(recipe.resolved()["masks"]))
 
 
 def fingerprint(recipe: Recipe, weights: str) -> str:

@@ -125,7 +125,7 @@ class AttentionSpec(Config):
         (10, 50, 100),
         min_length=1,
         description="noise at which a finished picture is read, 0 none to 999: by annotate, and for refiners that ask "
-        "the network (selfattention, decoder)",
+        "the network (selfattention, mask_head)",
     )
 
     @model_validator(mode="after")
@@ -172,7 +172,7 @@ class Curate(Config):
     checks: Annotated[list[Entry], _entries("checks")] = Field(
         default_factory=lambda: [resolve_entry("checks", name) for name in CHECKS]
     )
-    attempts: int = Field(3, ge=1, le=50, description="draws per slot before it is given up")
+    attempts: int = Field(3, ge=1, le=50, description="attempts per slot before it is given up")
 
 
 class Split(Config):
@@ -224,7 +224,7 @@ class Recipe(Config):
     sampler: Sampler = Field(default_factory=Sampler)
     attention: AttentionSpec = Field(default_factory=AttentionSpec)
     masks: Masks = Field(default_factory=Masks)
-    control: Control | None = Field(None, description="what is imposed on the films; null: nothing")
+    control: Control | None = Field(None, description="what is imposed on the images; null: nothing")
     curate: Curate = Field(default_factory=Curate)
     split: Split = Field(default_factory=Split)
     card: Card = Field(default_factory=Card)
@@ -238,7 +238,7 @@ class Recipe(Config):
     @model_validator(mode="after")
     def _controllable(self) -> Recipe:
         if self.control is not None and self.generator == "phantom":
-            raise ValueError("the phantom draws an anatomy of its own: control needs generator: latent")
+            raise ValueError("the phantom has an anatomy of its own: control needs generator: latent")
         self.finding_labels()
         return self
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Any
 
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from cxrsynth.recipe import legacy
 from cxrsynth.store import dumps, sha256
 
 
@@ -11,6 +14,11 @@ class Part(BaseModel):
     """A part of the recipe: unknown keys are errors, values do not change after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_of_earlier_versions(cls, body: Any) -> Any:
+        return legacy.fields(body, cls.model_fields) if isinstance(body, dict) else body
 
     def digest(self, *leave_out: str) -> str:
         """sha256 of the part with its defaults filled in, without the named fields."""

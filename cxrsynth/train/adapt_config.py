@@ -1,7 +1,7 @@
-"""How a Stable-Diffusion model is adapted to films and reports; every default is here.
+"""How a Stable-Diffusion model is adapted to images and reports; every default is here.
 
 The settings of RoentGen (arXiv 2211.12737 and 2508.16783) that make sense on any machine are the defaults: UNet trained
-whole, autoencoder frozen, cosine after a warm-up of 500, bfloat16, films padded to a square.
+whole, autoencoder frozen, cosine after a warm-up of 500, bfloat16, images padded to a square.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from cxrsynth.recipe.part import Part
 from cxrsynth.train.config import FREE, GroundingConfig
 
 
-class FilmConfig(Part):
-    """Which films, and how they become square."""
+class ImageConfig(Part):
+    """Which images, and how they become square."""
 
     fit: Literal["pad", "squash"] = Field(
-        "pad", description="pad: the film's own aspect ratio with black beside it; squash: as ingested"
+        "pad", description="pad: the image's own aspect ratio with black beside it; squash: as ingested"
     )
     size: int | None = Field(None, ge=32, description="pixels; by default what the base was made for")
     shares: dict[str, float] = Field(default_factory=dict, description="source -> share of the draws; others get none")
     only: dict[str, tuple[str, ...]] = Field(
         default_factory=dict,
-        description="column -> words; films of which the column has one of them: {findings: [pneumonia, normal]}",
+        description="column -> words; images of which the column has one of them: {findings: [pneumonia, normal]}",
     )
-    weight: str | None = Field(None, description="column with the weight of each film: how often it is drawn")
+    weight: str | None = Field(None, description="column with the weight of each image: how often it is drawn")
     broken: Literal["refuse", "skip"] = Field(
-        "refuse", description="films without words, words without a film, pictures that cannot be read"
+        "refuse", description="images without words, words without an image, pictures that cannot be read"
     )
 
 
@@ -50,8 +50,8 @@ class AdaptConfig(Part):
     """The training itself."""
 
     steps: int = Field(1000, ge=1, description="updates")
-    batch: int = Field(16, ge=1, description="films per update and process")
-    micro: int | None = Field(None, ge=1, description="films at once; gradients of the parts of a batch are summed")
+    batch: int = Field(16, ge=1, description="images per update and process")
+    micro: int | None = Field(None, ge=1, description="images at once; gradients of the parts of a batch are summed")
     lr: float = Field(5e-5, gt=0)
     final_lr: float = Field(0.0, ge=0, le=1, description="of lr, reached by a cosine at the last step")
     warmup: int = Field(500, ge=0, description="updates; at most a tenth of all")
@@ -64,7 +64,7 @@ class AdaptConfig(Part):
     ema_power: float = Field(0.75, gt=0, description="the EMA's memory grows with the run: 1 - (1 + step) ** -power")
     seed: int = 0
     log_every: int = Field(20, ge=1)
-    validation_films: int = Field(48, ge=0, description="0 measures no validation loss")
+    validation_images: int = Field(48, ge=0, description="0 measures no validation loss")
     checkpoint_minutes: float = Field(10.0, gt=0)
     sheet_every: int = Field(250, ge=1)
     sheet_steps: int = Field(20, ge=1)
@@ -82,7 +82,7 @@ class AdaptRecipe(Part):
     name: str = "adapted"
     licence: str = Field("", description="of the result, for its card; by default the base's and the data's are listed")
     what: WhatConfig = WhatConfig()
-    films: FilmConfig = FilmConfig()
+    images: ImageConfig = ImageConfig()
     words: WordConfig = WordConfig()
     captions: CaptionConfig = CaptionConfig()
     augment: AugmentConfig = AugmentConfig()

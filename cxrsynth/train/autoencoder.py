@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
-from cxrsynth.data.dataset import images, rows, trainable
+from cxrsynth.data.dataset import read_images, rows, trainable
 from cxrsynth.errors import MissingError
 from cxrsynth.nets.autoencoder import encode
 from cxrsynth.nets.bundle import Vae
@@ -32,7 +32,7 @@ SAMPLE_FOR_STATISTICS = 200
 
 
 def build(config: VaeConfig, size: int) -> Vae:
-    """An untrained autoencoder for ``size`` pixel films."""
+    """An untrained autoencoder for ``size`` pixel images."""
     blocks = len(config.block_out_channels)
     return AutoencoderKL(
         in_channels=1,
@@ -49,12 +49,12 @@ def build(config: VaeConfig, size: int) -> Vae:
     )
 
 
-def crops(films: np.ndarray, config: VaeConfig, rng: np.random.Generator) -> Tensor:
-    """(N, H, W) uint8 -> (batch, 1, crop, crop) float32 in -1..1 at random places of random films."""
-    size, side = films.shape[1], min(config.crop, films.shape[1])
-    which = rng.integers(len(films), size=config.batch)
+def crops(images: np.ndarray, config: VaeConfig, rng: np.random.Generator) -> Tensor:
+    """(N, H, W) uint8 -> (batch, 1, crop, crop) float32 in -1..1 at random places of random images."""
+    size, side = images.shape[1], min(config.crop, images.shape[1])
+    which = rng.integers(len(images), size=config.batch)
     corners = rng.integers(size - side + 1, size=(config.batch, 2))
-    cut = [films[i, y : y + side, x : x + side] for i, (y, x) in zip(which, corners, strict=True)]
+    cut = [images[i, y : y + side, x : x + side] for i, (y, x) in zip(which, corners, strict=True)]
     return torch.from_numpy(np.stack(cut)[:, None].astype(np.float32) / 127.5 - 1)
 
 
@@ -76,17 +76,17 @@ class Reconstruct(nn.Module):
 def train_vae(
     data: Path, run: Path, config: VaeConfig, device: str = "auto", seed: int = 0, on_step: Progress | None = None
 ) -> Path:
-    """Train the autoencoder on the training films of ``data``; the result is ``run/vae``.
+    """Train the autoencoder on the training images of ``data``; the result is ``run/vae``.
 
-    Typing the same command again goes on at the last checkpoint, with the same result as without the break.
+    The same command, run again, goes on at the last checkpoint, with the same result as without the break.
     """
     accelerator = accelerate(device)
-    films = images(data, rows(data, ("train",), trainable))
+    images = read_images(data, rows(data, ("train",), trainable))
     torch.manual_seed(seed)
-    model = Reconstruct(build(config, films.shape[1])).to(memory_format=torch.channels_last)
+    model = Reconstruct(build(config, images.shape[1])).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, betas=(0.9, 0.99), weight_decay=0.0)
     curves = Curves(run / "vae_log.jsonl")
-    digest = sha256(f"{config.digest('steps', 'decoder_steps', 'decoder_lr')} {len(films)} {seed}".encode())
+    digest = sha256(f"{config.digest('steps', 'decoder_steps', 'decoder_lr')} {len(images)} {seed}".encode())
     checkpoint = Checkpoint(run / "vae.ckpt", digest, {"model": model, "optimizer": optimizer})
     start = checkpoint.resume()
     trained, optimizer = accelerator.prepare(model, optimizer)
@@ -94,7 +94,7 @@ def train_vae(
     with finish_the_step() as stop:
         for step in range(start, config.steps):
             rng = step_rng(seed, step, accelerator.process_index)
-            x = crops(films, config, rng).to(accelerator.device, memory_format=torch.channels_last)
+            x = crops(images, config, rng).to(accelerator.device, memory_format=torch.channels_last)
             side = x.shape[-1] // 2 ** (len(config.block_out_channels) - 1)
             noise = rng.standard_normal((len(x), config.latent_channels, side, side), np.float32)
             for group in optimizer.param_groups:
@@ -117,7 +117,7 @@ def train_vae(
     if accelerator.is_main_process:
         checkpoint.save(config.steps)
         vae = copy.deepcopy(model.vae).float().eval()
-        whiten(vae, films[:: max(1, len(films) // SAMPLE_FOR_STATISTICS)])
+        whiten(vae, images[:: max(1, len(images) // SAMPLE_FOR_STATISTICS)])
         publish(run / "vae", vae.save_pretrained)
         curves.plot(run / "vae_loss.png", ("l1", "gradient", "kl"))
     accelerator.wait_for_everyone()
@@ -129,8 +129,8 @@ def train_decoder(
 ) -> Path:
     """Train the decoder of ``run/vae`` further and leave the latents as they are, so that a denoiser still fits.
 
-    For the time after `train_vae` has been cut short: drawn films become sharper and the denoiser need not know.
-    Typing the same command again goes on at the last checkpoint, with the same result as without the break; once it
+    For the time after `train_vae` has been cut short: synthetic images become sharper and the denoiser need not know.
+    The same command, run again, goes on at the last checkpoint, with the same result as without the break; once it
     is finished, it does nothing. Other settings then start a further round from what is there.
 
     Raises:
@@ -140,7 +140,7 @@ def train_decoder(
     if not (run / "vae/config.json").exists():
         raise MissingError(f"{run / 'vae'} holds no autoencoder", f"type `cxrsynth train-vae DATA -o {run}` first")
     accelerator = accelerate(device)
-    films = images(data, rows(data, ("train",), trainable))
+    images = read_images(data, rows(data, ("train",), trainable))
     vae = AutoencoderKL.from_pretrained(run / "vae").train().to(memory_format=torch.channels_last)
     vae.requires_grad_(False)
     parameters = [*vae.decoder.parameters(), *vae.post_quant_conv.parameters()]
@@ -148,7 +148,7 @@ def train_decoder(
         parameter.requires_grad_(True)
     model = Reconstruct(vae)
     optimizer = torch.optim.AdamW(parameters, lr=config.decoder_lr, betas=(0.9, 0.99), weight_decay=0.0)
-    digest = sha256(f"{config.digest('steps', 'lr')} {len(films)} {seed}".encode())
+    digest = sha256(f"{config.digest('steps', 'lr')} {len(images)} {seed}".encode())
     path, now = run / "decoder.ckpt", weights_digest(vae)
     stage = Round.read(path)
     if stage.finished and stage.result == now and stage.digest == digest:
@@ -162,7 +162,7 @@ def train_decoder(
     trained, optimizer = accelerator.prepare(model, optimizer)
     with finish_the_step() as stop:
         for step in range(start, config.decoder_steps):
-            x = crops(films, config, step_rng(seed + 1, step, accelerator.process_index))
+            x = crops(images, config, step_rng(seed + 1, step, accelerator.process_index))
             x = x.to(accelerator.device, memory_format=torch.channels_last)
             side = x.shape[-1] // 2 ** (len(config.block_out_channels) - 1)
             for group in optimizer.param_groups:
@@ -231,12 +231,12 @@ def weights_digest(vae: Vae) -> str:
 
 
 @torch.no_grad()
-def whiten(vae: Vae, films: np.ndarray) -> None:
-    """Give every latent channel mean 0 and deviation 1 over these films, by changing the 1x1 convolutions only.
+def whiten(vae: Vae, images: np.ndarray) -> None:
+    """Give every latent channel mean 0 and deviation 1 over these images, by changing the 1x1 convolutions only.
 
     z' = (z - m) / s goes into ``quant_conv``, z = s z' + m into ``post_quant_conv``: reconstructions stay the same.
     """
-    latents = encode(vae, films)
+    latents = encode(vae, images)
     mean, deviation = latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3))
     mean, deviation = (v.to(next(vae.parameters()).device) for v in (mean, deviation))
     channels = len(mean)

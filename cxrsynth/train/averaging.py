@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 @dataclass(slots=True)
 class Best:
-    """The averaged weights that labelled the validation films best so far, and for how long nothing was better."""
+    """The averaged weights that labelled the validation images best so far, and for how long nothing was better."""
 
     score: float = -1.0
     update: int = 0

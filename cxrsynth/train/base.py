@@ -128,12 +128,12 @@ def picture_size(recipe: AdaptRecipe, unet: dict[str, Any], vae: dict[str, Any])
     factor = 2 ** (len(vae["block_out_channels"]) - 1)
     native = unet.get("sample_size") or 64
     side = native if isinstance(native, int) else max(native)
-    size = recipe.films.size or side * factor
+    size = recipe.images.size or side * factor
     multiple = factor * 2 ** (len(unet["block_out_channels"]) - 1)
     if size % multiple:
         raise RecipeError(
-            f"films.size {size} is no multiple of {multiple}",
-            f"type --set films.size={-(-size // multiple) * multiple}",
+            f"images.size {size} is no multiple of {multiple}",
+            f"type --set images.size={-(-size // multiple) * multiple}",
         )
     return int(size)
 

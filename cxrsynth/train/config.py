@@ -17,8 +17,8 @@ from cxrsynth.recipe.part import Part
 class VaeConfig(Part):
     """Autoencoder with f8, one gray channel, four latent channels; trained on random crops.
 
-    Crops keep a CPU busy with ten times more films than whole pictures would; the network is convolutional, so it
-    works on whole films without having seen one.
+    Crops keep a CPU busy with ten times more images than whole pictures would; the network is convolutional, so it
+    works on whole images without having seen one.
     """
 
     block_out_channels: tuple[int, ...] = (16, 32, 64, 128)
@@ -38,14 +38,14 @@ class VaeConfig(Part):
 
 
 class GroundingConfig(Part):
-    """Loss that makes class phrases look where people drew the class (TokenCompose, CVPR 2024, eq. 3 and 4)."""
+    """Loss that makes class phrases look at the class's reference mask (TokenCompose, CVPR 2024, eq. 3 and 4)."""
 
     phrases: dict[str, str] = Field(
         default_factory=lambda: {"right_lung": "right lung", "left_lung": "left lung", "heart": "heart"}
     )
     levels: tuple[int, ...] = (1, 2)
-    films_per_batch: int = Field(
-        4, ge=0, description="films with human masks in every batch; 0 trains without grounding"
+    images_per_batch: int = Field(
+        4, ge=0, description="images with reference masks in every batch; 0 trains without grounding"
     )
     token_weight: float = Field(0.1, ge=0)
     pixel_weight: float = Field(0.1, ge=0)
@@ -68,7 +68,7 @@ class DiffusionConfig(Part):
     shares: dict[str, float] = Field(default_factory=dict, description="source -> share of the draws; others get none")
     seed: int = 0
     log_every: int = Field(20, ge=1)
-    validation_films: int = Field(48, ge=1)
+    validation_images: int = Field(48, ge=1)
     checkpoint_minutes: float = Field(4.0, gt=0)
     sheet_every: int = Field(250, ge=1)
     sheet_steps: int = Field(20, ge=1)
@@ -128,4 +128,4 @@ def load_as(kind: type[AnyRecipe], path: Path, overrides: dict[str, Any] | None 
     try:
         return kind.model_validate(body)
     except ValidationError as error:
-        raise RecipeError(f"{file}: {explain(error, kind)}", "mend it in the recipe") from None
+        raise RecipeError(f"{file}: {explain(error, kind)}", "fix it in the recipe") from None

@@ -27,7 +27,7 @@ def accelerate(device: str = "auto", precision: str = "bf16") -> Accelerator:
         )
     if precision == "fp16" and (device == "cpu" or not torch.cuda.is_available()):
         raise MissingError("float16 is trained on CUDA only, and there is none", "choose bf16 or no as the precision")
-    # One process encodes the films for all, or draws a sheet, and the others wait for it.
+    # One process encodes the images for all, or draws a sheet, and the others wait for it.
     patience = InitProcessGroupKwargs(timeout=timedelta(hours=12))
     return Accelerator(mixed_precision=precision, cpu=device == "cpu", kwargs_handlers=[patience])
 

@@ -1,7 +1,7 @@
 """Training of the denoiser and its words, from scratch, on cached latents.
 
 v-prediction with zero terminal SNR, weighted so that nearly clean latents do not dominate, classifier-free caption
-dropout, an average of the weights that grows with the run, and the grounding loss on the films with human masks.
+dropout, an average of the weights that grows with the run, and the grounding loss on the images with reference masks.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ class Batch:
     """What one step sees.
 
     Attributes:
-        latents: (B, C, h, w) float32; the first films have masks.
+        latents: (B, C, h, w) float32; the first images have masks.
         noise: as latents.
         timesteps: (B,) int64.
         ids: (B, T) int64 caption tokens.
-        masks: (n, K, h, w) float32 of the first n films.
+        masks: (n, K, h, w) float32 of the first n images.
     """
 
     latents: Tensor
@@ -77,9 +77,9 @@ class Batch:
 def train_diffusion(
     data: Path, run: Path, recipe: TrainRecipe, device: str = "auto", on_step: Progress | None = None
 ) -> Path:
-    """Train on the training films of ``data`` with the autoencoder in ``run/vae``; the result is ``run/model``.
+    """Train on the training images of ``data`` with the autoencoder in ``run/vae``; the result is ``run/model``.
 
-    Typing the same command again goes on at the last checkpoint, with the same result as without the break. The
+    The same command, run again, goes on at the last checkpoint, with the same result as without the break. The
     number of steps may be changed in between.
     """
     accelerator = accelerate(device)
@@ -163,11 +163,11 @@ def build(run: Path, recipe: TrainRecipe, chosen: list[Row], accelerator: Accele
 def encode_all(
     data: Path, run: Path, recipe: TrainRecipe, chosen: list[Row], vae: bundle.Vae, accelerator: Accelerator
 ) -> tuple[Latents, Latents]:
-    """Latents of the training films, and of a few validation films without variants."""
+    """Latents of the training images, and of a few validation images without variants."""
     store, names, seed = Store(data), list(recipe.grounding.phrases), recipe.diffusion.seed
     held_out = read_rows(data, ("val",), lambda row: trainable(row) and row["source"] in {r["source"] for r in chosen})
-    few = np.random.default_rng(seed).permutation(len(held_out))[: recipe.diffusion.validation_films]
-    plain = recipe.augment.model_copy(update={"variants": {}, "default_variants": 1, "films": {}})
+    few = np.random.default_rng(seed).permutation(len(held_out))[: recipe.diffusion.validation_images]
+    plain = recipe.augment.model_copy(update={"variants": {}, "default_variants": 1, "images": {}})
     with accelerator.main_process_first():
         train = prepare(store, chosen, vae, recipe.augment, names, seed, run)
         validation = prepare(store, [held_out[i] for i in sorted(few)], vae, plain, names, seed, run)
@@ -175,28 +175,28 @@ def encode_all(
 
 
 def check_grounding(recipe: TrainRecipe, latents: Latents) -> int:
-    """Films with masks per batch.
+    """Images with masks per batch.
 
     Raises:
-        RecipeError: grounding was asked for, and no training film has masks of all its classes.
+        RecipeError: grounding was asked for, and no training image has masks of all its classes.
     """
-    wanted = recipe.grounding.films_per_batch
+    wanted = recipe.grounding.images_per_batch
     if wanted and not len(latents.masked):
         raise RecipeError(
-            f"no training film has human masks of {', '.join(recipe.grounding.phrases)}",
-            "set grounding.films_per_batch: 0 to train without grounding, or ingest films with masks",
+            f"no training image has reference masks of {', '.join(recipe.grounding.phrases)}",
+            "set grounding.images_per_batch: 0 to train without grounding, or ingest images with masks",
         )
     return min(wanted, recipe.diffusion.batch)
 
 
 def make_batch(latents: Latents, draws: Draws, parts: Parts, rng: np.random.Generator, grounded: int) -> Batch:
-    """Films, captions, noise and timesteps of one step; the films with masks come first."""
+    """Images, captions, noise and timesteps of one step; the images with masks come first."""
     config = parts.recipe.diffusion
     places, masked = draws(rng, config.batch, grounded)
     captions = [
         ""
         if rng.random() < config.caption_dropout
-        else caption(latents.rows[latents.film[i]], rng, parts.recipe.captions)
+        else caption(latents.rows[latents.image[i]], rng, parts.recipe.captions)
         for i in places
     ]
     values = latents.values[places]
@@ -240,7 +240,7 @@ def train_step(
 
 @torch.no_grad()
 def validate(parts: Parts, latents: Latents, batch: int = 16) -> float:
-    """Loss on validation films with fixed noise and timesteps."""
+    """Loss on validation images with fixed noise and timesteps."""
     rng = np.random.default_rng(0)
     losses: list[float] = []
     device = next(parts.denoiser.parameters()).device
@@ -248,7 +248,7 @@ def validate(parts: Parts, latents: Latents, batch: int = 16) -> float:
         values = latents.values[start : start + batch]
         noise = torch.from_numpy(rng.standard_normal(values.shape, np.float32))
         timesteps = torch.from_numpy(np.linspace(10, 990, len(values)).astype(np.int64))
-        words = ids(parts.tokenizer, [latents.rows[i]["prompt"] for i in latents.film[start : start + batch]])
+        words = ids(parts.tokenizer, [latents.rows[i]["prompt"] for i in latents.image[start : start + batch]])
         one = Batch(values, noise, timesteps, words, latents.masks[:0]).to(device)
         noisy = bundle.scheduler().add_noise(one.latents, one.noise, one.timesteps)
         with torch.autocast(device.type, torch.bfloat16):

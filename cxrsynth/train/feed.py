@@ -10,24 +10,24 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from cxrsynth.data.patients import AnyFilm
+from cxrsynth.data.patients import AnyImage
 from cxrsynth.train.checkpoint import step_rng
 from cxrsynth.train.update_config import UpdateConfig
 
 
-class Draws(Dataset[tuple[Tensor, Tensor, list[str]]], Generic[AnyFilm]):
-    """Which films a batch holds. Item ``i`` is the whole batch of update ``i``, whichever process reads it.
+class Draws(Dataset[tuple[Tensor, Tensor, list[str]]], Generic[AnyImage]):
+    """Which images a batch holds. Item ``i`` is the whole batch of update ``i``, whichever process reads it.
 
     Args:
-        films: one list per dataset.
+        images: one list per dataset.
         weights: share of the draws of each dataset.
         process: number of the process in a training on several GPUs; each has its own batches.
     """
 
     def __init__(
-        self, films: Sequence[Sequence[AnyFilm]], weights: Sequence[float], config: UpdateConfig, process: int = 0
+        self, images: Sequence[Sequence[AnyImage]], weights: Sequence[float], config: UpdateConfig, process: int = 0
     ) -> None:
-        self.films = [list(part) for part in films]
+        self.images = [list(part) for part in images]
         self.shares = np.asarray(weights, float) / sum(weights)
         self.config = config
         self.process = process
@@ -39,10 +39,10 @@ class Draws(Dataset[tuple[Tensor, Tensor, list[str]]], Generic[AnyFilm]):
         """All random numbers of a batch come from here."""
         return step_rng(self.config.seed, update, self.process)
 
-    def draw(self, rng: np.random.Generator) -> list[AnyFilm]:
-        """The films of a batch, drawn with replacement: a dataset by its share, then any of its films."""
-        which = rng.choice(len(self.films), size=self.config.batch, p=self.shares)
-        return [self.films[i][rng.integers(len(self.films[i]))] for i in which]
+    def draw(self, rng: np.random.Generator) -> list[AnyImage]:
+        """The images of a batch, chosen with replacement: a dataset by its share, then any of its images."""
+        which = rng.choice(len(self.images), size=self.config.batch, p=self.shares)
+        return [self.images[i][rng.integers(len(self.images[i]))] for i in which]
 
 
 def obey_parent(worker: int) -> None:

@@ -1,4 +1,4 @@
-"""Grounding: class phrases shall look where people drew the class (TokenCompose, CVPR 2024, equations 3 and 4)."""
+"""Grounding: class phrases shall look at the class's reference mask (TokenCompose, CVPR 2024, equations 3 and 4)."""
 
 from __future__ import annotations
 

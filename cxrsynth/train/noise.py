@@ -56,7 +56,8 @@ def weigh(schedule: Scheduler, timesteps: Tensor, gamma: float | None) -> Tensor
     """(B,) -> (B,) float32 loss weights: min-SNR (Hang et al., ICCV 2023, section 3.4); all 1 without ``gamma``.
 
     For noise min(SNR, gamma) / SNR. For velocities min(SNR + 1, gamma) / (SNR + 1): as in the paper where SNR is high;
-    never 0 where it is, at the last step of a schedule with zero terminal SNR, which decides tone and layout of a film.
+    never 0 where it is, at the last step of a schedule with zero terminal SNR, which decides tone and layout of an
+    image.
     """
     if gamma is None:
         return torch.ones(len(timesteps), device=timesteps.device)
@@ -74,7 +75,7 @@ def draw_timesteps(rng: np.random.Generator, batch: int, steps: int) -> Tensor:
 def draw_noise(rng: np.random.Generator, shape: tuple[int, ...], offset: float) -> Tensor:
     """(B, C, h, w) float32 normal noise, with an offset of deviation ``offset`` that a channel shares.
 
-    The offset lets a model learn films that are darker or brighter than the mean (Guttenberg, "Diffusion with offset
+    The offset lets a model learn images that are darker or brighter than the mean (Guttenberg, "Diffusion with offset
     noise", 2023); a schedule with zero terminal SNR does it better and needs none.
     """
     noise = rng.standard_normal(shape, np.float32)

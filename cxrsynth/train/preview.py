@@ -25,7 +25,7 @@ def draw(
     guidance: float,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One film per prompt: pictures (N, H, W) uint8, and labels (N, H, W) uint8 read from the maps alone.
+    """One image per prompt: pictures (N, H, W) uint8, and labels (N, H, W) uint8 read from the maps alone.
 
     A pixel belongs to the class with the strongest map if that is above half of the class maps' common maximum.
     """

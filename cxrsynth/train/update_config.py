@@ -13,7 +13,7 @@ from cxrsynth.recipe.part import Part
 
 
 class UpdateConfig(Part):
-    """A training of a given number of updates, however many films there are."""
+    """A training of a given number of updates, however many images there are."""
 
     batch: int = Field(8, ge=1)
     updates: int = Field(2000, ge=1)
@@ -26,7 +26,7 @@ class UpdateConfig(Part):
     validate_every: int = Field(100, ge=1)
     patience: int = Field(10, ge=0, description="stop after so many validations without gain; 0 never stops early")
     precision: Literal["bf16", "no"] = "bf16"
-    workers: int = Field(0, ge=0, description="processes that read films beside the training")
+    workers: int = Field(0, ge=0, description="processes that read images beside the training")
     checkpoint_minutes: float = Field(4.0, gt=0)
     seed: int = Field(0, ge=0)
 

@@ -1,7 +1,7 @@
 """The updates of a training, whatever is learned: resume, schedule, averages, validation, early stop.
 
 Warm-up and cosine, bfloat16, an average of the weights that grows with the run; the average that does best on the
-validation films is what is kept. A batch is a function of (seed, update), so a resumed training is the same training.
+validation images is what is kept. A batch is a function of (seed, update), so a resumed training is the same training.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def one_update(
     """One step of the optimizer; weights never become NaN, because a gradient that is none is refused before.
 
     Raises:
-        NotFiniteError: naming the update and the films of its batch.
+        NotFiniteError: naming the update and the images of its batch.
     """
     x, y = (part.to(accelerator.device, non_blocking=True) for part in batch)
     loss = loss_of(network(x).float(), y)
@@ -167,7 +167,7 @@ def one_update(
         raise NotFiniteError(
             f"the loss is {value} and its gradient {norm} at update {update}, "
             f"in a batch with {', '.join(sorted(set(paths))[:4])}",
-            "type it again with a smaller --lr and another -o; if it comes back, look at these films",
+            "run it again with a smaller --lr and another -o; if it comes back, look at these images",
         )
     optimizer.step()
     return {"loss": value}

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from cxrsynth.compare.classify import ClassifyLaboratory, Scores, compare_classifiers, conclude, updates, with_mean
+from cxrsynth.compare.classify import ClassifyGrid, Scores, compare_classifiers, conclude, updates, with_mean
 from cxrsynth.compare.classify_recipe import ClassifyRecipe, load
-from cxrsynth.compare.grid import Cell
+from cxrsynth.compare.grid import Run
 from cxrsynth.compare.recipe import TestSet
 from cxrsynth.errors import UsageError
 from cxrsynth.evaluate.results import Record
@@ -21,8 +21,8 @@ TRAIN = {"encoder": ENCODER, "labels": ["AP", "effusion"], "size": 32, "batch": 
 
 def recipe(root: Path, **changes: Any) -> ClassifyRecipe:
     body = {
-        "name": "small", "real": root / "real", "synthetic": root / "drawn", "tests": [{"data": root / "real"}],
-        "synthetic_films": [6, 0], "seeds": [0], "train": TRAIN,
+        "name": "small", "real": root / "real", "synthetic": root / "generated", "tests": [{"data": root / "real"}],
+        "synthetic_images": [6, 0], "seeds": [0], "train": TRAIN,
     }  # fmt: skip
     return ClassifyRecipe.model_validate({**body, **changes})
 
@@ -31,7 +31,7 @@ def recipe(root: Path, **changes: Any) -> ClassifyRecipe:
 def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("datasets")
     make(root / "real")
-    make(root / "drawn", source="drawn")
+    make(root / "generated", source="generated")
     return root
 
 
@@ -47,24 +47,24 @@ def test_every_arm_has_an_auroc_of_every_label_and_their_mean(finished: tuple[Pa
     assert found == {(arm, label) for arm in arms for label in ("AP", "effusion", "mean")}
 
 
-def test_arms_with_drawn_films_are_set_against_the_real_ones(finished: tuple[Path, list[Record]]) -> None:
+def test_arms_with_synthetic_images_are_set_against_the_real_ones(finished: tuple[Path, list[Record]]) -> None:
     found = {item["arm"] for item in finished[1] if item["metric"] == "auroc_difference"}
     assert found == {f"{arm} - R-all" for arm in ("S-6", "S-all", "R-all+S-all", "S-all>R-all")}
 
 
-def test_drawn_films_alone_are_set_against_every_number_of_real_ones(tmp_path: Path) -> None:
-    cells = [Cell(0, real=4), Cell(0, real=0), Cell(0, synthetic=0), Cell(0, real=4, synthetic=0)]
+def test_synthetic_images_alone_are_set_against_every_number_of_real_ones(tmp_path: Path) -> None:
+    runs = [Run(0, real=4), Run(0, real=0), Run(0, synthetic=0), Run(0, real=4, synthetic=0)]
     rng = np.random.default_rng(0)
-    films = [
+    images = [
         {"patient": str(i), "source": "a", "truth": [float(i % 2)], "scores": rng.random(1).tolist()} for i in range(20)
     ]
 
-    class Told(ClassifyLaboratory):
-        def figures(self, cell: Cell, test: TestSet) -> dict[str, Any]:
-            return {"labels": ["AP"], "films": films}
+    class Told(ClassifyGrid):
+        def figures(self, run: Run, test: TestSet) -> dict[str, Any]:
+            return {"labels": ["AP"], "images": images}
 
     small = recipe(tmp_path)
-    records = conclude(Told(small, tmp_path), cells, small.tests[0])
+    records = conclude(Told(small, tmp_path), runs, small.tests[0])
     found = {item["arm"] for item in records if item["metric"] == "auroc_difference"}
     assert found == {"S-all - R-4", "S-all - R-all", "R-4+S-all - R-4"}
 
@@ -78,7 +78,9 @@ def test_a_second_call_trains_nothing(datasets: Path, finished: tuple[Path, list
     assert [item["value"] for item in again] == [item["value"] for item in records]
 
 
-def test_a_label_that_drawn_films_lack_is_refused_before_anything_is_trained(datasets: Path, tmp_path: Path) -> None:
+def test_a_label_that_synthetic_images_lack_is_refused_before_anything_is_trained(
+    datasets: Path, tmp_path: Path
+) -> None:
     small = recipe(datasets, train={**TRAIN, "labels": ["hernia"]})
     with pytest.raises(UsageError):
         compare_classifiers(small, tmp_path / "out", "cpu")
@@ -121,5 +123,5 @@ def test_unknown_labels_do_not_count_in_the_mean() -> None:
     assert np.isnan(with_mean(np.array([np.nan, np.nan]))[-1])
 
 
-def test_cells_have_the_names_of_their_arms() -> None:
-    assert Cell(0, real=0, synthetic=6, order="then").arm == "S-6>R-all"
+def test_runs_have_the_names_of_their_arms() -> None:
+    assert Run(0, real=0, synthetic=6, order="then").arm == "S-6>R-all"

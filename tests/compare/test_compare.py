@@ -1,4 +1,4 @@
-"""A whole comparison in small: every arm, every table, and no cell trained twice."""
+"""A whole comparison in small: every arm, every table, and no run trained twice."""
 
 import json
 import multiprocessing
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cxrsynth.compare import CompareRecipe, compare, load, updates, write_report
-from cxrsynth.compare.grid import Cell, Laboratory, plan
+from cxrsynth.compare.grid import Grid, Run, plan
 from cxrsynth.errors import MismatchError, RecipeError, UsageError
 from cxrsynth.train.updates import NotFiniteError
 from tests.train.chests import make
@@ -21,8 +21,8 @@ TRAIN = {
 
 def recipe(root: Path, **changes: Any) -> CompareRecipe:
     body = {
-        "name": "chests", "real": root / "real", "synthetic": root / "drawn", "tests": [{"data": root / "real"}],
-        "real_patients": [2, 0], "synthetic_films": [2, 0], "seeds": [0, 1], "train": TRAIN,
+        "name": "chests", "real": root / "real", "synthetic": root / "generated", "tests": [{"data": root / "real"}],
+        "real_patients": [2, 0], "synthetic_images": [2, 0], "seeds": [0, 1], "train": TRAIN,
     }  # fmt: skip
     return CompareRecipe.model_validate({**body, **changes})
 
@@ -31,7 +31,7 @@ def recipe(root: Path, **changes: Any) -> CompareRecipe:
 def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("datasets")
     make(root / "real", splits="ttttvsss")
-    make(root / "drawn", splits="ttttv", source="drawn")
+    make(root / "generated", splits="ttttv", source="generated")
     return root
 
 
@@ -46,22 +46,22 @@ def finished(datasets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_arm_gets_the_same_number_of_updates(datasets: Path) -> None:
     small = recipe(datasets, train={**TRAIN, "updates": 7})
-    cells = plan(small)
-    halves = {cell.order: cell.updates(small) for cell in cells}
+    runs = plan(small)
+    halves = {run.order: run.updates(small) for run in runs}
     assert halves == {"mixed": 7, "first": 3, "then": 4}
 
 
-def test_no_cell_needs_a_later_one(datasets: Path, tmp_path: Path) -> None:
+def test_no_run_needs_a_later_one(datasets: Path, tmp_path: Path) -> None:
     small = recipe(datasets)
-    cells, laboratory = plan(small), Laboratory(small, tmp_path)
-    needed = [(i, other) for i, cell in enumerate(cells) for other in laboratory.needs(cell)]
-    assert {other for _, other in needed} == {Cell(0, real=0), *(Cell(s, synthetic=0, order="first") for s in (0, 1))}
-    assert all(other in cells[:i] for i, other in needed)
+    runs, grid = plan(small), Grid(small, tmp_path)
+    needed = [(i, other) for i, run in enumerate(runs) for other in grid.needs(run)]
+    assert {other for _, other in needed} == {Run(0, real=0), *(Run(s, synthetic=0, order="first") for s in (0, 1))}
+    assert all(other in runs[:i] for i, other in needed)
 
 
 def test_mixed_and_fine_tuned_arms_have_numbers_of_their_own(datasets: Path) -> None:
-    cells = plan(recipe(datasets, seeds=[0], mixed_patients=[3], fine_tuned_patients=[4, 0]))
-    arms = {cell.arm for cell in cells if cell.real is not None and cell.synthetic is not None}
+    runs = plan(recipe(datasets, seeds=[0], mixed_patients=[3], fine_tuned_patients=[4, 0]))
+    arms = {run.arm for run in runs if run.real is not None and run.synthetic is not None}
     assert arms == {"R-3+S-all", "S-all>R-4", "S-all>R-all"}
 
 
@@ -84,18 +84,18 @@ def test_every_question_has_its_pair(finished: Path) -> None:
     assert {("S-all", "R-all"), ("R-2+S-all", "R-2"), ("S-all>R-2", "R-2"), ("S-all>R-2", "R-2+S-all")} <= pairs
 
 
-def test_the_teachers_masks_are_told_apart_from_its_films(finished: Path) -> None:
+def test_the_teachers_masks_are_told_apart_from_its_images(finished: Path) -> None:
     pairs = {(item["arm"], item["against"]) for item in json.loads((finished / "comparisons.json").read_text())}
-    masks, films = ("S-all teacher", "S-all"), ("S-all teacher", "R-all teacher")
-    assert {masks, films, ("R-all teacher", "R-all")} <= pairs
+    masks, images = ("S-all teacher", "S-all"), ("S-all teacher", "R-all teacher")
+    assert {masks, images, ("R-all teacher", "R-all")} <= pairs
 
 
 def test_the_teacher_labels_each_dataset_once(finished: Path) -> None:
     made = {path.name.rpartition("-")[0] for path in (finished / "teacher").iterdir() if path.is_dir()}
-    assert made == {"real", "drawn"}
+    assert made == {"real", "generated"}
 
 
-def test_a_ratio_is_given_to_all_real_films_only(finished: Path) -> None:
+def test_a_ratio_is_given_to_all_real_images_only(finished: Path) -> None:
     records = json.loads((finished / "compare.json").read_text())
     found = {item["arm"] for item in records if item["metric"] == "dice_ratio"}
     assert found == {
@@ -117,7 +117,7 @@ def test_the_page_needs_no_other_file(finished: Path) -> None:
 
 def test_a_second_call_trains_nothing(datasets: Path, finished: Path) -> None:
     def times() -> dict[str, int]:
-        return {str(path): path.stat().st_mtime_ns for path in (finished / "cells").rglob("*.safetensors")}
+        return {str(path): path.stat().st_mtime_ns for path in (finished / "runs").rglob("*.safetensors")}
 
     before = times()
     compare(recipe(datasets, seeds=[0]), finished, "cpu")
@@ -125,9 +125,9 @@ def test_a_second_call_trains_nothing(datasets: Path, finished: Path) -> None:
 
 
 def test_processes_train_side_by_side_what_is_not_done(datasets: Path, finished: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in (finished / "cells").rglob("*.safetensors")}
+    before = {path: path.stat().st_mtime_ns for path in (finished / "runs").rglob("*.safetensors")}
     told = []
-    two = recipe(datasets, arms=["real", "teacher"], real_patients=[0], synthetic_films=[0])
+    two = recipe(datasets, arms=["real", "teacher"], real_patients=[0], synthetic_images=[0])
     outcome = compare(two, finished, "cpu", lambda done, what: told.append(done), workers=2)
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert {item["arm"] for item in outcome.records if item["metric"] == "dice"} == {
@@ -143,35 +143,33 @@ def test_an_error_in_a_process_is_the_error_of_the_comparison(datasets: Path, tm
         compare(wild, tmp_path / "out", "cpu", workers=2)
 
 
-def test_ctrl_c_leaves_a_checkpoint_of_every_running_cell(datasets: Path, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_a_checkpoint_of_every_running_run(datasets: Path, tmp_path: Path) -> None:
     long = recipe(datasets, arms=["real"], real_patients=[0], train={**TRAIN, "updates": 5000})
 
     def stop_when_both_run(done: int, what: str) -> None:
-        if sum(log.stat().st_size > 0 for log in (tmp_path / "cells").glob("*/segment_log.jsonl")) == 2:
+        if sum(log.stat().st_size > 0 for log in (tmp_path / "runs").glob("*/segment_log.jsonl")) == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         compare(long, tmp_path, "cpu", stop_when_both_run, workers=2)
-    assert len(list((tmp_path / "cells").glob("*/segment.ckpt"))) == 2
+    assert len(list((tmp_path / "runs").glob("*/segment.ckpt"))) == 2
     assert not multiprocessing.active_children()
 
 
-def test_other_settings_train_other_cells(datasets: Path, finished: Path) -> None:
-    cell = Cell(0, real=2)
-    first, other = (
-        Laboratory(recipe(datasets, train={**TRAIN, "lr": lr}), finished).folder(cell) for lr in (1e-3, 2e-3)
-    )
+def test_other_settings_train_other_runs(datasets: Path, finished: Path) -> None:
+    run = Run(0, real=2)
+    first, other = (Grid(recipe(datasets, train={**TRAIN, "lr": lr}), finished).folder(run) for lr in (1e-3, 2e-3))
     assert first != other
 
 
-def test_films_without_a_patient_count_as_one_each(datasets: Path, tmp_path: Path) -> None:
+def test_images_without_a_patient_count_as_one_each(datasets: Path, tmp_path: Path) -> None:
     make(tmp_path / "real", splits="tttvs", rows={i: {"patient": ""} for i in range(5)})
     small = recipe(datasets, real=tmp_path / "real", tests=[{"data": tmp_path / "real"}], arms=["real"], seeds=[0])
     outcome = compare(small, tmp_path / "out", "cpu")
-    assert {point["arm"]: point["films"] for point in outcome.curves} == {"R-2": 2, "R-all": 3}
+    assert {point["arm"]: point["images"] for point in outcome.curves} == {"R-2": 2, "R-all": 3}
 
 
-def test_synthetic_films_are_said_to_equal_a_number_of_real_patients(finished: Path) -> None:
+def test_synthetic_images_are_said_to_equal_a_number_of_real_patients(finished: Path) -> None:
     records = json.loads((finished / "compare.json").read_text())
     found = {item["arm"]: item for item in records if item["metric"] == "real_equivalents"}
     assert set(found) == {"S-2", "S-all", "S-all teacher"}
@@ -184,7 +182,7 @@ def test_what_is_done_is_not_waited_for_again(datasets: Path, finished: Path, tm
     assert updates(small, tmp_path) == (19, 0)
 
 
-def test_a_test_film_of_a_training_patient_is_refused(datasets: Path, tmp_path: Path) -> None:
+def test_a_test_image_of_a_training_patient_is_refused(datasets: Path, tmp_path: Path) -> None:
     make(tmp_path / "leak", splits="ts", rows={1: {"patient": "p1"}})
     with pytest.raises(MismatchError, match="clinic/p1 is in two splits"):
         compare(recipe(datasets, tests=[{"data": tmp_path / "leak"}]), tmp_path / "out", "cpu")
@@ -193,7 +191,7 @@ def test_a_test_film_of_a_training_patient_is_refused(datasets: Path, tmp_path: 
 
 def test_an_empty_test_split_is_refused_before_anything_is_trained(datasets: Path, tmp_path: Path) -> None:
     make(tmp_path / "untested", splits="tv")
-    with pytest.raises(UsageError, match="untested has no film in split 'test'"):
+    with pytest.raises(UsageError, match="untested has no image in split 'test'"):
         compare(recipe(datasets, tests=[{"data": tmp_path / "untested"}]), tmp_path / "out", "cpu")
     assert not (tmp_path / "out").exists()
 

@@ -9,7 +9,7 @@ from cxrsynth.compare.significance import Estimate, Table, difference, equivalen
 
 
 def figures(values: list[float | None], patients: list[str] | None = None) -> dict[str, Any]:
-    films = [
+    images = [
         {
             "key": str(i),
             "patient": (patients or [f"p{j}" for j in range(len(values))])[i],
@@ -17,7 +17,7 @@ def figures(values: list[float | None], patients: list[str] | None = None) -> di
         }
         for i, v in enumerate(values)
     ]
-    return {"unit": "px", "films": films}
+    return {"unit": "px", "images": images}
 
 
 def estimates(**arms: list[list[float | None]]) -> dict[str, Estimate]:
@@ -30,7 +30,7 @@ def constant(value: float) -> Estimate:
     return Estimate(value, np.full(2000, value), np.array([value]), 1)
 
 
-def test_a_constant_gain_has_no_spread_however_films_differ() -> None:
+def test_a_constant_gain_has_no_spread_however_images_differ() -> None:
     low = list(np.linspace(0.3, 0.8, 20))
     one = estimates(a=[[v + 0.1 for v in low]], b=[low])
     value, least, most = difference(one["a"], one["b"])
@@ -45,7 +45,7 @@ def test_the_spread_of_seeds_is_in_the_interval() -> None:
     assert one["apart"].interval == pytest.approx((0.7, 0.6, 0.8))
 
 
-def test_films_that_do_not_count_are_left_out() -> None:
+def test_images_that_do_not_count_are_left_out() -> None:
     one = estimates(a=[[0.5, None, 0.7]])
     assert one["a"].value == pytest.approx(0.6)
     assert one["a"].n == 2

@@ -13,7 +13,7 @@ CHECKS = curate.build([{"use": name} for name in ORDER], list(CLASSES))
 
 
 def test_a_good_sample_is_kept_with_the_scores_of_all_checks() -> None:
-    verdict = curate.judge(replace(chest(), scores={"presence.heart": 0.7}), [chest(seed=1)], CHECKS)
+    verdict = curate.decide(replace(chest(), scores={"presence.heart": 0.7}), [chest(seed=1)], CHECKS)
     assert verdict.keep
     assert {"presence.heart", "contrast", "area.heart", "laterality.lungs", "border.sides", "duplicate"} <= set(
         verdict.scores
@@ -21,14 +21,14 @@ def test_a_good_sample_is_kept_with_the_scores_of_all_checks() -> None:
 
 
 def test_the_first_check_that_rejects_gives_the_reason() -> None:
-    verdict = curate.judge(without(chest(swapped=True), "heart"), [], CHECKS)
+    verdict = curate.decide(without(chest(swapped=True), "heart"), [], CHECKS)
     assert verdict.reason == "present.heart"
     assert "contrast" in verdict.scores
     assert "laterality.lungs" not in verdict.scores
 
 
 def test_without_checks_everything_is_kept() -> None:
-    assert curate.judge(chest(empty=True), [], []).keep
+    assert curate.decide(chest(empty=True), [], []).keep
 
 
 def test_an_unknown_check_is_an_error_that_names_the_right_ones() -> None:

@@ -39,7 +39,7 @@ def test_a_class_that_one_dataset_never_looked_at_is_not_its_background(tmp_path
         choose_classes([tmp_path / "a", tmp_path / "b"], ALL)
 
 
-def test_films_whose_mask_lacks_a_class_are_left_out(tmp_path: Path) -> None:
+def test_images_whose_mask_lacks_a_class_are_left_out(tmp_path: Path) -> None:
     root = make(tmp_path / "a", rows={0: {"mask_classes": ["right_lung", "left_lung"]}})
     assert len(gather(Source(root), "train", ALL)) == 4
     assert len(gather(Source(root), "train", ["left_lung"])) == 5
@@ -53,7 +53,7 @@ def test_a_class_left_out_becomes_background(tmp_path: Path) -> None:
 def test_a_mask_of_another_size_is_named(tmp_path: Path) -> None:
     root = make(tmp_path / "a")
     rewrite(root, "masks/00000/001.png", png(np.zeros((32, 64), np.uint8)))
-    with pytest.raises(MismatchError, match=r"masks/00000/001\.png has 64x32 pixels, its film 64x64"):
+    with pytest.raises(MismatchError, match=r"masks/00000/001\.png has 64x32 pixels, its image 64x64"):
         gather(Source(root), "train", ALL)
 
 
@@ -71,10 +71,10 @@ def test_an_unfinished_shard_is_named(tmp_path: Path) -> None:
         gather(Source(root), "train", ALL)
 
 
-def test_fewer_films_than_the_recipe_asks_for_are_unfinished(tmp_path: Path) -> None:
+def test_fewer_images_than_the_recipe_asks_for_are_unfinished(tmp_path: Path) -> None:
     root = make(tmp_path / "a")
     (root / "recipe.yaml").write_text("count: 20")
-    with pytest.raises(MismatchError, match="8 of 20 films"):
+    with pytest.raises(MismatchError, match="8 of 20 images"):
         gather(Source(root), "train", ALL)
 
 
@@ -87,17 +87,17 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
 
 def test_an_empty_split_is_named(tmp_path: Path) -> None:
     root = make(tmp_path / "a", splits="tttt")
-    with pytest.raises(UsageError, match="no film in split 'val'"):
+    with pytest.raises(UsageError, match="no image in split 'val'"):
         gather(Source(root), "val", ALL)
 
 
-def test_films_without_masks_are_said_to_lack_them(tmp_path: Path) -> None:
+def test_images_without_masks_are_said_to_lack_them(tmp_path: Path) -> None:
     root = make(tmp_path / "a", rows={i: {"mask_classes": []} for i in range(8)})
     with pytest.raises(UsageError, match="usable mask of right_lung"):
         gather(Source(root), "train", ALL)
 
 
-def test_a_patient_in_two_splits_is_named_with_both_films(tmp_path: Path) -> None:
+def test_a_patient_in_two_splits_is_named_with_both_images(tmp_path: Path) -> None:
     root = make(tmp_path / "a", rows={5: {"patient": "p1"}})
     with pytest.raises(MismatchError) as error:
         check_patients(gather(Source(root), "train", ALL), gather(Source(root), "val", ALL))
@@ -120,13 +120,13 @@ def test_a_folder_that_is_no_dataset_is_refused(tmp_path: Path) -> None:
         ("C:/data", Source(Path("C:/data"))),
     ],
 )
-def test_a_dataset_is_written_as_path_weight_films(text: str, source: Source) -> None:
+def test_a_dataset_is_written_as_path_weight_images(text: str, source: Source) -> None:
     assert Source.parse(text) == source
 
 
 @pytest.mark.parametrize("text", ["a:0", "a:-1", "a:1:2.5"])
 def test_a_wrong_weight_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="PATH:WEIGHT:FILMS"):
+    with pytest.raises(UsageError, match="PATH:WEIGHT:IMAGES"):
         Source.parse(text)
 
 

@@ -39,7 +39,7 @@ def test_packed_maps_come_back_as_they_were(tmp_path: Path) -> None:
     assert pack(maps, "mine") == (tmp_path / "two.npz").read_bytes()
 
 
-def test_of_a_dataset_only_open_training_films_with_all_classes_are_taken(tmp_path: Path) -> None:
+def test_of_a_dataset_only_open_training_images_with_all_classes_are_taken(tmp_path: Path) -> None:
     changed = {1: {"mask_use": "benchmark"}, 2: {"use": "test"}, 3: {"mask_classes": ["right_lung"]}}
     root = chests.make(tmp_path / "data", splits="ttttvs", rows=changed)
     assert open_atlas(str(root)).keys == ("000",)

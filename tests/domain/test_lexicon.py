@@ -29,7 +29,7 @@ def many(row: dict[str, Any], count: int = 200) -> list[str]:
     return [caption(row, rng, CaptionConfig()) for _ in range(count)]
 
 
-def test_captions_of_a_film_differ_and_all_words_get_their_turn() -> None:
+def test_captions_of_an_image_differ_and_all_words_get_their_turn() -> None:
     captions = many(ROW)
     assert len(set(captions)) > 80
     for word in ("PA view", "37-year-old", "male", "right upper", "left lung", "heart"):

@@ -1,4 +1,4 @@
-"""Words, boxes and files become regions of a film."""
+"""Words, boxes and files become regions of an image."""
 
 from pathlib import Path
 
@@ -57,8 +57,8 @@ def test_words_that_name_no_place_are_an_error_that_shows_some(words: str) -> No
 
 
 @pytest.mark.parametrize(("words", "gone"), [("left lower zone", 2), ("heart", 3)])
-def test_words_for_what_a_film_does_not_have_are_an_error(words: str, gone: int) -> None:
-    with pytest.raises(UsageError, match="nowhere in this film"):
+def test_words_for_what_an_image_does_not_have_are_an_error(words: str, gone: int) -> None:
+    with pytest.raises(UsageError, match="nowhere in this image"):
         regions.resolve(words, np.where(gone == CHEST, 0, CHEST))
 
 
@@ -84,7 +84,7 @@ def test_a_mask_file_says_where(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("pixels", "what"),
     [
-        (np.full((64, 64), 255, np.uint8), "64 x 64 pixels, the film 128 x 128"),
+        (np.full((64, 64), 255, np.uint8), "64 x 64 pixels, the image 128 x 128"),
         (np.zeros((128, 128), np.uint8), "is empty"),
         (np.pad(np.full((4, 4), 255, np.uint8), ((0, 124), (0, 124))), "outside the body"),
     ],

@@ -1,4 +1,4 @@
-"""Labels of drawn films against a network, and what curation scores tell about it."""
+"""Labels of synthetic images against a network, and what curation scores tell about it."""
 
 import json
 from pathlib import Path
@@ -15,24 +15,24 @@ from tests.train.chests import make
 SCORES = [{"stability.heart": i / 10, "uncertainty.heart": 1 - i / 10} for i in range(10)]
 
 
-def film(dice: float) -> dict[str, dict[str, float]]:
+def image(dice: float) -> dict[str, dict[str, float]]:
     return {"heart": {"dice": dice, "iou": dice, "hd95": 1.0, "nsd": dice}}
 
 
 def test_labels_that_the_network_gives_too_agree_wholly(tmp_path: Path) -> None:
-    drawn = make(tmp_path / "drawn", rows={i: {"scores": {"stability.heart": 0.5}} for i in range(8)})
-    found = agreement(drawn, by_tone(), {})
-    assert len(found.films["own"]) == 8
-    assert np.mean([one["right_lung"]["dice"] for one in found.films["own"]]) > 0.9
+    generated = make(tmp_path / "generated", rows={i: {"scores": {"stability.heart": 0.5}} for i in range(8)})
+    found = agreement(generated, by_tone(), {})
+    assert len(found.images["own"]) == 8
+    assert np.mean([one["right_lung"]["dice"] for one in found.images["own"]]) > 0.9
 
 
 def test_every_chain_is_tried_on_the_same_maps(phantom_dataset: Path, tmp_path: Path) -> None:
     body = {"raw": {"refine": []}, "blind": {"normalise": {"use": "joint", "presence": 1.0}, "refine": []}}
     (tmp_path / "chains.yaml").write_text(json.dumps({"chains": body}))
     found = agreement(phantom_dataset, by_tone(), load_chains(tmp_path / "chains.yaml", phantom_dataset))
-    means = {name: np.mean([one["right_lung"]["dice"] for one in films]) for name, films in found.films.items()}
+    means = {name: np.mean([one["right_lung"]["dice"] for one in images]) for name, images in found.images.items()}
     assert means["blind"] == 0 < means["raw"]
-    assert {len(films) for films in found.films.values()} == {6}
+    assert {len(images) for images in found.images.values()} == {6}
 
 
 def test_a_network_of_other_classes_is_refused(phantom_dataset: Path) -> None:
@@ -40,12 +40,12 @@ def test_a_network_of_other_classes_is_refused(phantom_dataset: Path) -> None:
         agreement(phantom_dataset, by_tone(("aorta",)), {})
 
 
-def test_a_score_that_orders_films_as_agreement_does_correlates_wholly() -> None:
-    found = Agreement({"own": [film(0.5 + i / 20) for i in range(10)]}, SCORES)
-    made = {(one["arm"], one["metric"]): one for one in records(found, "drawn")}
+def test_a_score_that_orders_images_as_agreement_does_correlates_wholly() -> None:
+    found = Agreement({"own": [image(0.5 + i / 20) for i in range(10)]}, SCORES)
+    made = {(one["arm"], one["metric"]): one for one in records(found, "generated")}
     assert made["stability", "spearman"]["value"] == pytest.approx(1)
     assert made["uncertainty", "spearman"]["value"] == pytest.approx(-1)
-    assert made["stability", "spearman"]["dataset"] == "drawn:rank"
+    assert made["stability", "spearman"]["dataset"] == "generated:rank"
     assert ("presence", "spearman") not in made  # nobody wrote it
 
 

@@ -1,4 +1,4 @@
-"""Chains are compared on the same maps, film by film."""
+"""Chains are compared on the same maps, image by image."""
 
 from pathlib import Path
 from typing import Any
@@ -52,14 +52,14 @@ def test_a_pair_that_is_none_is_an_error_that_lists_the_chains(pair: Any, tmp_pa
     assert "raw, blind" in caught.value.hint
 
 
-def test_every_film_counts_once_in_every_chain(phantom_dataset: Path, tmp_path: Path) -> None:
+def test_every_image_counts_once_in_every_chain(phantom_dataset: Path, tmp_path: Path) -> None:
     loaded = load_chains(chains(tmp_path, CHAINS), phantom_dataset)
     seen: list[int] = []
     measured, patients = measure(
-        phantom_dataset, phantom_dataset, loaded, on_film=lambda done, total, _: seen.append(done)
+        phantom_dataset, phantom_dataset, loaded, on_image=lambda done, total, _: seen.append(done)
     )
     assert seen == list(range(1, 13))
-    assert [len(one.films) for one in measured.values()] == [6, 6]
+    assert [len(one.images) for one in measured.values()] == [6, 6]
     assert len(patients) == 6
     assert all((one.seconds > 0).all() and np.isfinite(one.seconds).all() for one in measured.values())
 

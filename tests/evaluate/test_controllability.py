@@ -1,4 +1,4 @@
-"""Obedience is measured: a judge that knows, films that obey and films that do not."""
+"""Prompt adherence is measured: an evaluator that knows, images that follow and images that do not."""
 
 from pathlib import Path
 
@@ -51,18 +51,18 @@ def value(records: list[Record], metric: str, klass: str, arm: str = control.CON
     return float(one["value"])
 
 
-def test_films_that_obey_score_higher_than_the_floor(tmp_path: Path) -> None:
+def test_images_that_obey_score_higher_than_the_floor(tmp_path: Path) -> None:
     made = dataset(tmp_path / "made")
     free = dataset(tmp_path / "free")
     store = Store(free)
-    for row in store.rows():  # other chests: a quarter of the film lower
+    for row in store.rows():  # other chests: a quarter of the image lower
         store.write(row["image"], png(np.roll(store.load_image(row), 16, axis=0)))
     records = control.anatomy(made, free, by_tone())
     assert value(records, "dice", "lungs") > 0.95 > 0.8 > value(records, "dice", "lungs", control.FREE)
     assert value(records, "correlation", "ctr") > 0.95
 
 
-def test_masks_that_do_not_fit_their_films_score_low(tmp_path: Path) -> None:
+def test_masks_that_do_not_fit_their_images_score_low(tmp_path: Path) -> None:
     assert value(control.anatomy(dataset(tmp_path / "off", shift=12), None, by_tone()), "dice", "heart") < 0.8
 
 
@@ -84,15 +84,15 @@ def test_a_region_that_became_darker_falls_and_does_not_rise(tmp_path: Path) -> 
     assert -60 < fall < -20
 
 
-def test_the_drawn_arm_of_a_comparison_is_told_under_its_folders_name(tmp_path: Path) -> None:
+def test_the_generated_arm_of_a_comparison_is_told_under_its_folders_name(tmp_path: Path) -> None:
     (tmp_path / "fused").mkdir()
     figure = record("compare", "S-all", "wingspan", "dice", (0.9, 0.8, 1.0), 23, "heart")
     other = record("compare", "R-all", "wingspan", "dice", (0.95, 0.9, 1.0), 23, "heart")
     write(tmp_path / "fused" / "compare.json", [figure, other])
-    (told,) = control.worth(tmp_path / "fused")
+    (told,) = control.downstream_utility(tmp_path / "fused")
     assert (told["arm"], told["benchmark"], told["value"]) == ("fused", control.BENCHMARK, 0.9)
     with pytest.raises(UsageError, match="no comparison"):
-        control.worth(tmp_path)
+        control.downstream_utility(tmp_path)
 
 
 def test_the_sheet_shows_anatomies_and_pairs(tmp_path: Path) -> None:
@@ -102,14 +102,14 @@ def test_the_sheet_shows_anatomies_and_pairs(tmp_path: Path) -> None:
     assert few.height < more.height
 
 
-def test_films_without_imposed_masks_are_an_error_that_says_so(tmp_path: Path) -> None:
+def test_images_without_imposed_masks_are_an_error_that_says_so(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nothing was imposed"):
         control.read(chests.make(tmp_path / "plain"))
 
 
-def test_before_and_after_have_to_be_the_same_films(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="has no film"):
-        control.films_of(dataset(tmp_path / "made"), ["0", "77"])
+def test_before_and_after_have_to_be_the_same_images(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="has no image"):
+        control.images_of(dataset(tmp_path / "made"), ["0", "77"])
 
 
 def test_variety_and_cost_are_counted_and_kept(tiny: Path, tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_variety_and_cost_are_counted_and_kept(tiny: Path, tmp_path: Path) -> No
     body = latent_body(tiny, classes=CLASSES, control={"anatomy": {"from": str(maps), "network": str(net)}})
     recipe = parse({**body, "sampler": {"num_inference_steps": 2, "batch": 8}, "masks": {"use": "control"}})
     made = build_generator(recipe, tiny, "cpu")
-    records = control.variety(made, recipe, tmp_path / "films.npz")  # type: ignore[arg-type]
+    records = control.variety(made, recipe, tmp_path / "images.npz")  # type: ignore[arg-type]
     assert value(records, "unet_calls", "anatomy") == 2
     assert value(records, "unet_evaluations", "anatomy") == 4
-    assert control.variety(None, recipe, tmp_path / "films.npz") == records  # type: ignore[arg-type]
+    assert control.variety(None, recipe, tmp_path / "images.npz") == records  # type: ignore[arg-type]

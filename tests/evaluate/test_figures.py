@@ -27,7 +27,7 @@ def test_the_kernel_distance_is_zero_for_the_same_source_and_grows_with_the_shif
     assert far > 5 * abs(near)
 
 
-def test_the_kernel_distance_is_that_of_torchmetrics_and_does_not_depend_on_the_number_of_films() -> None:
+def test_the_kernel_distance_is_that_of_torchmetrics_and_does_not_depend_on_the_number_of_images() -> None:
     first, second = RNG.normal(size=(2, 300, 16))
     assert kid(first, second + 0.3) == pytest.approx(float(poly_mmd(*map(torch.from_numpy, (first, second + 0.3)))))
     assert kid(first[:60], second + 0.3) == pytest.approx(kid(first, second + 0.3), abs=0.1)
@@ -45,7 +45,7 @@ def test_the_frechet_distance_scales_with_the_square_of_the_features() -> None:
     assert fid(1e-3 * first, 1e-3 * second + 1e-3) == pytest.approx(1e-6 * fid(first, second + 1), rel=1e-3)
 
 
-def test_the_frechet_distance_of_few_films_does_not_depend_on_empty_directions() -> None:
+def test_the_frechet_distance_of_few_images_does_not_depend_on_empty_directions() -> None:
     first, second = RNG.normal(size=(2, 8, 10))
     wide = np.zeros((10, 40))
     wide[:, ::4] = np.eye(10)
@@ -74,15 +74,15 @@ def test_collapse_shows_in_recall_and_coverage_not_in_precision() -> None:
 
 
 def test_a_copy_is_found_also_when_its_tone_differs() -> None:
-    films = RNG.integers(256, size=(5, 64, 64)).astype(np.uint8)
-    copy = (films[3:4] * 0.5 + 40).astype(np.uint8)
-    assert correlation(copy, films).argmax() == 3
-    assert correlation(copy, films).max() > 0.95
+    images = RNG.integers(256, size=(5, 64, 64)).astype(np.uint8)
+    copy = (images[3:4] * 0.5 + 40).astype(np.uint8)
+    assert correlation(copy, images).argmax() == 3
+    assert correlation(copy, images).max() > 0.95
 
 
-def test_pairs_of_the_same_film_are_alike() -> None:
-    film = RNG.integers(256, size=(1, 128, 128)).astype(np.uint8)
-    assert likeness(np.repeat(film, 3, axis=0), random_pairs(3, 2)) == pytest.approx(1.0, abs=1e-4)
+def test_pairs_of_the_same_image_are_alike() -> None:
+    image = RNG.integers(256, size=(1, 128, 128)).astype(np.uint8)
+    assert likeness(np.repeat(image, 3, axis=0), random_pairs(3, 2)) == pytest.approx(1.0, abs=1e-4)
 
 
 def test_the_heart_is_measured_against_the_outer_edges_of_the_lungs() -> None:
@@ -107,7 +107,7 @@ def test_the_fast_interval_of_the_auroc_is_that_of_the_slow_one(within: bool) ->
     assert auroc_interval(values, patients, within) == pytest.approx(slow, abs=0.01)
 
 
-def test_the_interval_draws_patients_not_films() -> None:
+def test_the_interval_draws_patients_not_images() -> None:
     values = np.repeat(RNG.normal(size=10), 30)
     patients = np.repeat([f"p{i}" for i in range(10)], 30)
     _, low, high = results.bootstrap(values)
@@ -117,7 +117,7 @@ def test_the_interval_draws_patients_not_films() -> None:
 
 def test_measuring_again_replaces_a_figure_and_keeps_the_others(tmp_path: Path) -> None:
     def one(metric: str, value: float) -> results.Record:
-        return results.record("taps", "raw", "films", metric, (value, 0, 1), 3, "heart")
+        return results.record("taps", "raw", "images", metric, (value, 0, 1), 3, "heart")
 
     path = tmp_path / "taps.json"
     results.write(path, [one("dice", 0.5), one("iou", 0.4)])
@@ -125,13 +125,13 @@ def test_measuring_again_replaces_a_figure_and_keeps_the_others(tmp_path: Path) 
     assert {item["metric"]: item["value"] for item in json.loads(path.read_text())} == {"dice": 0.6, "iou": 0.4}
 
 
-def test_maps_of_real_films_have_the_grid_of_the_latents(tiny: Path) -> None:
+def test_maps_of_real_images_have_the_grid_of_the_latents(tiny: Path) -> None:
     whole = StableDiffusionPipeline.from_pretrained(tiny, torch_dtype=torch.float32)
-    films = RNG.integers(256, size=(3, 64, 64)).astype(np.uint8)
-    maps = read_maps(whole, films, ["right lung", "heart"], timesteps=(100,))
+    images = RNG.integers(256, size=(3, 64, 64)).astype(np.uint8)
+    maps = read_maps(whole, images, ["right lung", "heart"], timesteps=(100,))
     assert maps.shape == (3, 2, 16, 16)
     assert (maps > 0).all()
-    assert np.array_equal(maps, read_maps(whole, films, ["right lung", "heart"], timesteps=(100,)))
+    assert np.array_equal(maps, read_maps(whole, images, ["right lung", "heart"], timesteps=(100,)))
 
 
 def test_labels_of_clear_maps_are_the_maps() -> None:

@@ -77,23 +77,23 @@ def test_maps_of_different_sizes_are_refused() -> None:
         score(square(5), square(5, size=50), CLASSES)
 
 
-def test_the_interval_is_drawn_by_patient() -> None:
-    films = [score(square(5), square(5 + shift), {"lung": 1}) for shift in (0, 0, 0, 5, 5, 5)]
-    alone = summarise(films, [str(i) for i in range(6)])[0]
-    together = summarise(films, ["a", "a", "a", "b", "b", "b"])[0]
+def test_the_interval_is_generated_by_patient() -> None:
+    images = [score(square(5), square(5 + shift), {"lung": 1}) for shift in (0, 0, 0, 5, 5, 5)]
+    alone = summarise(images, [str(i) for i in range(6)])[0]
+    together = summarise(images, ["a", "a", "a", "b", "b", "b"])[0]
     assert alone["value"] == together["value"] == pytest.approx(0.75)
     assert together["hi"] - together["lo"] > alone["hi"] - alone["lo"]
     assert (together["lo"], together["hi"]) == (0.5, 1.0)
 
 
-def test_the_summary_counts_only_films_that_show_the_class() -> None:
-    films = [score(square(5), square(5), CLASSES), score(square(5, number=2), square(5, number=2), CLASSES)]
-    assert {item["class"]: item["n"] for item in summarise(films, ["a", "b"])} == {"lung": 1, "heart": 1, "mean": 2}
+def test_the_summary_counts_only_images_that_show_the_class() -> None:
+    images = [score(square(5), square(5), CLASSES), score(square(5, number=2), square(5, number=2), CLASSES)]
+    assert {item["class"]: item["n"] for item in summarise(images, ["a", "b"])} == {"lung": 1, "heart": 1, "mean": 2}
 
 
-def test_the_worst_film_comes_first() -> None:
-    films = [score(square(5), square(5 + shift), {"lung": 1}) for shift in (1, 4, 0)]
-    assert list(worst(films)) == [1, 0, 2]
+def test_the_worst_image_comes_first() -> None:
+    images = [score(square(5), square(5 + shift), {"lung": 1}) for shift in (1, 4, 0)]
+    assert list(worst(images)) == [1, 0, 2]
 
 
 def test_the_quick_way_to_the_interval_of_a_mean_is_the_long_one() -> None:

@@ -62,7 +62,7 @@ def test_distances_are_in_mm_where_the_dataset_knows_them(tmp_path: Path) -> Non
     assert {item["metric"] for item in found.records("ours", "mm:test")} == {"dice", "iou", "hd95_mm", "nsd_mm"}
 
 
-def test_one_film_without_spacing_keeps_all_in_pixels(tmp_path: Path) -> None:
+def test_one_image_without_spacing_keeps_all_in_pixels(tmp_path: Path) -> None:
     found = evaluate_segmenter(by_tone(), make(tmp_path / "mm", splits="tss", rows={1: {"pixel_spacing": [1.5, 1.4]}}))
     assert found.unit == "px"
 
@@ -89,9 +89,9 @@ def test_an_empty_split_is_refused(tmp_path: Path) -> None:
         evaluate_segmenter(by_tone(), make(tmp_path / "a", splits="tv"))
 
 
-def test_every_films_figures_are_plain_json(data: Path) -> None:
+def test_every_images_figures_are_plain_json(data: Path) -> None:
     body = json.loads(json.dumps(evaluate_segmenter(by_tone(), data).as_json(), allow_nan=False))
-    assert [film["key"] for film in body["films"]] == ["003", "004", "005"]
+    assert [image["key"] for image in body["images"]] == ["003", "004", "005"]
 
 
 def test_train_label_and_measure_from_the_command_line(tmp_path: Path) -> None:

@@ -11,26 +11,26 @@ from cxrsynth.evaluate.features import FeatureNet
 from cxrsynth.store import Entry, Store, dumps
 
 
-def captions(root: Path, films: int = 160, finding: str = "cardiomegaly") -> Path:
-    """Films of one gray level; half show a finding, which makes them bright."""
+def captions(root: Path, images: int = 160, finding: str = "cardiomegaly") -> Path:
+    """Images of one gray level; half show a finding, which makes them bright."""
     store = Store(root)
     store.write("classes.json", dumps({"classes": [{"id": 1, "name": "lung", "phrase": "lung"}]}))
     entries = []
-    for number in range(films):
+    for number in range(images):
         sick = number % 2 == 0
         row = {
             "key": f"{number:03d}", "patient": f"p{number}", "source": "a", "use": "open", "view": "PA",
-            "split": "train" if number < films // 2 else "test", "findings": finding if sick else "no finding",
+            "split": "train" if number < images // 2 else "test", "findings": finding if sick else "no finding",
             "prompt": f"Chest X-ray. Findings: {finding if sick else 'no abnormality'}.",
         }  # fmt: skip
         entries.append(Entry(row, np.full((64, 64), 200 if sick else 60, np.uint8)))
-    store.write_shard(0, entries, fingerprint="films", planned=[entry.row["key"] for entry in entries])
+    store.write_shard(0, entries, fingerprint="images", planned=[entry.row["key"] for entry in entries])
     return root
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return captions(tmp_path_factory.mktemp("data") / "films")
+    return captions(tmp_path_factory.mktemp("data") / "images")
 
 
 def test_a_probe_reads_the_words_it_has_learned(tiny: Path, data: Path) -> None:
@@ -41,7 +41,7 @@ def test_a_probe_reads_the_words_it_has_learned(tiny: Path, data: Path) -> None:
 
 
 def test_a_finding_without_another_word_is_tested_in_its_own_only(tiny: Path, tmp_path: Path) -> None:
-    found = text.probe(tiny, captions(tmp_path / "films", 80, "effusion"))
+    found = text.probe(tiny, captions(tmp_path / "images", 80, "effusion"))
     assert {item["metric"] for item in found} == {"auroc_same_words"}  # "pleural effusion" still says effusion
 
 
@@ -64,8 +64,8 @@ def test_padding_and_neighbours_in_the_batch_do_not_change_an_embedding(tiny: Pa
     assert not np.allclose(together[0], together[1], atol=1e-3)
 
 
-def test_a_film_finds_its_caption_where_films_and_words_go_together(tiny: Path, data: Path) -> None:
-    bright = FeatureNet("mean", "mean gray", lambda films: films.mean(axis=(1, 2), keepdims=False)[:, None])
+def test_an_image_finds_its_caption_where_images_and_words_go_together(tiny: Path, data: Path) -> None:
+    bright = FeatureNet("mean", "mean gray", lambda images: images.mean(axis=(1, 2), keepdims=False)[:, None])
     found = text.retrieval(tiny, data, bright)
     (rank,) = [item for item in found if item["arm"] == "tiny" and item["metric"] == "mean_rank_share"]
     assert rank["class"] == "2_captions"

@@ -1,4 +1,4 @@
-"""Films that nobody drew get labels at their own size, the same ones every time."""
+"""Images that nobody drew get labels at their own size, the same ones every time."""
 
 import json
 from pathlib import Path
@@ -33,17 +33,17 @@ def label(tiny: Path) -> Any:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A large gray JPEG in portrait, a 16-bit PNG, and a text that calls itself a picture."""
-    root = tmp_path / "films"
+    root = tmp_path / "images"
     root.mkdir()
-    film = Image.fromarray(chest(0, 128)[0])
-    film.resize((900, 1200)).save(root / "phone.jpg", quality=80)
-    deep = np.asarray(film.resize((150, 100))).astype(np.uint16) * 16
+    image = Image.fromarray(chest(0, 128)[0])
+    image.resize((900, 1200)).save(root / "phone.jpg", quality=80)
+    deep = np.asarray(image.resize((150, 100))).astype(np.uint16) * 16
     Image.fromarray(deep).save(root / "deep.png")
     (root / "text.png").write_text("no picture")
     return root
 
 
-def test_a_mask_has_the_size_of_its_film(label: Any, folder: Path, tmp_path: Path) -> None:
+def test_a_mask_has_the_size_of_its_image(label: Any, folder: Path, tmp_path: Path) -> None:
     result = label(folder, tmp_path / "out")
     store = Store(tmp_path / "out")
     sizes = {row["key"]: store.load_mask(row).shape for row in store.rows()}  # type: ignore[union-attr]
@@ -62,7 +62,7 @@ def test_a_picture_that_a_phone_turned_is_labelled_upright(label: Any, tmp_path:
     assert Store(tmp_path / "out").load_image(row).shape == (80, 60)
 
 
-def test_a_film_has_the_same_maps_alone_and_among_others(label: Any, folder: Path, tmp_path: Path) -> None:
+def test_an_image_has_the_same_maps_alone_and_among_others(label: Any, folder: Path, tmp_path: Path) -> None:
     label(folder, tmp_path / "all")
     label(folder / "phone.jpg", tmp_path / "one")
     found = []
@@ -109,32 +109,32 @@ def test_what_was_annotated_can_be_labelled_again_by_another_chain(label: Any, t
 
     label(make_real(tmp_path / "real"), tmp_path / "out")
     plan = plan_relabel(tmp_path / "out", tmp_path / "again", None, ["masks.refine=[]", "curate.checks=[]"])
-    assert relabel(plan, lambda films: None).kept == 3
+    assert relabel(plan, lambda images: None).kept == 3
     assert json.loads((tmp_path / "again/classes.json").read_text())["classes"]
 
 
-def test_a_few_films_are_spread_over_all_of_them(label: Any, tmp_path: Path) -> None:
-    films = tmp_path / "films"
-    films.mkdir()
+def test_a_few_images_are_spread_over_all_of_them(label: Any, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
     for number in range(6):
-        Image.fromarray(chest(number)[0]).save(films / f"{number}.png")
-    label(films, tmp_path / "out", most=3)
+        Image.fromarray(chest(number)[0]).save(images / f"{number}.png")
+    label(images, tmp_path / "out", most=3)
     assert [row["key"] for row in Store(tmp_path / "out").rows()] == ["0", "2", "4"]
 
 
-def test_black_borders_are_cut_off_before_the_film_is_read() -> None:
-    film = np.maximum(chest(0, 64)[0], 40)
+def test_black_borders_are_cut_off_before_the_image_is_read() -> None:
+    image = np.maximum(chest(0, 64)[0], 40)
     framed = np.zeros((100, 120), np.uint8)
-    framed[20:84, 30:94] = film
-    np.testing.assert_array_equal(framed[content(framed)], film)
-    assert content(film) == (slice(0, 64), slice(0, 64))
+    framed[20:84, 30:94] = image
+    np.testing.assert_array_equal(framed[content(framed)], image)
+    assert content(image) == (slice(0, 64), slice(0, 64))
     assert content(np.zeros((50, 40), np.uint8)) == (slice(0, 50), slice(0, 40))
 
 
 def test_the_dark_gray_border_of_a_photograph_is_cut_off_too() -> None:
-    film = np.maximum(chest(0, 64)[0], 60)
+    image = np.maximum(chest(0, 64)[0], 60)
     photo = np.random.default_rng(0).normal(16, 3, (100, 120)).clip(0, 30).astype(np.uint8)
-    photo[20:84, 30:94] = film
+    photo[20:84, 30:94] = image
     assert content(photo) == (slice(20, 84), slice(30, 94))
 
 

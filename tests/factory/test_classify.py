@@ -1,4 +1,4 @@
-"""The chain of `make benchmark-roentgen` by its commands, on a handful of tiny films; and films that cannot be read."""
+"""The chain of `make benchmark-roentgen` by its commands, on a few tiny images; and images that cannot be read."""
 
 import csv
 import json
@@ -26,28 +26,28 @@ def command(*arguments: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = {i: {"view": ("AP", "PA")[i % 2], "findings": ("cardiomegaly", "no finding")[i // 2 % 2]} for i in range(44)}
     return make(tmp_path_factory.mktemp("data") / "real", splits="t" * 20 + "v" * 8 + "s" * 16, rows=rows, per_shard=22)
 
 
 @pytest.fixture(scope="module")
-def classifier(films: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def classifier(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("run") / "classifier"
-    told = command("train-cls", "--data", films, "--labels", "AP,cardiomegaly", "-o", run, "--device", "cpu", *SMALL)
+    told = command("train-cls", "--data", images, "--labels", "AP,cardiomegaly", "-o", run, "--device", "cpu", *SMALL)
     assert set(told["test"]["labels"]) == {"AP", "cardiomegaly"}
     return run
 
 
-def test_films_of_a_folder_are_classified_and_the_unreadable_ones_named(
-    films: Path, classifier: Path, tmp_path: Path
+def test_images_of_a_folder_are_classified_and_the_unreadable_ones_named(
+    images: Path, classifier: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "films"
+    folder = tmp_path / "images"
     folder.mkdir()
-    (folder / "good.png").write_bytes((films / "images/00000/000.png").read_bytes())
+    (folder / "good.png").write_bytes((images / "images/00000/000.png").read_bytes())
     (folder / "bad.png").write_bytes(b"no picture")
     told = command("classify", folder, "--weights", classifier, "-o", tmp_path / "p.csv", "--device", "cpu")
-    assert (told["films"], told["refused"]) == (1, 1)
+    assert (told["images"], told["refused"]) == (1, 1)
     (line,) = csv.DictReader((tmp_path / "p.csv").open())
     assert line["key"] == "good"
     assert 0 < float(line["AP"]) < 1
@@ -58,19 +58,19 @@ def test_another_ending_is_refused_before_anything_is_read(classifier: Path, tmp
         command("classify", tmp_path, "--weights", classifier, "-o", tmp_path / "p.txt")
 
 
-def test_a_trained_classifier_is_measured_on_held_out_films(films: Path, classifier: Path, tmp_path: Path) -> None:
-    found = command("evaluate", "cls", films, "--weights", classifier, "-o", tmp_path, "--device", "cpu")
+def test_a_trained_classifier_is_measured_on_held_out_images(images: Path, classifier: Path, tmp_path: Path) -> None:
+    found = command("evaluate", "cls", images, "--weights", classifier, "-o", tmp_path, "--device", "cpu")
     assert {(item["class"], item["n"]) for item in found} == {("AP", 16), ("cardiomegaly", 16)}
     assert (tmp_path / "classify.json").exists()
 
 
-def test_drawn_films_are_measured_and_copies_left_out_by_one_command(
-    films: Path, classifier: Path, tiny: Path, tmp_path: Path
+def test_synthetic_images_are_measured_and_copies_left_out_by_one_command(
+    images: Path, classifier: Path, tiny: Path, tmp_path: Path
 ) -> None:
-    drawn = draw(tmp_path / "drawn")
+    drawn = draw(tmp_path / "generated")
     keep = tmp_path / "keep.txt"
     found = command(
-        "evaluate", "images", drawn, films, "--model", tiny, "--classifier", classifier, "--reject-copies", keep,
+        "evaluate", "images", drawn, images, "--model", tiny, "--classifier", classifier, "--reject-copies", keep,
         "-o", tmp_path / "results", "--device", "cpu", "--offline",
     )  # fmt: skip
     assert {"fid", "kid", "coverage", "ms_ssim", "suspicious_share", "auroc"} <= {item["metric"] for item in found}
@@ -78,10 +78,11 @@ def test_drawn_films_are_measured_and_copies_left_out_by_one_command(
     assert (tmp_path / "results/images-drawn.html").stat().st_size > 10_000
 
 
-def test_classifiers_are_compared_by_one_command(films: Path, tmp_path: Path) -> None:
+def test_classifiers_are_compared_by_one_command(images: Path, tmp_path: Path) -> None:
     body = {
-        "name": "small", "real": str(films), "synthetic": str(draw(tmp_path / "drawn")), "arms": ["real", "synthetic"],
-        "tests": [{"data": str(films)}], "seeds": [0],
+        "name": "small", "real": str(images), "synthetic": str(draw(tmp_path / "generated")),
+        "arms": ["real", "synthetic"],
+        "tests": [{"data": str(images)}], "seeds": [0],
         "train": {"encoder": ENCODER, "labels": ["AP"], "size": 64, "batch": 2, "updates": 2, "warmup": 1},
     }  # fmt: skip
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(body))

@@ -1,4 +1,4 @@
-"""``cxrsynth control``: a label map in, a film out; a film and a region in, the film with a finding there out."""
+"""``cxrsynth control``: a label map in, an image out; an image and a region in, the image with a finding there out."""
 
 import json
 from pathlib import Path
@@ -29,25 +29,25 @@ def body(model: Path, folder: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def pair(tmp_path: Path) -> tuple[Path, Path]:
-    """A film of 64 x 64 pixels and its label map."""
-    film, mask = tmp_path / "film.png", tmp_path / "mask.png"
-    Image.fromarray(chests.chest(0)[0]).save(film)
+    """An image of 64 x 64 pixels and its label map."""
+    image, mask = tmp_path / "image.png", tmp_path / "mask.png"
+    Image.fromarray(chests.chest(0)[0]).save(image)
     Image.fromarray(chests.chest(0)[1]).save(mask)
-    return film, mask
+    return image, mask
 
 
 def make(source: Path, recipe: Recipe, wishes: list[Wish], mask: Path | None = None) -> Edited:
     return edit.edit(source, recipe, Path(recipe.model), wishes, mask, "chest", 0, "cpu")
 
 
-def test_a_label_map_becomes_a_film_of_the_models_size(recipe: Recipe, pair: tuple[Path, Path]) -> None:
+def test_a_label_map_becomes_an_image_of_the_models_size(recipe: Recipe, pair: tuple[Path, Path]) -> None:
     made = make(pair[1], recipe, [])
     assert made.after.shape == (64, 64)
     assert made.before is None
     assert not made.region.any()
 
 
-def test_a_film_changes_in_the_region_and_nowhere_far_from_it(recipe: Recipe, pair: tuple[Path, Path]) -> None:
+def test_an_image_changes_in_the_region_and_nowhere_far_from_it(recipe: Recipe, pair: tuple[Path, Path]) -> None:
     made = make(pair[0], recipe, [Wish("opacity", "left lung", shape="whole")], pair[1])
     assert made.before is not None
     changed = made.before != made.after
@@ -56,7 +56,9 @@ def test_a_film_changes_in_the_region_and_nowhere_far_from_it(recipe: Recipe, pa
     assert made.strip.width > made.strip.height
 
 
-def test_a_film_of_a_label_map_with_a_finding_shows_the_film_without(recipe: Recipe, pair: tuple[Path, Path]) -> None:
+def test_an_image_of_a_label_map_with_a_finding_shows_the_image_without(
+    recipe: Recipe, pair: tuple[Path, Path]
+) -> None:
     made = make(pair[1], recipe, [Wish("opacity", "left lung")])
     assert made.before is not None
     np.testing.assert_array_equal(made.before[:, :24], made.after[:, :24])
@@ -73,7 +75,7 @@ def test_without_a_label_map_attention_finds_the_anatomy(recipe: Recipe, pair: t
         ([], None, "nothing to put in"),
         ([Wish("opacity", "left knee")], "mask.png", "names no place"),
         ([Wish("opacity", (0.0, 0.0, 0.02, 0.02))], "mask.png", "outside the body"),
-        ([Wish("opacity", "left lung")], "large.png", "128 x 128 pixels, the film 64 x 64"),
+        ([Wish("opacity", "left lung")], "large.png", "128 x 128 pixels, the image 64 x 64"),
         ([Wish("opacity", "left lung")], "ids.png", "unknown ids: 9"),
         ([Wish("opacity", "left lung")], "empty.png", "is empty"),
     ],
@@ -102,7 +104,7 @@ def test_boxes_are_four_numbers() -> None:
         edit.box("0.1,0.2")
 
 
-def test_the_command_writes_film_strip_and_region(
+def test_the_command_writes_image_strip_and_region(
     tiny: Path, pair: tuple[Path, Path], write_recipe: Any, tmp_path: Path
 ) -> None:
     path = write_recipe(body(tiny, tmp_path))
@@ -113,7 +115,7 @@ def test_the_command_writes_film_strip_and_region(
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert said["region_pixels"] > 0
-    assert all(Image.open(said[name]).size[0] >= 64 for name in ("film", "strip", "region"))
+    assert all(Image.open(said[name]).size[0] >= 64 for name in ("image", "strip", "region"))
 
 
 def test_a_finding_without_a_region_is_said_before_a_model_is_loaded(pair: tuple[Path, Path]) -> None:

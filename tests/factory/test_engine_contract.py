@@ -1,4 +1,4 @@
-"""Every engine makes the same bytes and passes on what the user has to mend."""
+"""Every engine makes the same bytes and passes on what the user has to fix."""
 
 import shutil
 from pathlib import Path

@@ -74,7 +74,7 @@ def test_a_failure_at_the_very_end_is_tried_again() -> None:
 
 def test_an_error_of_the_user_ends_the_run() -> None:
     with pytest.raises(RecipeError):
-        go({2: [RecipeError("wrong", "mend it")]})
+        go({2: [RecipeError("wrong", "fix it")]})
 
 
 def test_a_worker_that_cannot_say_hello_ends_the_run() -> None:

@@ -1,4 +1,4 @@
-"""`make benchmark-roentgen` in small: films from a program, a classifier of seconds, every command as it is typed."""
+"""`make benchmark-roentgen` in small: images from a program, a classifier of seconds, every command as it is typed."""
 
 import json
 from pathlib import Path
@@ -13,8 +13,8 @@ from cxrsynth.store import Entry, Store, dumps
 TRAIN = {"encoder": "mobilenetv3_small_050", "size": 32, "batch": 4, "updates": 2, "warmup": 1}
 
 
-def films(root: Path, count: int, drawn: bool) -> Path:
-    """Films whose lower right corner is white with an effusion; drawn ones have only the prompt to say so."""
+def images(root: Path, count: int, drawn: bool) -> Path:
+    """Images whose lower right corner is white with an effusion; synthetic ones have only the prompt to say so."""
     store = Store(root)
     store.write("classes.json", dumps({"classes": [{"id": 1, "name": "lung", "phrase": "lung"}]}))
     rng = np.random.default_rng(int(drawn))
@@ -37,21 +37,21 @@ def films(root: Path, count: int, drawn: bool) -> Path:
 def place(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Path:
     """A folder in which every command of the benchmark was typed."""
     root = tmp_path_factory.mktemp("benchmark")
-    films(root / "real", 128, drawn=False)
-    films(root / "drawn", 32, drawn=True)
+    images(root / "real", 128, drawn=False)
+    images(root / "generated", 32, drawn=True)
     body = {
-        "name": "findings", "real": "real", "synthetic": "drawn", "tests": [{"data": "real", "name": "held-out"}],
+        "name": "findings", "real": "real", "synthetic": "generated", "tests": [{"data": "real", "name": "held-out"}],
         "seeds": [0], "train": {**TRAIN, "labels": ["effusion"]},
     }  # fmt: skip
     (root / "findings.yaml").write_text(yaml.safe_dump(body))
     small = [f"--{name}={TRAIN[name]}" for name in ("encoder", "size", "batch", "updates")]
     commands = [
-        ["train-cls", "--data", "real", "--labels", "AP,effusion", "-o", "judge", *small, "--set", "warmup=1"],
-        ["evaluate", "images", "drawn", "real", "--model", str(tiny), "--classifier", "judge", "-o", "figures",
+        ["train-cls", "--data", "real", "--labels", "AP,effusion", "-o", "classifier", *small, "--set", "warmup=1"],
+        ["evaluate", "images", "generated", "real", "--model", str(tiny), "--classifier", "classifier", "-o", "figures",
          "--name", "findings", "--reject-copies", "figures/keep.txt"],
-        ["evaluate", "text", str(tiny), "real", "--classifier", "judge", "-o", "figures"],
+        ["evaluate", "text", str(tiny), "real", "--classifier", "classifier", "-o", "figures"],
         ["compare", "--task", "classify", "--recipe", "findings.yaml", "-o", "compare"],
-        ["evaluate", "cls", "real", "--weights", "judge", "-o", "figures"],
+        ["evaluate", "cls", "real", "--weights", "classifier", "-o", "figures"],
     ]  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
@@ -67,14 +67,14 @@ def arms(path: Path, metric: str) -> set[str]:
     return {item["arm"] for item in json.loads(path.read_text()) if item["metric"] == metric}
 
 
-def test_drawn_films_stand_next_to_real_ones_in_distance_and_alignment(place: Path) -> None:
+def test_synthetic_images_stand_next_to_real_ones_in_distance_and_alignment(place: Path) -> None:
     figures = place / "figures/images.json"
     for metric in ("fid", "kid", "recall", "auroc"):
         assert arms(figures, metric) == {"findings", "real"}
     assert "effusion" in {item["class"] for item in json.loads(figures.read_text()) if item["metric"] == "auroc"}
 
 
-def test_the_page_and_the_list_of_kept_films_are_written(place: Path) -> None:
+def test_the_page_and_the_list_of_kept_images_are_written(place: Path) -> None:
     assert "<img" in (place / "figures/images-findings.html").read_text()
     assert 0 < len((place / "figures/keep.txt").read_text().splitlines()) <= 32
 
@@ -91,4 +91,4 @@ def test_every_arm_of_training_data_is_compared(place: Path) -> None:
 
 
 def test_the_judge_itself_is_measured(place: Path) -> None:
-    assert arms(place / "figures/classify.json", "auroc") == {"judge"}
+    assert arms(place / "figures/classify.json", "auroc") == {"classifier"}

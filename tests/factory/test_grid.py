@@ -26,13 +26,13 @@ def test_a_prompt_without_both_places_is_refused(template: str) -> None:
         cells(parse(phantom_body()), template, ["a"], ["b"], 1)
 
 
-def test_a_model_folder_is_drawn_with_the_settings_of_the_lung_recipe(tiny: Path) -> None:
+def test_a_model_folder_is_generated_with_the_settings_of_the_lung_recipe(tiny: Path) -> None:
     assert recipe_of(str(tiny), None, offline=True).model == str(tiny)
     assert recipe_of("phantom", None, offline=True).generator == "phantom"
 
 
 def test_a_chain_that_asks_another_network_is_no_obstacle(tiny: Path) -> None:
-    recipe = parse(latent_body(tiny, masks={"refine": ["decoder"]}))
+    recipe = parse(latent_body(tiny, masks={"refine": ["mask_head"]}))
     sheet = draw_grid(recipe, cells(recipe, TEMPLATE, ["mild"], ["left"], 1), 1, device="cpu", offline=True)
     assert min(sheet.size) > 64
 

@@ -27,7 +27,7 @@ def test_raising_count_changes_no_spec() -> None:
     assert spec(parse(phantom_body(count=10)), 4) == spec(parse(phantom_body(count=10_000)), 4)
 
 
-def test_words_are_drawn_by_their_weights() -> None:
+def test_words_are_generated_by_their_weights() -> None:
     recipe = parse(phantom_body(prompts={"templates": ["{view}"], "vocabulary": {"view": {"PA": 3, "AP": 1}}}))
     counts = Counter(spec(recipe, index).prompt for index in range(2000))
     assert 0.70 < counts["PA"] / 2000 < 0.80

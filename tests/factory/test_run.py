@@ -131,7 +131,7 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_made(
     assert not (tmp_path / "d").exists()
 
 
-def test_rejected_slots_are_drawn_again_and_can_be_looked_at(tmp_path: Path) -> None:
+def test_rejected_slots_are_generated_again_and_can_be_looked_at(tmp_path: Path) -> None:
     # Stability cannot reach 1.1: every draw of every attempt is rejected.
     strict = {"checks": [{"use": "area", "ranges": {"heart": [0.0, 0.0001]}}], "attempts": 2}
     summary = make(tmp_path / "d", curate=strict, count=2, shard=2)

@@ -1,4 +1,4 @@
-"""Labelling films with a trained network: any size, any kind of input, the on-disk form."""
+"""Labelling images with a trained network: any size, any kind of input, the on-disk form."""
 
 import json
 from pathlib import Path
@@ -15,9 +15,9 @@ from tests.train.chests import chest, make
 
 
 @pytest.fixture
-def films(tmp_path: Path) -> Path:
-    """Three films of different sizes, one in 16 bits, and one that is broken."""
-    folder = tmp_path / "films"
+def images(tmp_path: Path) -> Path:
+    """Three images of different sizes, one in 16 bits, and one that is broken."""
+    folder = tmp_path / "images"
     folder.mkdir()
     for number, size in enumerate((64, 90)):
         Image.fromarray(chest(number, size)[0]).save(folder / f"{number}.png")
@@ -27,33 +27,33 @@ def films(tmp_path: Path) -> Path:
     return folder
 
 
-def test_masks_have_the_size_of_their_films(films: Path, tmp_path: Path) -> None:
-    segment(by_tone(), films, tmp_path / "out")
+def test_masks_have_the_size_of_their_images(images: Path, tmp_path: Path) -> None:
+    segment(by_tone(), images, tmp_path / "out")
     store = Store(tmp_path / "out")
     sizes = [(store.load_image(row).shape, store.load_mask(row).shape) for row in store.rows()]  # type: ignore[union-attr]
     assert sizes == [((64, 64), (64, 64)), ((90, 90), (90, 90)), ((64, 64), (64, 64))]
 
 
-def test_what_cannot_be_read_is_reported_and_stops_nothing(films: Path, tmp_path: Path) -> None:
-    result = segment(by_tone(), films, tmp_path / "out")
-    assert result.films == 3
+def test_what_cannot_be_read_is_reported_and_stops_nothing(images: Path, tmp_path: Path) -> None:
+    result = segment(by_tone(), images, tmp_path / "out")
+    assert result.images == 3
     assert [Path(item["path"]).name for item in result.refused] == ["3.png"]
 
 
-def test_one_picture_is_enough(films: Path, tmp_path: Path) -> None:
-    assert segment(by_tone(), films / "1.png", tmp_path / "out").films == 1
+def test_one_picture_is_enough(images: Path, tmp_path: Path) -> None:
+    assert segment(by_tone(), images / "1.png", tmp_path / "out").images == 1
     assert (tmp_path / "out/contact.png").exists()
 
 
-def test_the_right_lung_is_on_the_pictures_left(films: Path, tmp_path: Path) -> None:
-    segment(by_tone(), films, tmp_path / "out")
+def test_the_right_lung_is_on_the_pictures_left(images: Path, tmp_path: Path) -> None:
+    segment(by_tone(), images, tmp_path / "out")
     store = Store(tmp_path / "out")
     mask = store.load_mask(next(store.rows()))
     assert mask is not None
     assert np.nonzero(mask == 1)[1].mean() < np.nonzero(mask == 2)[1].mean()
 
 
-def test_a_dataset_keeps_what_is_known_about_its_films(tmp_path: Path) -> None:
+def test_a_dataset_keeps_what_is_known_about_its_images(tmp_path: Path) -> None:
     data = make(tmp_path / "data")
     segment(by_tone(), data, tmp_path / "out", split="val")
     rows = list(Store(tmp_path / "out").rows())
@@ -80,27 +80,27 @@ def test_a_broken_run_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pyte
     segment(by_tone(), data, out)
     before = (out / "masks/00000/000.png").stat().st_mtime_ns
     (out / "shards/00001.json").unlink()
-    assert segment(by_tone(), data, out).films == 8
+    assert segment(by_tone(), data, out).images == 8
     assert (out / "masks/00000/000.png").stat().st_mtime_ns == before
     assert (out / "shards/00001.json").exists()
 
 
-def test_masks_of_another_network_are_not_overwritten(films: Path, tmp_path: Path) -> None:
-    segment(by_tone(), films, tmp_path / "out")
+def test_masks_of_another_network_are_not_overwritten(images: Path, tmp_path: Path) -> None:
+    segment(by_tone(), images, tmp_path / "out")
     with pytest.raises(MismatchError, match="another network"):
-        segment(by_tone(sha256="0" * 64), films, tmp_path / "out")
+        segment(by_tone(sha256="0" * 64), images, tmp_path / "out")
 
 
-def test_another_dataset_is_not_overwritten(films: Path, tmp_path: Path) -> None:
+def test_another_dataset_is_not_overwritten(images: Path, tmp_path: Path) -> None:
     data = make(tmp_path / "data")
     before = json.loads((data / "classes.json").read_text())
     with pytest.raises(MismatchError, match="another dataset"):
-        segment(by_tone(), films, data)
+        segment(by_tone(), images, data)
     assert json.loads((data / "classes.json").read_text()) == before
 
 
 def test_a_folder_of_broken_pictures_is_an_error(tmp_path: Path) -> None:
-    folder = tmp_path / "films"
+    folder = tmp_path / "images"
     folder.mkdir()
     (folder / "a.png").write_bytes(b"no picture")
     with pytest.raises(UsageError, match="not a picture"):

@@ -76,7 +76,7 @@ def test_a_level_the_network_does_not_have_is_an_error(tiny: Path) -> None:
         draw(tiny, Asked(levels=(8,)))
 
 
-def test_a_decoder_answers_for_every_picture(tiny: Path, fitted: Path) -> None:
+def test_a_mask_head_answers_for_every_picture(tiny: Path, fitted: Path) -> None:
     found = draw(tiny, Asked(heads=(str(fitted),)))
     for one in found:
         said = one.reads[read_name(fitted)]
@@ -86,7 +86,7 @@ def test_a_decoder_answers_for_every_picture(tiny: Path, fitted: Path) -> None:
         assert said.astype(np.float32).sum(axis=0).max() <= 1.01
 
 
-def test_a_decoder_of_another_model_is_refused(tiny: Path, fitted: Path, tmp_path: Path) -> None:
+def test_a_mask_head_of_another_model_is_refused(tiny: Path, fitted: Path, tmp_path: Path) -> None:
     from tests.tiny import build
 
     other = build(tmp_path / "other", seed=5)

@@ -1,4 +1,4 @@
-"""Imposed anatomies and findings: what is held stays, what is free is drawn, and a film depends on its Spec alone."""
+"""Imposed anatomies and findings: what is held stays, what is free is drawn, and an image depends on its Spec alone."""
 
 import json
 from pathlib import Path
@@ -16,12 +16,12 @@ from cxrsynth.factory.prompts import spec
 from cxrsynth.generate import build as build_generator
 from cxrsynth.generate.control.controlled import Controlled
 from cxrsynth.generate.control.feather import hold, paste
-from cxrsynth.generate.control.latent_blending import Pull, level
+from cxrsynth.generate.control.latent_blending import LatentBlending, level
 from cxrsynth.nets.pathology import Adapter
 from cxrsynth.nets.schedulers import build
 from cxrsynth.recipe import Recipe, parse
 from cxrsynth.records import Draw
-from cxrsynth.weights import COMPANIONS, digest
+from cxrsynth.weights import AUXILIARY, digest
 from tests import anatomies
 from tests.conftest import CLASSES, latent_body
 from tests.tiny import build as build_tiny
@@ -65,8 +65,8 @@ def test_every_scheduler_ends_at_latents_that_are_held_to_the_end(
     model = tiny if prediction == "epsilon" else build_tiny(tmp_path / "v", prediction=prediction)
     made, recipe = controlled(model, parts, sampler={"scheduler": scheduler})
     target = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(0))
-    pull = Pull(target, torch.ones(2, 1, 16, 16), 1.0, 3.0)
-    _, latents = made.latent.steered([spec(recipe, index) for index in range(2)], pull)
+    blending = LatentBlending(target, torch.ones(2, 1, 16, 16), 1.0, 3.0)
+    _, latents = made.latent.steered([spec(recipe, index) for index in range(2)], blending)
     # pndm extrapolates over steps, which velocities of different steps allow only roughly.
     loose = scheduler == "pndm" and prediction == "v_prediction"
     assert float((latents - target).abs().mean()) < (0.2 if loose else 1e-3)
@@ -75,16 +75,24 @@ def test_every_scheduler_ends_at_latents_that_are_held_to_the_end(
 def test_a_free_prediction_is_not_touched(tiny: Path, parts: dict[str, str]) -> None:
     made, recipe = controlled(tiny, parts)
     specs = [spec(recipe, index) for index in range(2)]
-    pull = Pull(torch.ones(2, 4, 16, 16), torch.zeros(2, 1, 16, 16), 1.0, made.latent.sampler.guidance_scale)
-    torch.testing.assert_close(made.latent.steered(specs, pull)[1], made.latent.steered(specs)[1], atol=1e-4, rtol=0)
+    blending = LatentBlending(
+        torch.ones(2, 4, 16, 16), torch.zeros(2, 1, 16, 16), 1.0, made.latent.sampler.guidance_scale
+    )
+    torch.testing.assert_close(
+        made.latent.steered(specs, blending)[1], made.latent.steered(specs)[1], atol=1e-4, rtol=0
+    )
 
 
-def test_after_its_part_of_the_steps_the_film_runs_free(tiny: Path, parts: dict[str, str]) -> None:
+def test_after_its_part_of_the_steps_the_image_runs_free(tiny: Path, parts: dict[str, str]) -> None:
     made, recipe = controlled(tiny, parts)
     target = torch.full((2, 4, 16, 16), 3.0)
     specs = [spec(recipe, index) for index in range(2)]
     far = [
-        float((made.latent.steered(specs, Pull(target, torch.ones(2, 1, 16, 16), until, 3.0))[1] - target).abs().mean())
+        float(
+            (made.latent.steered(specs, LatentBlending(target, torch.ones(2, 1, 16, 16), until, 3.0))[1] - target)
+            .abs()
+            .mean()
+        )
         for until in (1.0, 0.5)
     ]
     assert far[0] < 1e-3 < far[1]
@@ -94,27 +102,31 @@ def test_a_fading_pull_is_weaker_the_later_it_is() -> None:
     scheduler = build("ddim", {"_class_name": "DDIMScheduler", "prediction_type": "sample"})
     scheduler.set_timesteps(10)
     nothing, ones = torch.zeros(1, 4, 8, 8), torch.ones(1, 4, 8, 8)
-    pull = Pull(ones, torch.ones(1, 1, 8, 8), 0.8, 1.0, fade=1.0)
-    moved = [float(pull(nothing, nothing, scheduler.timesteps[5], done, scheduler).mean()) for done in (0.0, 0.4, 0.8)]
+    blending = LatentBlending(ones, torch.ones(1, 1, 8, 8), 0.8, 1.0, fade=1.0)
+    moved = [
+        float(blending(nothing, nothing, scheduler.timesteps[5], done, scheduler).mean()) for done in (0.0, 0.4, 0.8)
+    ]
     assert moved == pytest.approx([1.0, 0.5, 0.0])
 
 
 def test_blending_keeps_the_variance_of_the_noise() -> None:
-    """The mend of METHODS: at weight 0.2 two independent noises would leave 0.68 of the variance."""
+    """The fix of METHODS: at weight 0.2 two independent noises would leave 0.68 of the variance."""
     scheduler = build("ddim", {"_class_name": "DDIMScheduler", "beta_schedule": "scaled_linear", "steps_offset": 1})
     scheduler.set_timesteps(10)
     noise = torch.randn(4, 4, 64, 64, generator=torch.Generator().manual_seed(0))
     t = scheduler.timesteps[4]
     alpha, sigma = level(scheduler, t)
-    x = sigma * noise  # of a film that is zero everywhere
-    blended = Pull(torch.zeros_like(x), torch.full((4, 1, 64, 64), 0.2), 1.0, 1.0)(noise, x, t, 0.4, scheduler)
+    x = sigma * noise  # of an image that is zero everywhere
+    blended = LatentBlending(torch.zeros_like(x), torch.full((4, 1, 64, 64), 0.2), 1.0, 1.0)(
+        noise, x, t, 0.4, scheduler
+    )
     before = scheduler.step(blended, t, x).prev_sample
     _, next_sigma = level(scheduler, scheduler.timesteps[5])
     assert float(before.var()) == pytest.approx(next_sigma**2, rel=0.02)
     assert alpha**2 + sigma**2 == pytest.approx(1)
 
 
-def test_the_imposed_masks_come_with_the_film_and_are_the_labels(tiny: Path, parts: dict[str, str]) -> None:
+def test_the_imposed_masks_come_with_the_image_and_are_the_labels(tiny: Path, parts: dict[str, str]) -> None:
     finding = {"finding": "opacity", "region": "left lower zone", "shape": "whole"}
     made, recipe = controlled(tiny, parts, [finding])
     draw = draws(made, recipe)[0]
@@ -129,7 +141,7 @@ def test_the_imposed_masks_come_with_the_film_and_are_the_labels(tiny: Path, par
     assert not draw.control[4].any()
 
 
-def test_a_finding_changes_the_film_in_its_region_and_nowhere_else(tiny: Path, parts: dict[str, str]) -> None:
+def test_a_finding_changes_the_image_in_its_region_and_nowhere_else(tiny: Path, parts: dict[str, str]) -> None:
     finding = {"finding": "opacity", "region": [0.5, 0.4, 0.8, 0.7], "shape": "whole"}
     feather = 0.05
     inpaint = {"feather": feather}
@@ -142,7 +154,7 @@ def test_a_finding_changes_the_film_in_its_region_and_nowhere_else(tiny: Path, p
         assert not (changed & (edge(new.control[3], feather * 64) == 0)).any()
 
 
-def test_two_findings_in_one_film_have_a_layer_each(tiny: Path, parts: dict[str, str]) -> None:
+def test_two_findings_in_one_image_have_a_layer_each(tiny: Path, parts: dict[str, str]) -> None:
     pathology = [
         {"finding": "opacity", "region": "right upper zone"},
         {"finding": "effusion", "region": "left costophrenic angle", "shape": "whole"},
@@ -163,7 +175,7 @@ def test_a_fainter_finding_changes_less(tiny: Path, parts: dict[str, str]) -> No
     assert 0.1 * change[1] < change[0] < 0.5 * change[1]
 
 
-def test_a_film_does_not_depend_on_which_others_have_a_finding(tiny: Path, parts: dict[str, str]) -> None:
+def test_an_image_does_not_depend_on_which_others_have_a_finding(tiny: Path, parts: dict[str, str]) -> None:
     finding = {"finding": "opacity", "region": "left lower zone", "probability": 0.5}
     made, recipe = controlled(tiny, parts, [finding])
     specs = [spec(recipe, index) for index in range(8)]
@@ -217,7 +229,7 @@ def adapter(path: Path, model: Path) -> Path:
     """An adapter of random weights for a tiny model, as ``train-pathology`` writes it."""
     unet = UNet2DConditionModel.from_pretrained(model, subfolder="unet")
     made = Adapter(unet, 2, ["to_v"])
-    told = {"format": COMPANIONS["adapter"].format, "model": digest(model), "net": {"rank": 2, "targets": ["to_v"]}}
+    told = {"format": AUXILIARY["adapter"].format, "model": digest(model), "net": {"rank": 2, "targets": ["to_v"]}}
     draw = torch.Generator().manual_seed(0)
     tensors = {name: torch.randn(value.shape, generator=draw) for name, value in made.parameters.items()}
     save_file(tensors, path, {"cxrsynth": json.dumps(told)})
@@ -238,7 +250,7 @@ def test_an_adapter_changes_the_region_of_a_finding_and_nothing_else(
         assert not changed[~before.control[3]].any()
 
 
-def test_an_adapter_of_another_model_is_said_before_a_film_is_drawn(
+def test_an_adapter_of_another_model_is_said_before_an_image_is_drawn(
     tiny: Path, parts: dict[str, str], tmp_path: Path
 ) -> None:
     one = adapter(tmp_path / "a.safetensors", build_tiny(tmp_path / "other", seed=1))
@@ -254,9 +266,9 @@ def test_organs_are_held_and_the_rest_less() -> None:
 
 
 def test_pasting_keeps_what_is_far_away() -> None:
-    film, drawn = np.full((32, 32), 100, np.uint8), np.full((32, 32), 200, np.uint8)
+    image, drawn = np.full((32, 32), 100, np.uint8), np.full((32, 32), 200, np.uint8)
     region = np.zeros((32, 32), bool)
     region[8:16, 8:16] = True
-    made = paste(film, drawn, region, 1.0, 0.05)
+    made = paste(image, drawn, region, 1.0, 0.05)
     assert (made[region] == 200).all()
     assert (made[24:] == 100).all()

@@ -1,4 +1,4 @@
-"""The drawn chest obeys its prompt, and its masks are exact."""
+"""The generated chest follows its prompt, and its masks are exact."""
 
 import json
 import subprocess

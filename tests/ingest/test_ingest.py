@@ -1,4 +1,4 @@
-"""Real films in any state become a dataset; nothing is lost silently."""
+"""Real images in any state become a dataset; nothing is lost silently."""
 
 import csv
 from pathlib import Path
@@ -11,8 +11,8 @@ from PIL import Image
 from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.ingest.collection import Collection
 from cxrsynth.ingest.convert import ingest
-from cxrsynth.ingest.film import UnreadableError, read_gray, stretch
 from cxrsynth.ingest.folder import Folder, split_of
+from cxrsynth.ingest.image import UnreadableError, read_gray, stretch
 from cxrsynth.store import Store
 
 COLUMNS = [
@@ -86,7 +86,7 @@ def collection(tmp_path: Path) -> Any:
     return add
 
 
-def test_films_and_masks_arrive_square_with_their_rows(collection: Any, tmp_path: Path) -> None:
+def test_images_and_masks_arrive_square_with_their_rows(collection: Any, tmp_path: Path) -> None:
     collection("x", picture=gradient(), mask=halves(), split="val", age="37", sex="M")
     result = ingest(Collection(collection.finish()), tmp_path / "out", 64)
     store = Store(tmp_path / "out")
@@ -116,7 +116,7 @@ def test_what_cannot_be_read_is_listed_with_its_reason_and_the_rest_goes_on(coll
     colour = np.zeros((64, 64, 3), np.uint8)
     colour[..., 0] = gradient(64, 64)
     collection("good", picture=gradient())
-    collection("corrupt", picture=b"\xff\xd8\xff\xe0 not a film")
+    collection("corrupt", picture=b"\xff\xd8\xff\xe0 not an image")
     collection("empty", picture=b"")
     collection("missing")
     collection("colour", picture=colour)
@@ -132,7 +132,7 @@ def test_what_cannot_be_read_is_listed_with_its_reason_and_the_rest_goes_on(coll
     assert "contrast" in reasons["flat"]
 
 
-def test_a_sixteen_bit_film_keeps_its_tones_and_is_noted(collection: Any, tmp_path: Path) -> None:
+def test_a_sixteen_bit_image_keeps_its_tones_and_is_noted(collection: Any, tmp_path: Path) -> None:
     deep = np.linspace(1000, 5000, 64 * 64).reshape(64, 64).astype(np.uint16)
     collection("deep", picture=deep)
     result = ingest(Collection(collection.finish()), tmp_path / "out", 64)
@@ -142,7 +142,7 @@ def test_a_sixteen_bit_film_keeps_its_tones_and_is_noted(collection: Any, tmp_pa
     assert "uint16" in result.notes[0]["reason"] or "int32" in result.notes[0]["reason"]
 
 
-def test_a_mask_of_another_shape_is_dropped_and_noted_but_its_film_stays(collection: Any, tmp_path: Path) -> None:
+def test_a_mask_of_another_shape_is_dropped_and_noted_but_its_image_stays(collection: Any, tmp_path: Path) -> None:
     collection("x", picture=gradient(), mask=halves(100, 90))
     result = ingest(Collection(collection.finish()), tmp_path / "out", 64)
     assert (result.kept, result.masks) == (1, 0)
@@ -155,7 +155,7 @@ def test_a_0_255_mask_is_no_class_mask(collection: Any, tmp_path: Path) -> None:
     assert "255" in result.notes[0]["reason"]
 
 
-def test_external_test_films_and_benchmark_masks_come_only_when_asked_for(collection: Any, tmp_path: Path) -> None:
+def test_external_test_images_and_benchmark_masks_come_only_when_asked_for(collection: Any, tmp_path: Path) -> None:
     collection("open", picture=gradient())
     collection("held", source="external", picture=gradient(), use="test")
     collection("nc", source="b", picture=gradient(), mask=halves(), place="masks_nc/nc.png")
@@ -182,7 +182,7 @@ def test_two_mask_definitions_never_share_a_class(collection: Any, tmp_path: Pat
     assert not seen["s"] & seen["v"]
 
 
-def test_the_content_box_cuts_film_and_mask_alike(collection: Any, tmp_path: Path) -> None:
+def test_the_content_box_cuts_image_and_mask_alike(collection: Any, tmp_path: Path) -> None:
     framed, mask = np.zeros((100, 120), np.uint8), np.zeros((100, 120), np.uint8)
     framed[20:84, 30:110], mask[20:84, 30:110] = gradient(), halves()
     collection("x", picture=framed, mask=mask, content_box="30 20 110 84")
@@ -194,7 +194,7 @@ def test_the_content_box_cuts_film_and_mask_alike(collection: Any, tmp_path: Pat
     assert np.array_equal(store.load_mask(x), store.load_mask(y))  # type: ignore[arg-type]
 
 
-def test_typing_the_command_again_changes_nothing_and_mends_what_is_gone(collection: Any, tmp_path: Path) -> None:
+def test_running_the_command_again_changes_nothing_and_fixes_what_is_gone(collection: Any, tmp_path: Path) -> None:
     collection("x", picture=gradient())
     collection("bad", picture=b"")
     root, out = collection.finish(), tmp_path / "out"
@@ -226,20 +226,20 @@ def test_an_unknown_source_lists_the_right_ones(collection: Any) -> None:
 
 def test_a_plain_folder_with_masks_beside_its_pictures(tmp_path: Path) -> None:
     for name in ("images", "masks"):
-        (tmp_path / "films" / name).mkdir(parents=True)
-    Image.fromarray(gradient()).save(tmp_path / "films/images/p 1.png")
-    Image.fromarray(gradient()).save(tmp_path / "films/images/p2.png")
-    Image.fromarray(halves()).save(tmp_path / "films/masks/p 1.png")
-    result = ingest(Folder(tmp_path / "films"), tmp_path / "out", 64)
+        (tmp_path / "images" / name).mkdir(parents=True)
+    Image.fromarray(gradient()).save(tmp_path / "images/images/p 1.png")
+    Image.fromarray(gradient()).save(tmp_path / "images/images/p2.png")
+    Image.fromarray(halves()).save(tmp_path / "images/masks/p 1.png")
+    result = ingest(Folder(tmp_path / "images"), tmp_path / "out", 64)
     assert (result.kept, result.masks) == (2, 1)
     assert [row["key"] for row in Store(tmp_path / "out").rows()] == ["p_1", "p2"]
 
 
 def test_words_without_a_picture_are_listed_and_the_rest_goes_on(tmp_path: Path) -> None:
-    (tmp_path / "films").mkdir()
-    Image.fromarray(gradient()).save(tmp_path / "films/a.png")
-    (tmp_path / "films/metadata.csv").write_text("file,caption\na.png,Clear lungs.\nb.png,Effusion.\n")
-    result = ingest(Folder(tmp_path / "films"), tmp_path / "out", 64)
+    (tmp_path / "images").mkdir()
+    Image.fromarray(gradient()).save(tmp_path / "images/a.png")
+    (tmp_path / "images/metadata.csv").write_text("file,caption\na.png,Clear lungs.\nb.png,Effusion.\n")
+    result = ingest(Folder(tmp_path / "images"), tmp_path / "out", 64)
     assert [row["prompt"] for row in Store(tmp_path / "out").rows()] == ["Clear lungs."]
     assert [(row["key"], row["reason"]) for row in result.refused] == [("b.png", "file is missing")]
 
@@ -251,6 +251,6 @@ def test_a_patient_keeps_its_split_whatever_else_is_added() -> None:
     assert 200 < splits.count("train") < 270
 
 
-def test_tone_is_the_films_own() -> None:
+def test_tone_is_the_images_own() -> None:
     dark = gradient().astype(np.float32) * 0.2 + 10
     assert np.allclose(stretch(dark), stretch(gradient().astype(np.float32)), atol=1e-2)

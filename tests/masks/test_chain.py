@@ -27,7 +27,7 @@ def test_the_chain_fills_in_the_names_of_the_classes() -> None:
 
 
 def test_an_unknown_refiner_is_an_error_that_names_the_right_ones() -> None:
-    with pytest.raises(RecipeError, match="crf, cross, decoder, laterality, morphology"):
+    with pytest.raises(RecipeError, match="crf, cross, laterality, mask_head, morphology"):
         chain.build([{"use": "crff"}], ["heart"])
 
 

@@ -35,7 +35,7 @@ def dice(prob: np.ndarray, truth: np.ndarray) -> float:
 @pytest.mark.parametrize(
     "refiner", [WALK, Sequential(affinity=WALK), Cross(affinity=WALK), Cross(affinity=WALK, rounds=2)], ids=repr
 )
-def test_a_blurred_map_is_drawn_to_the_edges_of_the_picture(refiner: Affinity | Sequential | Cross) -> None:
+def test_a_blurred_map_is_generated_to_the_edges_of_the_picture(refiner: Affinity | Sequential | Cross) -> None:
     image, truth, prob = scene()
     assert dice(refiner(image, prob), truth) > dice(prob, truth) + 0.05
 

@@ -55,7 +55,7 @@ def test_a_lung_that_reaches_a_little_over_the_midline_keeps_its_tip() -> None:
     assert (mask[tip] == 1).all()
 
 
-def test_an_off_centre_film_is_no_error() -> None:
+def test_an_off_centre_image_is_no_error() -> None:
     right, left = box(slice(10, 50), slice(0, 18)), box(slice(10, 50), slice(24, 42))
     assert 17 <= midline(right | left) <= 25
     mask = sides(right=right, left=left)

@@ -10,7 +10,7 @@ from cxrsynth.errors import RecipeError
 from cxrsynth.masks import chain
 from cxrsynth.masks.refiner import Sighted
 from cxrsynth.records import Asked, Refiner
-from cxrsynth.weights import companion, read_name
+from cxrsynth.weights import auxiliary_file, read_name
 
 NAMES = registry.names("refiners")
 LUNGS = ["right_lung", "left_lung", "heart"]
@@ -23,13 +23,13 @@ def refiner(name: str, classes: list[str] | None = None, overlap: tuple[str, ...
 
 
 def reads(asked: Asked) -> dict[str, np.ndarray]:
-    """Answers to what a refiner asks: each place looks at its neighbours, and a decoder that sees three blobs."""
+    """Answers to what a refiner asks: each place looks at its neighbours, and a mask head that sees three blobs."""
     places = np.stack(np.mgrid[:6, :5], axis=-1).reshape(-1, 2)
     near = np.exp(-np.abs(places[:, None] - places).sum(axis=-1))
     near /= near.sum(axis=1, keepdims=True)
     found = {f"self_{level}": near.reshape(6, 5, 6, 5).astype(np.float16) for level in asked.levels}
     for name in asked.heads:
-        found[read_name(companion(name, "head"))] = probabilities(3)[:, ::2, ::2].astype(np.float16)
+        found[read_name(auxiliary_file(name, "head"))] = probabilities(3)[:, ::2, ::2].astype(np.float16)
     return found
 
 

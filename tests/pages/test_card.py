@@ -28,7 +28,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = make_real(tmp_path_factory.mktemp("card") / "films")
+    root = make_real(tmp_path_factory.mktemp("card") / "images")
     write_card(root)
     return root
 
@@ -56,9 +56,9 @@ def test_a_generated_dataset_says_first_that_it_is_synthetic_and_not_for_diagnos
     assert "synthetic" in head(dataset)["tags"]  # type: ignore[operator]
 
 
-def test_real_films_are_not_called_synthetic(real: Path) -> None:
+def test_real_images_are_not_called_synthetic(real: Path) -> None:
     assert "synthetic" not in card_text(real)
-    assert "hospital films" in card_text(real)
+    assert "hospital images" in card_text(real)
 
 
 def test_the_card_counts_pictures_per_split_and_class(dataset: Path) -> None:
@@ -95,7 +95,7 @@ def test_the_card_names_the_model_by_its_digest_but_not_by_its_place(tmp_path: P
 
 
 def test_several_licences_are_all_named(tmp_path: Path) -> None:
-    root = make_real(tmp_path / "films")
+    root = make_real(tmp_path / "images")
     path = root / "meta/00000.jsonl"
     path.write_text(path.read_text().replace("CC-BY-4.0", "CC0-1.0", 1))
     write_card(root)

@@ -104,13 +104,13 @@ def test_two_hundred_pictures_stay_under_fifteen_megabytes() -> None:
     image, mask = chest(0, 512)
     noisy = (image.astype(int) + np.random.default_rng(0).integers(-20, 20, image.shape)).clip(0, 255).astype(np.uint8)
     size = thumbs.fitting(noisy.shape, 320)
-    one = len(thumbs.film(noisy, size)) + sum(len(thumbs.region(mask == i, i, size)) for i in (1, 2, 3))
+    one = len(thumbs.image(noisy, size)) + sum(len(thumbs.region(mask == i, i, size)) for i in (1, 2, 3))
     assert 300 * one < 15e6
 
 
-def test_real_films_are_not_called_synthetic(tmp_path: Path) -> None:
-    text = write_report(make_real(tmp_path / "films")).read_text()
-    assert "Real films" in text
+def test_real_images_are_not_called_synthetic(tmp_path: Path) -> None:
+    text = write_report(make_real(tmp_path / "images")).read_text()
+    assert "Real images" in text
     assert "Synthetic" not in text
     assert "cxrsynth generate" not in text
 
@@ -158,7 +158,7 @@ def test_every_reject_reason_has_a_picture() -> None:
     assert {row["reason"] for row in chosen} == {"common", "rare"}
 
 
-def test_few_masks_among_many_films_get_half_of_the_places() -> None:
+def test_few_masks_among_many_images_get_half_of_the_places() -> None:
     rows = [{"n": n, "mask": "m.png" if n % 10 == 0 else None} for n in range(100)]
     chosen = choose(rows, 8)
     assert sum(row["mask"] is not None for row in chosen) == 4

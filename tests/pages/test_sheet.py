@@ -96,7 +96,7 @@ def test_the_patients_right_is_marked_on_the_pictures_left() -> None:
     assert not lit[:, 64:].any()
 
 
-def test_a_film_nobody_labelled_is_not_shown_twice() -> None:
+def test_an_image_nobody_labelled_is_not_shown_twice() -> None:
     image, mask = chest(0)
     sheet = np.asarray(contact_sheet([Item(image, mask), Item(image)], columns=1, cell=64, captions=False))
     below = sheet[18 + 64 + 14 :][:64]
@@ -104,7 +104,7 @@ def test_a_film_nobody_labelled_is_not_shown_twice() -> None:
     assert below[2:20, 90:140].max() < 30
 
 
-def test_films_of_different_shapes_share_a_sheet() -> None:
+def test_images_of_different_shapes_share_a_sheet() -> None:
     wide, tall = np.full((40, 80), 99, np.uint8), np.full((80, 40), 99, np.uint8)
     sheet = contact_sheet([Item(wide), Item(tall)], columns=2, cell=64)
     assert sheet.height >= 128

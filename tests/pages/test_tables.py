@@ -31,7 +31,7 @@ def test_an_interval_with_a_minus_is_written_with_to() -> None:
 
 
 def test_a_bound_is_written_with_its_sign() -> None:
-    bound = {**one("drawn", "mean", 8, 8, 11), "sign": "<"}
+    bound = {**one("generated", "mean", 8, 8, 11), "sign": "<"}
     assert "| < 8 (8-11) |" in table([bound], columns="class")
 
 

@@ -239,7 +239,7 @@ def test_a_class_that_is_checked_has_to_be_there() -> None:
         build([{"use": "agreement", "classes": ["spleen"]}], ["heart"])
 
 
-def test_a_films_row_names_the_findings_that_were_drawn_into_it(parts: dict[str, Any]) -> None:
+def test_an_images_row_names_the_findings_that_were_generated_into_it(parts: dict[str, Any]) -> None:
     asked = [{"finding": "pneumonia", "region": "left lung"}, {"finding": "pneumonia", "region": "right lung"}]
     assert describe(spec(recipe(parts, asked), 0), {})["findings"] == "pneumonia"
     assert "findings" not in describe(spec(recipe(parts), 0), {})

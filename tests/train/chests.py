@@ -11,7 +11,7 @@ CLASSES = {"right_lung": 1, "left_lung": 2, "heart": 3}
 
 
 def chest(number: int, size: int = 64) -> tuple[np.ndarray, np.ndarray]:
-    """(size, size) uint8 film and its ids 1 right lung, 2 left lung, 3 heart."""
+    """(size, size) uint8 image and its ids 1 right lung, 2 left lung, 3 heart."""
     rng = np.random.default_rng(number)
     mask = np.zeros((size, size), np.uint8)
     top = size // 6 + int(rng.integers(6))
@@ -35,8 +35,8 @@ def make(
 
     Args:
         classes: name -> id in the mask files; names among right_lung, left_lung, heart.
-        splits: one letter per film: t train, v val, s test.
-        rows: film -> fields of its row to change.
+        splits: one letter per image: t train, v val, s test.
+        rows: image -> fields of its row to change.
     """
     store = Store(root)
     listed = [{"id": i, "name": name, "phrase": name} for name, i in classes.items()]

@@ -1,4 +1,4 @@
-"""The anatomy network learns to make films of label maps, says what it learned from, and resumes exactly."""
+"""The anatomy network learns to make images of label maps, says what it learned from, and resumes exactly."""
 
 import json
 from pathlib import Path
@@ -58,27 +58,27 @@ def test_it_learns_where_dark_lungs_lie(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "b.safetensors"
     train_anatomy(data, out, TINY.model_copy(update={"steps": 60, "lr": 5e-3}), device="cpu")
     mask = chests.chest(7)[1]
-    film = load(out).draw(np.stack([[mask == 1, mask == 2, mask == 3]]))[0, 0].numpy()
-    assert film.shape == mask.shape
-    assert film[mask == 3].mean() > film[mask == 0].mean() > film[(mask == 1) | (mask == 2)].mean() + 0.2
+    image = load(out).draw(np.stack([[mask == 1, mask == 2, mask == 3]]))[0, 0].numpy()
+    assert image.shape == mask.shape
+    assert image[mask == 3].mean() > image[mask == 0].mean() > image[(mask == 1) | (mask == 2)].mean() + 0.2
 
 
-def test_half_of_the_items_map_a_film_to_itself(data: Path) -> None:
-    films = read(Store(data), rows(data, ("train",)), TINY)
-    x, y = make_batch(films, None, TINY, step_rng(0, 0))
+def test_half_of_the_items_map_an_image_to_itself(data: Path) -> None:
+    images = read(Store(data), rows(data, ("train",)), TINY)
+    x, y = make_batch(images, None, TINY, step_rng(0, 0))
     gray, planes = x[:, 3:], x[:, :3]
     assert [bool((g == f).all()) for g, f in zip(gray, y, strict=True)] == [True, True, False, False]
     assert [bool(p.any()) for p in planes] == [False, False, True, True]
 
 
-def test_films_of_a_segmenter_are_learned_from_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_of_a_segmenter_are_learned_from_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mixed = chests.make(tmp_path / "mixed", rows={i: {"mask_use": ""} for i in range(3)})
     monkeypatch.setattr(anatomy, "load", lambda folder, device: by_tone())
     result = train_anatomy(mixed, tmp_path / "c.safetensors", TINY, tmp_path / "run", "cpu")
-    assert (result["films_labelled_by_people"], result["films_labelled_by_a_segmenter"]) == (2, 3)
+    assert (result["images_labelled_by_people"], result["images_labelled_by_a_segmenter"]) == (2, 3)
     with safe_open(tmp_path / "c.safetensors", "pt") as file:
         said = json.loads(file.metadata()["cxrsynth"])["training"]
-    assert said["films_labelled_by_a_segmenter"] == 3
+    assert said["images_labelled_by_a_segmenter"] == 3
     assert said["segmenter_sha256"] == "f" * 64
 
 
@@ -91,7 +91,7 @@ def test_a_segmenter_that_lacks_a_class_is_refused(tmp_path: Path, monkeypatch: 
 
 def test_data_without_masks_of_all_classes_is_an_error(tmp_path: Path) -> None:
     bare = chests.make(tmp_path / "bare", classes={"right_lung": 1})
-    with pytest.raises(UsageError, match="no training film with masks of"):
+    with pytest.raises(UsageError, match="no training image with masks of"):
         train_anatomy(bare, tmp_path / "e.safetensors", TINY, device="cpu")
 
 

@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cxrsynth.data.labelled import Source
-from cxrsynth.data.multilabel import gather_said
+from cxrsynth.data.multilabel import gather_multilabel
 from cxrsynth.domain.lexicon import knowledge, truth
 from cxrsynth.errors import MismatchError, UsageError
-from cxrsynth.evaluate.classification import figures_of, judge, patients_of
+from cxrsynth.evaluate.classification import figures_of, patients_of, predict
 from cxrsynth.nets.classifier import ClassifierNetwork, load, start_encoder
 from cxrsynth.store import Entry, Store, dumps
 from cxrsynth.train.tasks.classify.config import ClassifyConfig, configure
@@ -31,13 +31,13 @@ def row(**changes: Any) -> dict[str, Any]:
     return {**body, **changes}
 
 
-def make(root: Path, films: int = 24, source: str = "clinic", **changes: Any) -> Path:
-    """Films whose lower right corner is white with an effusion, and whose upper edge is white in AP view."""
+def make(root: Path, images: int = 24, source: str = "clinic", **changes: Any) -> Path:
+    """Images whose lower right corner is white with an effusion, and whose upper edge is white in AP view."""
     store = Store(root)
     store.write("classes.json", dumps({"classes": [{"id": 1, "name": "lung", "phrase": "lung"}]}))
     rng = np.random.default_rng(0)
     entries = []
-    for number in range(films):
+    for number in range(images):
         view, sick = ("PA", "AP")[number % 2], number % 4 < 2
         image = rng.integers(90, 130, size=(64, 64)).astype(np.uint8)
         image[:20] = 240 if view == "AP" else image[:20]
@@ -48,7 +48,7 @@ def make(root: Path, films: int = 24, source: str = "clinic", **changes: Any) ->
             **changes,
         )  # fmt: skip
         entries.append(Entry(line, image))
-    store.write_shard(0, entries, fingerprint="films", planned=[entry.row["key"] for entry in entries])
+    store.write_shard(0, entries, fingerprint="images", planned=[entry.row["key"] for entry in entries])
     return root
 
 
@@ -85,12 +85,12 @@ def test_a_finding_is_absent_where_its_source_names_it_elsewhere() -> None:
     assert np.isnan(said(row(findings="edema"), row(findings="effusion", source="b"))[1])
 
 
-def test_a_normal_film_is_free_of_everything_unless_only_its_own_source_counts() -> None:
+def test_a_normal_image_is_free_of_everything_unless_only_its_own_source_counts() -> None:
     assert said(row(findings="no finding"))[1] == 0.0
     assert np.isnan(said(row(findings="no finding"), negatives="source")[1])
 
 
-def test_a_film_nobody_read_says_nothing() -> None:
+def test_an_image_nobody_read_says_nothing() -> None:
     assert np.isnan(said(row(findings=""), row(findings="effusion"))[1])
 
 
@@ -129,11 +129,11 @@ def test_nothing_is_learned_where_nothing_is_known() -> None:
     assert (logits.grad != 0).sum() == 3
 
 
-def test_rare_films_count_as_much_as_common_ones_within_bounds(data: Path) -> None:
-    films = gather_said(Source(data), "train", LABELS, "normal")
-    assert torch.allclose(weights_of(films, 10.0), torch.ones(2))
-    few = [film for film in films if film.truth[1] == 0 or film.row["key"] == "000"]
-    assert weights_of(few, 10.0)[1] == sum(film.truth[1] == 0 for film in few)
+def test_rare_images_count_as_much_as_common_ones_within_bounds(data: Path) -> None:
+    images = gather_multilabel(Source(data), "train", LABELS, "normal")
+    assert torch.allclose(weights_of(images, 10.0), torch.ones(2))
+    few = [image for image in images if image.truth[1] == 0 or image.row["key"] == "000"]
+    assert weights_of(few, 10.0)[1] == sum(image.truth[1] == 0 for image in few)
     assert weights_of(few, 2.0)[1] == 2.0
 
 
@@ -146,7 +146,7 @@ def test_a_few_seconds_are_enough_to_see_what_is_plain(data: Path, tmp_path: Pat
 
 def test_the_result_is_a_folder_with_weights_config_and_metrics(trained: Path) -> None:
     names = {path.name for path in (trained / "model").iterdir()}
-    assert names == {"model.safetensors", "config.json", "metrics.json", "films.json", "curves.png"}
+    assert names == {"model.safetensors", "config.json", "metrics.json", "patients.json", "curves.png"}
     body = json.loads((trained / "model/config.json").read_text())
     assert set(body["thresholds"]) == set(LABELS)
     assert body["data"][0]["with"] == {"AP": 8, "effusion": 8}
@@ -188,20 +188,20 @@ def test_encoder_weights_keep_the_fresh_head(tmp_path: Path) -> None:
 
 def test_what_the_last_layer_sees_is_what_it_reads(trained: Path) -> None:
     classifier = load(trained, torch.device("cpu"))
-    films = [np.random.default_rng(i).integers(256, size=(80, 64)).astype(np.uint8) for i in range(3)]
-    seen = classifier.features(films)
+    images = [np.random.default_rng(i).integers(256, size=(80, 64)).astype(np.uint8) for i in range(3)]
+    seen = classifier.features(images)
     last = classifier.network.body.classifier
     with torch.inference_mode():
         again = last(torch.from_numpy(seen)).sigmoid().numpy()
-    assert np.allclose(again, classifier(films), atol=0.02)  # bfloat16 against float32
+    assert np.allclose(again, classifier(images), atol=0.02)  # bfloat16 against float32
 
 
-def test_held_out_films_are_judged_and_known_patients_refused(data: Path, trained: Path, tmp_path: Path) -> None:
+def test_held_out_images_are_judged_and_known_patients_refused(data: Path, trained: Path, tmp_path: Path) -> None:
     classifier = load(trained, torch.device("cpu"))
-    judged = judge(classifier, data, "test", ["effusion"], learned=patients_of(trained))
-    assert judged.scores.shape == (4, 1)
-    assert {item["metric"] for item in judged.records("a", "b")} == {"auroc", "auroc_within"}
-    leak = make(tmp_path / "leak", films=4)
+    predicted = predict(classifier, data, "test", ["effusion"], learned=patients_of(trained))
+    assert predicted.scores.shape == (4, 1)
+    assert {item["metric"] for item in predicted.records("a", "b")} == {"auroc", "auroc_within"}
+    leak = make(tmp_path / "leak", images=4)
     for path in leak.glob("meta/*.jsonl"):
         text = path.read_text().replace('"train"', '"test"')
         path.write_text(text)
@@ -209,17 +209,17 @@ def test_held_out_films_are_judged_and_known_patients_refused(data: Path, traine
         receipt["files"]["meta/00000.jsonl"]["size"] = len(text)
         (leak / "shards/00000.json").write_text(json.dumps(receipt))
     with pytest.raises(MismatchError, match="clinic/p0 was in the training"):
-        judge(classifier, leak, "test", learned=patients_of(trained))
+        predict(classifier, leak, "test", learned=patients_of(trained))
 
 
-def test_labels_with_enough_films_are_chosen(data: Path) -> None:
+def test_labels_with_enough_images_are_chosen(data: Path) -> None:
     assert choose_labels([Source(data)], config(labels=(), least=8)) == ("AP", "effusion")
     with pytest.raises(UsageError, match="no label has 9"):
         choose_labels([Source(data)], config(labels=(), least=9))
 
 
-def test_a_label_that_no_film_has_is_refused(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="'hernia': 0 films"):
+def test_a_label_that_no_image_has_is_refused(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="'hernia': 0 images"):
         train_classifier([Source(data)], tmp_path, config(labels=("AP", "hernia")), device="cpu")
 
 

@@ -1,4 +1,4 @@
-"""The pathology adapter learns regions, resumes exactly, belongs to one model and is off unless a finding is drawn."""
+"""The pathology adapter learns regions, resumes exactly, belongs to one model and is off until a finding is made."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +23,7 @@ from tests.train import chests
 TINY = PathologyConfig(
     findings={"pneumonia": ("pneumonia",)},
     places={"pneumonia": ("lower zone",)},
-    bright=-50.0,  # every zone of the one film that has it
+    bright=-50.0,  # every zone of the one image that has it
     targets=("to_q", "to_k"),
     rank=2,
     batch=2,
@@ -79,9 +79,9 @@ def test_another_config_does_not_go_on_with_the_old_checkpoint(data: Path, tiny:
         train(data, tiny, weights, TINY.model_copy(update={"lr": 0.5}))
 
 
-def test_films_without_words_of_findings_are_an_error(tiny: Path, tmp_path: Path) -> None:
+def test_images_without_words_of_findings_are_an_error(tiny: Path, tmp_path: Path) -> None:
     bare = chests.make(tmp_path / "bare")
-    with pytest.raises(UsageError, match="no finished film of split train that fits"):
+    with pytest.raises(UsageError, match="no finished image of split train that fits"):
         train(bare, tiny, tmp_path / "b.safetensors")
 
 
@@ -127,8 +127,8 @@ def test_an_adapter_of_another_model_is_refused(tiny: Path, weights: Path) -> No
         attach(weights, unet(tiny), "0" * 64)
 
 
-def test_only_training_films_are_read(data: Path, tiny: Path, weights: Path) -> None:
-    with np.load(weights.with_suffix(".films.npz")) as kept:
+def test_only_training_images_are_read(data: Path, tiny: Path, weights: Path) -> None:
+    with np.load(weights.with_suffix(".images.npz")) as kept:
         count = sum(row["split"] == "train" for row in Store(data).rows())
         assert len(kept["masks"]) == count == kept["latents"].shape[1]
 

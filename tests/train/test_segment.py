@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from cxrsynth.data.augment import augmenter
 from cxrsynth.data.config import SegmentAugment
-from cxrsynth.data.labelled import LabelledFilm, Source, gather
+from cxrsynth.data.labelled import LabelledImage, Source, gather
 from cxrsynth.errors import MismatchError, MissingError, UsageError
 from cxrsynth.nets.segmenter import Network, load, load_encoder
 from cxrsynth.train.tasks.segment.config import SegmentConfig, configure
@@ -57,10 +57,10 @@ def stop_after(update: int) -> Callable[[int, int, dict[str, float]], None]:
 
 def test_the_result_is_a_folder_with_weights_config_and_metrics(trained: Path) -> None:
     names = {path.name for path in (trained / "model").iterdir()}
-    assert names == {"model.safetensors", "config.json", "metrics.json", "films.json", "curves.png", "worst.png"}
+    assert names == {"model.safetensors", "config.json", "metrics.json", "patients.json", "curves.png", "worst.png"}
     metrics = json.loads((trained / "model/metrics.json").read_text())
     assert set(metrics["validation"]["dice"]) == {"right_lung", "left_lung", "heart"}
-    assert metrics["validation"]["films"] == 2
+    assert metrics["validation"]["images"] == 2
 
 
 def test_a_few_seconds_are_enough_to_find_the_lungs(data: Path, tmp_path: Path) -> None:
@@ -100,15 +100,15 @@ def test_training_stops_when_validation_gains_nothing(data: Path, tmp_path: Path
 
 
 def test_datasets_are_mixed_by_their_weights(data: Path, tmp_path: Path) -> None:
-    other = make(tmp_path / "other", source="drawn")
-    films = [gather(Source(root), "train", ["heart"]) for root in (data, other)]
-    feed = Feed(films, [3.0, 1.0], config(batch=200))
-    drawn = [film.row["source"] for film in feed.draw(np.random.default_rng(0))]
+    other = make(tmp_path / "other", source="generated")
+    images = [gather(Source(root), "train", ["heart"]) for root in (data, other)]
+    feed = Feed(images, [3.0, 1.0], config(batch=200))
+    drawn = [image.row["source"] for image in feed.draw(np.random.default_rng(0))]
     assert drawn.count("clinic") == pytest.approx(150, abs=25)
 
 
 def test_fewer_patients_are_a_subset_of_more(data: Path) -> None:
-    few, more = ({film.row["key"] for film in gather(Source(data, films=n), "train", ["heart"])} for n in (2, 4))
+    few, more = ({image.row["key"] for image in gather(Source(data, images=n), "train", ["heart"])} for n in (2, 4))
     assert len(few) == 2
     assert few < more
 
@@ -234,5 +234,5 @@ def test_overlapping_classes_are_read_from_their_layers(tmp_path: Path) -> None:
         0, [Entry({"key": "0", "split": "train"}, np.zeros((64, 64), np.uint8), mask, layers)],
         fingerprint="f", planned=["0"],
     )  # fmt: skip
-    film: LabelledFilm = gather(Source(tmp_path), "train", ["lung"])[0]
-    assert np.array_equal(film.mask() == 1, layers[0])
+    image: LabelledImage = gather(Source(tmp_path), "train", ["lung"])[0]
+    assert np.array_equal(image.mask() == 1, layers[0])

@@ -1,4 +1,4 @@
-"""Training from films to a pipeline folder, in small."""
+"""Training from images to a pipeline folder, in small."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ from cxrsynth.store import Store
 from cxrsynth.train.autoencoder import train_decoder, train_vae, whiten
 from cxrsynth.train.config import TrainRecipe, load
 from cxrsynth.train.diffusion import train_diffusion, weigh
-from tests.train.films import make
+from tests.train.images import make
 
 SMALL: dict[str, Any] = {
     "name": "small",
@@ -27,10 +27,11 @@ SMALL: dict[str, Any] = {
     "text": {"vocabulary": 560, "width": 16, "layers": 1, "heads": 2},
     "unet": {"block_out_channels": (8, 16, 16), "head_dim": 8, "norm_groups": 4},
     "diffusion": {
-        "steps": 4, "batch": 4, "validation_films": 2, "sheet_every": 100, "sheet_steps": 1, "sheet_prompts": ["heart"],
+        "steps": 4, "batch": 4, "validation_images": 2, "sheet_every": 100, "sheet_steps": 1,
+        "sheet_prompts": ["heart"],
         "shares": {"a": 0.5, "b": 0.5}, "warmup": 1,
     },
-    "grounding": {"films_per_batch": 2},
+    "grounding": {"images_per_batch": 2},
 }  # fmt: skip
 
 
@@ -39,16 +40,16 @@ def recipe(**diffusion: Any) -> TrainRecipe:
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make(tmp_path_factory.mktemp("films"))
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture(scope="module")
-def trained(films: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder with autoencoder and model."""
     run = tmp_path_factory.mktemp("run")
-    train_vae(films, run, recipe().vae, "cpu")
-    train_diffusion(films, run, recipe(), "cpu")
+    train_vae(images, run, recipe().vae, "cpu")
+    train_diffusion(images, run, recipe(), "cpu")
     return run
 
 
@@ -101,14 +102,14 @@ def test_no_weight_file_is_above_the_limit_and_all_parts_load_back(
 
 
 @pytest.mark.parametrize("part", ["vae", "diffusion"])
-def test_a_killed_training_resumes_to_the_same_weights(part: str, films: Path, trained: Path, tmp_path: Path) -> None:
+def test_a_killed_training_resumes_to_the_same_weights(part: str, images: Path, trained: Path, tmp_path: Path) -> None:
     run: Path = tmp_path / "run"
 
     def train(on_step: Any = None) -> None:
         if part == "vae":
-            train_vae(films, run, recipe().vae, "cpu", on_step=on_step)
+            train_vae(images, run, recipe().vae, "cpu", on_step=on_step)
         else:
-            train_diffusion(films, run, recipe(), "cpu", on_step)
+            train_diffusion(images, run, recipe(), "cpu", on_step)
 
     if part == "diffusion":
         run.mkdir()
@@ -125,45 +126,45 @@ def test_a_killed_training_resumes_to_the_same_weights(part: str, films: Path, t
     assert [json.loads(line) for line in logs[0]] == [json.loads(line) for line in logs[1]]
 
 
-def test_resuming_with_another_recipe_is_refused(films: Path, trained: Path) -> None:
+def test_resuming_with_another_recipe_is_refused(images: Path, trained: Path) -> None:
     with pytest.raises(MismatchError):
-        train_diffusion(films, trained, recipe(lr=1e-5), "cpu")
+        train_diffusion(images, trained, recipe(lr=1e-5), "cpu")
 
 
-def test_more_steps_may_be_asked_for_later(films: Path, tmp_path: Path) -> None:
+def test_more_steps_may_be_asked_for_later(images: Path, tmp_path: Path) -> None:
     config = recipe().vae
-    train_vae(films, tmp_path, config, "cpu")
-    train_vae(films, tmp_path, config.model_copy(update={"steps": 4}), "cpu")
+    train_vae(images, tmp_path, config, "cpu")
+    train_vae(images, tmp_path, config.model_copy(update={"steps": 4}), "cpu")
     assert len((tmp_path / "vae_log.jsonl").read_text().splitlines()) == 4
 
 
-def test_training_without_an_autoencoder_says_what_to_type(films: Path, tmp_path: Path) -> None:
+def test_training_without_an_autoencoder_says_what_to_type(images: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingError) as error:
-        train_diffusion(films, tmp_path, recipe(), "cpu")
+        train_diffusion(images, tmp_path, recipe(), "cpu")
     assert "train-vae" in error.value.hint
 
 
-def test_grounding_without_masks_is_refused(films: Path, trained: Path, tmp_path: Path) -> None:
+def test_grounding_without_masks_is_refused(images: Path, trained: Path, tmp_path: Path) -> None:
     (tmp_path / "vae").symlink_to(trained / "vae")
     with pytest.raises(RecipeError, match="masks"):
-        train_diffusion(films, tmp_path, recipe(shares={"b": 1.0}), "cpu")
+        train_diffusion(images, tmp_path, recipe(shares={"b": 1.0}), "cpu")
 
 
-def test_a_film_of_an_external_test_set_is_never_trained_on(films: Path) -> None:
+def test_an_image_of_an_external_test_set_is_never_trained_on(images: Path) -> None:
     from cxrsynth.data.dataset import groundable, trainable
 
-    row = next(Store(films).rows())
+    row = next(Store(images).rows())
     assert trainable(row)
     assert groundable(row)
     assert not trainable({**row, "use": "test"})
     assert not groundable({**row, "mask_use": "benchmark"})
 
 
-def test_whitening_changes_latents_but_no_picture(trained: Path, films: Path) -> None:
+def test_whitening_changes_latents_but_no_picture(trained: Path, images: Path) -> None:
     from diffusers import AutoencoderKL
 
     vae = AutoencoderKL.from_pretrained(trained / "vae").eval()
-    pictures = np.stack([Store(films).load_image(row) for row in Store(films).rows()])
+    pictures = np.stack([Store(images).load_image(row) for row in Store(images).rows()])
     before = decode(vae, encode(vae, pictures)).astype(int)
     with torch.no_grad():
         vae.quant_conv.weight *= 3
@@ -176,12 +177,12 @@ def test_whitening_changes_latents_but_no_picture(trained: Path, films: Path) ->
     assert np.abs(decode(vae, latents).astype(int) - before).mean() < 1.5
 
 
-def test_training_the_decoder_further_leaves_the_latents_alone(trained: Path, films: Path, tmp_path: Path) -> None:
+def test_training_the_decoder_further_leaves_the_latents_alone(trained: Path, images: Path, tmp_path: Path) -> None:
     from diffusers import AutoencoderKL
 
     shutil.copytree(trained / "vae", tmp_path / "vae")
-    train_decoder(films, tmp_path, recipe().vae.model_copy(update={"decoder_steps": 2}), "cpu")
-    pictures = np.stack([Store(films).load_image(row) for row in Store(films).rows()])
+    train_decoder(images, tmp_path, recipe().vae.model_copy(update={"decoder_steps": 2}), "cpu")
+    pictures = np.stack([Store(images).load_image(row) for row in Store(images).rows()])
     before, after = (AutoencoderKL.from_pretrained(folder / "vae").eval() for folder in (trained, tmp_path))
     latents = encode(before, pictures)
     assert torch.equal(encode(after, pictures), latents)
@@ -189,31 +190,31 @@ def test_training_the_decoder_further_leaves_the_latents_alone(trained: Path, fi
 
 
 def test_a_killed_decoder_resumes_to_the_same_weights_and_then_rests(
-    trained: Path, films: Path, tmp_path: Path
+    trained: Path, images: Path, tmp_path: Path
 ) -> None:
     config = recipe().vae.model_copy(update={"decoder_steps": 4})
     for name in ("whole", "killed"):
         shutil.copytree(trained / "vae", tmp_path / name / "vae")
-    train_decoder(films, tmp_path / "whole", config, "cpu")
+    train_decoder(images, tmp_path / "whole", config, "cpu")
     with pytest.raises(KeyboardInterrupt):
-        train_decoder(films, tmp_path / "killed", config, "cpu", on_step=stop_after(1))
+        train_decoder(images, tmp_path / "killed", config, "cpu", on_step=stop_after(1))
     with pytest.raises(MismatchError):
-        train_decoder(films, tmp_path / "killed", config.model_copy(update={"decoder_lr": 1e-3}), "cpu")
+        train_decoder(images, tmp_path / "killed", config.model_copy(update={"decoder_lr": 1e-3}), "cpu")
     steps: list[int] = []
     for _ in range(2):
-        train_decoder(films, tmp_path / "killed", config, "cpu", on_step=lambda done, *_: steps.append(done))
+        train_decoder(images, tmp_path / "killed", config, "cpu", on_step=lambda done, *_: steps.append(done))
     assert steps == [3, 4]  # and nothing the second time
     ours, theirs = (next((tmp_path / name / "vae").glob("*.safetensors")) for name in ("killed", "whole"))
     assert ours.read_bytes() == theirs.read_bytes()
 
 
-def test_other_settings_start_a_further_round_of_the_decoder(trained: Path, films: Path, tmp_path: Path) -> None:
+def test_other_settings_start_a_further_round_of_the_decoder(trained: Path, images: Path, tmp_path: Path) -> None:
     shutil.copytree(trained / "vae", tmp_path / "vae")
     config = recipe().vae.model_copy(update={"decoder_steps": 1})
     steps: list[int] = []
     for crop in (32, 64):
         changed = config.model_copy(update={"crop": crop})
-        train_decoder(films, tmp_path, changed, "cpu", on_step=lambda done, *_: steps.append(done))
+        train_decoder(images, tmp_path, changed, "cpu", on_step=lambda done, *_: steps.append(done))
     assert steps == [1, 1]
 
 

@@ -1,6 +1,6 @@
-"""Labels for films that have none: the attention masks of the factory, on real radiographs.
+"""Labels for images that have none: the attention masks of the factory, on real radiographs.
 
-The same chain from maps to masks as in generation, on maps that are read instead of drawn. The result has the form of
+The same chain from maps to masks as in generation, on maps read from real images. The result has the form of
 every other dataset, so that it can be looked at, labelled again by another chain, or be a pilot for an AffinityNet.
 """
 
@@ -24,25 +24,25 @@ from cxrsynth.factory.run import claim, locked
 from cxrsynth.masks.labels import Labelling
 from cxrsynth.pages.sheet import Item, contact_sheet, save
 from cxrsynth.pool import spawn_pool
-from cxrsynth.recipe import AttentionSpec, Recipe
+from cxrsynth.recipe import AttentionSpec, Recipe, masks_identity
 from cxrsynth.records import BOX, Draw
 from cxrsynth.store import Entry, Row, Store, dumps, lines, sha256
-from cxrsynth.weights import Weights, hashed
+from cxrsynth.weights import Weights
 
 SHARD = 16
-SHEET_FILMS = 24
+SHEET_IMAGES = 24
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How films are read.
+    """How images are read.
 
     Attributes:
-        timesteps: how much noise is added; the maps of all of them are averaged. Little noise reads films best: from
+        timesteps: how much noise is added; the maps of all of them are averaged. Little noise reads images best: from
             step 200 of 1000 on the maps become rounder.
         noises: noises per timestep.
         seed: of the noise.
-        prompt: what the films are said to show.
+        prompt: what the images are said to show.
     """
 
     timesteps: tuple[int, ...] = AttentionSpec.model_fields["timesteps"].default
@@ -53,7 +53,7 @@ class Reading:
 
 @dataclass(slots=True)
 class Result:
-    """What became of the films."""
+    """What became of the images."""
 
     out: str
     planned: int
@@ -74,22 +74,22 @@ def annotate(
     origins: Sequence[str] = (),
     most: int | None = None,
     workers: int = 2,
-    on_films: Callable[[int, int], None] = lambda done, planned: None,
+    on_images: Callable[[int, int], None] = lambda done, planned: None,
 ) -> Result:
-    """Label films; typing the same command again goes on where it stopped.
+    """Label images; typing the same command again goes on where it stopped.
 
     Args:
         images: a picture, a folder of pictures, or a dataset.
         recipe: classes, attention and mask chain; what it says about prompts and sampling does not matter here.
         splits: of a dataset: only these.
-        origins: of a dataset: only films of these sources.
-        most: at most so many films, spread evenly over all of them.
+        origins: of a dataset: only images of these sources.
+        most: at most so many images, spread evenly over all of them.
         workers: processes that label while the next batch is read; 0 labels in this one.
-        on_films: called with (films done, films planned) after every batch.
+        on_images: called with (images done, images planned) after every batch.
 
     Raises:
         UsageError: nothing to label, or ``out`` cannot be written.
-        MismatchError: ``out`` holds other films, or the same ones labelled otherwise.
+        MismatchError: ``out`` holds other images, or the same ones labelled otherwise.
     """
     sources = list(find(images, splits, origins))
     if most is not None and most < len(sources):
@@ -100,14 +100,14 @@ def annotate(
         "model": weights.digest,
         "classes": [item.model_dump(mode="json") for item in recipe.classes],
         "attention": recipe.attention.model_dump(mode="json"),
-        "masks": hashed(recipe.resolved()["masks"]),
+        "masks": masks_identity(recipe),
         "sampler": {name: getattr(recipe.sampler, name) for name in ("height", "width", "batch", "dtype")},
         "films": sha256(dumps([[source.key, source.digest] for source in sources])),
     }
     fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     held = out / "identity.json"
     if held.exists() and json.loads(held.read_text(encoding="utf-8"))["fingerprint"] != fingerprint:
-        raise MismatchError(f"{out} holds other films, or films labelled otherwise", "choose another folder with -o")
+        raise MismatchError(f"{out} holds other images, or images labelled otherwise", "choose another folder with -o")
     shards = [sources[start : start + SHARD] for start in range(0, len(sources), SHARD)]
     todo = [i for i, part in enumerate(shards) if not store.is_done(i, fingerprint, [one.key for one in part])]
     result = Result(str(out), len(sources))
@@ -116,10 +116,10 @@ def annotate(
         result.skipped = len(sources) - sum(len(shards[i]) for i in todo)
         done = result.skipped
 
-        def advance(films: int) -> None:
+        def advance(images: int) -> None:
             nonlocal done
-            done += films
-            on_films(done, len(sources))
+            done += images
+            on_images(done, len(sources))
 
         if todo:
             label(todo, shards, Store(images), store, recipe, weights, reading, device, fingerprint, workers, advance)
@@ -176,20 +176,20 @@ def submit(
 ) -> list[tuple[Source, np.ndarray, Draw, Future[Labelled]]]:
     """Read one batch, and hand its labelling to the pool while the next one is read.
 
-    A short batch is filled up with its last film: the maps of a film do not depend on how many are read beside it.
+    A short batch is filled up with its last image: the maps of an image do not depend on how many are read beside it.
     """
     height, width = reader.size
     boxes = [content(picture) for _, picture in part]
-    films = [shrink(picture[box], height, width) for (_, picture), box in zip(part, boxes, strict=True)]
-    seeds = [seed_of(reading.seed, film) for film in films]
+    images = [shrink(picture[box], height, width) for (_, picture), box in zip(part, boxes, strict=True)]
+    seeds = [seed_of(reading.seed, image) for image in images]
     missing = batch - len(part)
-    filled = np.stack(films + films[-1:] * missing)
+    filled = np.stack(images + images[-1:] * missing)
     maps, reads = reader.read(filled, seeds + seeds[-1:] * missing, reading.timesteps, reading.noises)
     waiting = []
-    for (source, picture), film_maps, answers, box in zip(part, maps, reads, boxes, strict=False):
-        whole = embed(film_maps, box, picture.shape)
+    for (source, picture), image_maps, answers, box in zip(part, maps, reads, boxes, strict=False):
+        whole = embed(image_maps, box, picture.shape)
         # The answers stay on the grid of the part that was read; refiners put them in their place.
-        covers = {BOX: fractions(box, picture.shape)} if answers and whole is not film_maps else {}
+        covers = {BOX: fractions(box, picture.shape)} if answers and whole is not image_maps else {}
         # As stored, so that labelling again gives the same masks.
         stored = whole.astype(np.float16).astype(np.float32)
         draw = Draw(shrink(picture, height, width), stored, reads={**answers, **covers})
@@ -200,7 +200,7 @@ def submit(
 def entry(
     source: Source, picture: np.ndarray, draw: Draw, labelled: Labelled, recipe: Recipe, keep_maps: bool
 ) -> Entry:
-    """One film as it goes to disk; that a model made the mask is part of its row."""
+    """One image as it goes to disk; that a model made the mask is part of its row."""
     mask, own, scores = labelled
     given = {
         name: value for name, value in source.row.items() if name not in ("image", "mask", "layers", "maps", "shard")
@@ -213,20 +213,20 @@ def entry(
         "phrases": {item.name: item.phrase for item in recipe.classes},
         "mask_use": "model",
         "mask_classes": [item.name for item in recipe.classes],
-        "film_sha256": source.digest,
+        "image_sha256": source.digest,
     }
     return Entry(row, picture, mask, own, draw.arrays() if keep_maps else None)
 
 
 def troubles(store: Store) -> list[Row]:
-    """The films that could not be read."""
+    """The images that could not be read."""
     paths = sorted((store.root / "troubles").glob("[0-9]*.jsonl"))
     return [json.loads(line) for path in paths for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def overlays(store: Store, rows: list[Row]) -> Image.Image:
-    """A contact sheet of films spread over the whole dataset."""
-    chosen = rows[:: max(1, len(rows) // SHEET_FILMS)][:SHEET_FILMS]
+    """A contact sheet of images spread over the whole dataset."""
+    chosen = rows[:: max(1, len(rows) // SHEET_IMAGES)][:SHEET_IMAGES]
     ids = store.classes()
     items = []
     for row in chosen:
@@ -234,4 +234,4 @@ def overlays(store: Store, rows: list[Row]) -> Image.Image:
         above = None if own is None else dict(zip(ids.values(), own, strict=True))
         stable = ", ".join(f"{name.replace('_', ' ')} {row['scores'][f'stability.{name}']:.2f}" for name in ids)
         items.append(Item(store.load_image(row), store.load_mask(row), above, row["key"], f"stability: {stable}"))
-    return contact_sheet(items, columns=4, legend=ids, title=f"{len(rows)} films, labelled")
+    return contact_sheet(items, columns=4, legend=ids, title=f"{len(rows)} images, labelled")

@@ -1,4 +1,4 @@
-"""Apply a trained classifier to films: a picture, a folder of pictures, or a dataset."""
+"""Apply a trained classifier to images: a picture, a folder of pictures, or a dataset."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ class Classified:
     """What the classifier says.
 
     Attributes:
-        films: ``{"key", "path", label: probability, ...}`` of every film.
+        images: ``{"key", "path", label: probability, ...}`` of every image.
         refused: ``{"path", "reason"}`` of every picture that could not be read.
     """
 
-    films: list[dict[str, Any]] = field(default_factory=list)
+    images: list[dict[str, Any]] = field(default_factory=list)
     refused: list[dict[str, str]] = field(default_factory=list)
 
 
 def classify(
     classifier: Classifier, images: Path, split: str = "", advance: Callable[[int, int], None] | None = None
 ) -> Classified:
-    """Probabilities of films.
+    """Probabilities of images.
 
     Args:
         split: of a dataset, only this split.
-        advance: told (films done, all films).
+        advance: told (images done, all images).
 
     Raises:
-        UsageError: there is no film.
+        UsageError: there is no image.
     """
     pictures = find(images, split)
     result = Classified()
@@ -47,16 +47,16 @@ def classify(
             scores = classifier([image for _, image in readable])
             for (picture, _), row in zip(readable, scores, strict=True):
                 named = {label: round(float(p), 4) for label, p in zip(classifier.labels, row, strict=True)}
-                result.films.append({"key": picture.row["key"], "path": str(picture.path), **named})
+                result.images.append({"key": picture.row["key"], "path": str(picture.path), **named})
         if advance:
             advance(min(start + SHARD, len(pictures)), len(pictures))
     return result
 
 
-def as_csv(films: Sequence[dict[str, Any]], labels: Sequence[str]) -> str:
-    """One line per film."""
+def as_csv(images: Sequence[dict[str, Any]], labels: Sequence[str]) -> str:
+    """One line per image."""
     text = io.StringIO()
     writer = csv.DictWriter(text, ["key", "path", *labels], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(films)
+    writer.writerows(images)
     return text.getvalue()

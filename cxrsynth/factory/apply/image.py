@@ -1,4 +1,4 @@
-"""One film between its own size and the size the model sees: shrink it, place its maps, enlarge its labels."""
+"""One image between its own size and the size the model sees: shrink it, place its maps, enlarge its labels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cxrsynth.masks.layers import IGNORE, certainty, layers, paint
 from cxrsynth.masks.walk import resize
 from cxrsynth.records import Draw, Sample
 
-# A row or column belongs to the border of a film if this share of it is as dark as the rim of the picture. The border
+# A row or column belongs to the border of an image if this share of it is as dark as the rim of the picture. The border
 # that a scanner leaves is black; that of a photograph is dark gray with noise.
 BORDER, BLACK, DARKEST = 0.985, 8, 32
 
@@ -27,7 +27,7 @@ def shrink(picture: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def content(picture: np.ndarray) -> tuple[slice, slice]:
-    """(H, W) uint8 -> rows and columns without dark film borders, which the model has never seen."""
+    """(H, W) uint8 -> rows and columns without dark image borders, which the model has never seen."""
     edge = max(1, min(picture.shape) // 50)
     rim = np.concatenate([side.ravel() for whole in (picture, picture.T) for side in (whole[:edge], whole[-edge:])])
     dark = picture <= min(np.percentile(rim, 99) + BLACK, DARKEST)
@@ -69,10 +69,10 @@ def fractions(box: tuple[slice, slice], shape: tuple[int, ...]) -> np.ndarray:
 
 
 def label_one(draw: Draw, labelling: Labelling, shape: tuple[int, int]) -> Labelled:
-    """Label one film at the size the model sees, and bring the labels to the size of the picture.
+    """Label one image at the size the model sees, and bring the labels to the size of the picture.
 
     Args:
-        draw: (h, w) uint8 film with its maps.
+        draw: (h, w) uint8 image with its maps.
         shape: (H, W) of the picture.
 
     Returns:
@@ -88,7 +88,7 @@ def label_one(draw: Draw, labelling: Labelling, shape: tuple[int, int]) -> Label
     return mask, None if competing.all() else layers(prob, competing), sample.scores
 
 
-def seed_of(seed: int, film: np.ndarray) -> int:
-    """63-bit seed of a film's noise, from its pixels: its place among the others does not matter."""
-    found = hashlib.sha256(f"{seed} {film.shape} ".encode() + film.tobytes()).digest()
+def seed_of(seed: int, image: np.ndarray) -> int:
+    """63-bit seed of an image's noise, from its pixels: its place among the others does not matter."""
+    found = hashlib.sha256(f"{seed} {image.shape} ".encode() + image.tobytes()).digest()
     return int.from_bytes(found[:8], "big") >> 1

@@ -1,6 +1,6 @@
-"""Apply a trained segmentation network to films: a picture, a folder of pictures, or a dataset.
+"""Apply a trained segmentation network to images: a picture, a folder of pictures, or a dataset.
 
-The result has the on-disk form, with masks at the size of each film, so that report, export and training take it. It
+The result has the on-disk form, with masks at the size of each image, so that report, export and training take it. It
 is the "teacher's masks" arm of a comparison too.
 """
 
@@ -16,21 +16,21 @@ import numpy as np
 from cxrsynth.data.labelled import check_finished
 from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.ingest.collection import safe
-from cxrsynth.ingest.film import UnreadableError, read_gray, stretch
 from cxrsynth.ingest.folder import SUFFIXES, Folder
+from cxrsynth.ingest.image import UnreadableError, read_gray, stretch
 from cxrsynth.nets.segmenter import Segmenter
 from cxrsynth.pages.sheet import Item, contact_sheet, save
 from cxrsynth.store import Entry, Row, Store, dumps, sha256
 
 SHARD = 64
-SHEET_FILMS = 24
+SHEET_IMAGES = 24
 # Belong to the masks that were there before.
 DROPPED = ("shard", "image", "mask", "layers", "maps", "phrases", "present", "scores")
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A film to label; nothing is read yet.
+    """An image to label; nothing is read yet.
 
     Attributes:
         row: what is known about it, with its key.
@@ -45,32 +45,32 @@ class Picture:
 
 @dataclass(slots=True)
 class Segmented:
-    """What became of the films.
+    """What became of the images.
 
     Attributes:
-        films: films with a mask in the dataset.
+        images: images with a mask in the dataset.
         refused: ``{"path", "reason"}`` of every picture that could not be read.
     """
 
-    films: int = 0
+    images: int = 0
     refused: list[dict[str, str]] = field(default_factory=list)
 
 
 def find(images: Path, split: str = "") -> list[Picture]:
-    """The films behind a path, sorted.
+    """The images behind a path, sorted.
 
     Args:
         images: a picture, a folder of pictures, or a dataset.
         split: of a dataset, only this split.
 
     Raises:
-        UsageError: there is no film.
+        UsageError: there is no image.
     """
     if (images / "classes.json").exists() and (images / "shards").is_dir():
         check_finished(images)
         rows = [row for row in Store(images).rows() if not split or row.get("split") == split]
         if not rows:
-            raise UsageError(f"{images} has no film in split '{split}'", "leave out --split to label all films")
+            raise UsageError(f"{images} has no image in split '{split}'", "leave out --split to label all images")
         return [Picture(row, images / row["image"], raw=False) for row in rows]
     if split:
         raise UsageError(f"{images} is no dataset and has no splits", "leave out --split")
@@ -79,20 +79,20 @@ def find(images: Path, split: str = "") -> list[Picture]:
     elif images.is_dir():
         layout = Folder(images)
         paths = layout.paths()
-        names = [path.relative_to(layout.images) for path in paths]
+        names = [path.relative_to(layout.pictures) for path in paths]
     else:
         raise UsageError(f"{images} does not exist", f"name a picture ({', '.join(sorted(SUFFIXES))}) or a folder")
     keys: dict[str, Path] = {}
     for path, name in zip(paths, names, strict=True):
         key = safe(str(name.with_suffix("")))
-        # Two pictures that differ only in their ending are two films.
+        # Two pictures that differ only in their ending are two images.
         keys[key if key not in keys else safe(str(name))] = path
     common = {"prompt": "Frontal chest X-ray.", "split": "test", "source": images.stem}
     return [Picture({**common, "key": key, "patient": key}, path, raw=True) for key, path in keys.items()]
 
 
 def read(picture: Picture) -> np.ndarray:
-    """(H, W) uint8 at the film's own size.
+    """(H, W) uint8 at the image's own size.
 
     Raises:
         UnreadableError: as in ingest; the message is the reason.
@@ -108,18 +108,18 @@ def segment(
     split: str = "",
     advance: Callable[[int, int], None] | None = None,
 ) -> Segmented:
-    """Label films and write them as a dataset; calling it again goes on where it stopped.
+    """Label images and write them as a dataset; calling it again goes on where it stopped.
 
     Args:
-        advance: told (films done, all films) after every shard.
+        advance: told (images done, all images) after every shard.
 
     Raises:
-        UsageError: no film, or none that can be read.
-        MismatchError: ``out`` holds masks of another network or of other films.
+        UsageError: no image, or none that can be read.
+        MismatchError: ``out`` holds masks of another network or of other images.
     """
     pictures = find(images, split)
     if images.resolve() == out.resolve():
-        raise UsageError(f"{out} is the folder of the films itself", "choose another folder with -o")
+        raise UsageError(f"{out} is the folder of the images itself", "choose another folder with -o")
     store = Store(out)
     classes = [{"id": i, "name": name, "phrase": name.replace("_", " ")} for i, name in enumerate(segmenter.classes, 1)]
     keys = [picture.row["key"] for picture in pictures]
@@ -131,7 +131,7 @@ def segment(
     if (out / "classes.json").exists() and not (out / "segment.json").exists():
         raise MismatchError(f"{out} holds another dataset", "choose another folder with -o")
     if any(other != fingerprint for other in before):
-        raise MismatchError(f"{out} holds masks of other films or of another network", "choose another folder with -o")
+        raise MismatchError(f"{out} holds masks of other images or of another network", "choose another folder with -o")
     store.write("classes.json", dumps({"background": 0, "ignore": 255, "classes": classes}))
     store.write("segment.json", dumps(plan))
     result = Segmented()
@@ -147,10 +147,10 @@ def segment(
                 for (picture, image), mask in zip(readable, masks, strict=True)
             ]
             store.write_shard(shard, entries, fingerprint=fingerprint, planned=planned)
-        result.films += len(readable)
+        result.images += len(readable)
         if advance:
             advance(start + len(part), len(pictures))
-    if not result.films:
+    if not result.images:
         first = result.refused[0]
         raise UsageError(
             f"{first['path']}: {first['reason']}", "none of the pictures can be read; give 8- or 16-bit gray"
@@ -172,7 +172,7 @@ def take(part: Sequence[Picture]) -> tuple[list[tuple[Picture, np.ndarray]], lis
 
 
 def row_of(picture: Picture, segmenter: Segmenter) -> Row:
-    """The row of a labelled film: the licence of a network's masks is that of the masks it learned from."""
+    """The row of a labelled image: the licence of a network's masks is that of the masks it learned from."""
     kept: dict[str, Any] = {name: value for name, value in picture.row.items() if name not in DROPPED}
     use = "benchmark" if segmenter.config.get("benchmark") or kept.get("use") == "test" else "train"
     named = {"mask_classes": list(segmenter.classes), "mask_use": use, "mask_definition": "network"}
@@ -180,13 +180,13 @@ def row_of(picture: Picture, segmenter: Segmenter) -> Row:
 
 
 def overlays(store: Store, classes: Sequence[str]) -> Any:
-    """A sheet of films spread over the dataset, with their masks (RGB picture)."""
+    """A sheet of images spread over the dataset, with their masks (RGB picture)."""
     rows = list(store.rows())
-    chosen = rows[:: max(1, len(rows) // SHEET_FILMS)][:SHEET_FILMS]
+    chosen = rows[:: max(1, len(rows) // SHEET_IMAGES)][:SHEET_IMAGES]
 
     def items() -> Iterator[Item]:
         for row in chosen:
             yield Item(store.load_image(row), store.load_mask(row), title=row["key"], text=row.get("source", ""))
 
     legend = {name: i for i, name in enumerate(classes, 1)}
-    return contact_sheet(list(items()), columns=min(4, len(chosen)), legend=legend, title=f"{len(rows)} films")
+    return contact_sheet(list(items()), columns=min(4, len(chosen)), legend=legend, title=f"{len(rows)} images")

@@ -1,4 +1,4 @@
-"""The films that are to be labelled: where they are, what is known of them, and their pictures."""
+"""The images that are to be labelled: where they are, what is known of them, and their pictures."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ import numpy as np
 
 from cxrsynth.errors import UsageError
 from cxrsynth.ingest.collection import safe
-from cxrsynth.ingest.film import Film, UnreadableError, crop, read_gray, stretch
 from cxrsynth.ingest.folder import Folder
+from cxrsynth.ingest.image import SourceImage, UnreadableError, crop, read_gray, stretch
 from cxrsynth.store import Row, Store, file_sha256
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A film to label.
+    """An image to label.
 
     Attributes:
         key: file stem in the result.
         digest: sha256 of its file.
         row: what is known about it.
-        film: where its picture is, or None where a dataset holds it.
+        image: where its picture is, or None where a dataset holds it.
     """
 
     key: str
     digest: str
     row: Row
-    film: Film | None = None
+    image: SourceImage | None = None
 
 
 Picture = tuple[Source, np.ndarray]
 
 
-def find(images: Path, splits: Sequence[str] = (), origins: Sequence[str] = ()) -> Iterator[Source]:
-    """The films behind a path, in an order that does not depend on the machine.
+def find(place: Path, splits: Sequence[str] = (), origins: Sequence[str] = ()) -> Iterator[Source]:
+    """The images behind a path, in an order that does not depend on the machine.
 
     Raises:
-        UsageError: there is no such path, or no film in it.
+        UsageError: there is no such path, or no image in it.
     """
-    if (images / "classes.json").is_file() and (images / "shards").is_dir():
-        store = Store(images)
+    if (place / "classes.json").is_file() and (place / "shards").is_dir():
+        store = Store(place)
         digests = {path: stated["sha256"] for receipt in store.receipts() for path, stated in receipt.files.items()}
         rows = [
             row
@@ -50,37 +50,37 @@ def find(images: Path, splits: Sequence[str] = (), origins: Sequence[str] = ()) 
             if (not splits or row.get("split") in splits) and (not origins or row.get("source") in origins)
         ]
         if not rows:
-            raise UsageError(f"{images} has no finished film that fits", "leave --split and --source out")
+            raise UsageError(f"{place} has no finished image that fits", "leave --split and --source out")
         yield from (Source(row["key"], digests[row["image"]], row) for row in rows)
         return
     if splits or origins:
         raise UsageError(
-            f"{images} is no dataset with splits and sources", "leave these options out, or ingest it first"
+            f"{place} is no dataset with splits and sources", "leave these options out, or ingest it first"
         )
-    if images.is_file():
-        key = safe(images.stem)
-        films = iter([Film(key, images, {"key": key, "prompt": "", "split": "test", "patient": key})])
-    elif images.is_dir():
-        films = Folder(images).films()
+    if place.is_file():
+        key = safe(place.stem)
+        images = iter([SourceImage(key, place, {"key": key, "prompt": "", "split": "test", "patient": key})])
+    elif place.is_dir():
+        images = Folder(place).images()
     else:
-        raise UsageError(f"{images} does not exist", "name a picture, a folder of pictures, or a dataset")
-    for film in films:
-        yield Source(film.key, file_sha256(film.path), film.row, film)
+        raise UsageError(f"{place} does not exist", "name a picture, a folder of pictures, or a dataset")
+    for image in images:
+        yield Source(image.key, file_sha256(image.path), image.row, image)
 
 
 def open_all(sources: Sequence[Source], origin: Store) -> tuple[list[Picture], list[Row]]:
-    """(source, (H, W) uint8 at its own size) of the films that can be read, and a row per other with the reason."""
+    """(source, (H, W) uint8 at its own size) of the images that can be read, and a row per other with the reason."""
     pictures: list[Picture] = []
     refused: list[Row] = []
     for source in sources:
-        if source.film is None:
+        if source.image is None:
             pictures.append((source, origin.load_image(source.row)))
             continue
         try:
-            array, _ = read_gray(source.film.path)
-            toned = stretch(crop(array, source.film.box))
+            array, _ = read_gray(source.image.path)
+            toned = stretch(crop(array, source.image.box))
         except UnreadableError as error:
-            refused.append({"key": source.key, "file": source.film.path.name, "reason": str(error)})
+            refused.append({"key": source.key, "file": source.image.path.name, "reason": str(error)})
             continue
         pictures.append((source, toned.round().astype(np.uint8)))
     return pictures, refused

@@ -31,7 +31,7 @@ def drive(tasks: Iterable[int], open_slot: Callable[[], Slot], slots: int, tries
     """Make the shards, each at least once; yields as they finish.
 
     A slot says ``hello`` before its first task and after every error, in a fresh worker. Only the task that was
-    running is charged with a try. An error that the user has to mend (`CxrError`) ends the run.
+    running is charged with a try. An error that the user has to fix (`CxrError`) ends the run.
     """
     todo = deque((shard, 0) for shard in tasks)
     busy: dict[Future[Any], tuple[Slot, tuple[int, int] | None]] = {}

@@ -1,1 +1,1 @@
-"""Control of anatomy and pathology while a film is drawn, without fine-tuning the diffusion model (XReal)."""
+"""Control of anatomy and pathology while an image is generated, without fine-tuning the diffusion model (XReal)."""

@@ -20,15 +20,16 @@ from cxrsynth.domain.regions import edge
 from cxrsynth.errors import MissingError, RecipeError
 from cxrsynth.generate.control.deform import deform, resized
 from cxrsynth.generate.control.feather import hold, paste, to_grid
-from cxrsynth.generate.control.latent_blending import Pull
+from cxrsynth.generate.control.latent_blending import LatentBlending
 from cxrsynth.generate.sampler import Latent
 from cxrsynth.nets import anatomy as network
 from cxrsynth.nets.pathology import Adapter, attach
 from cxrsynth.recipe.control import Control
 from cxrsynth.records import Draw, Spec
-from cxrsynth.weights import companion, digest
+from cxrsynth.weights import auxiliary_file, digest
 
-# A class is where its map reaches this part of its peak; enough to find a zone in a film whose anatomy nobody imposed.
+# A class is where its map reaches this part of its peak; enough to find a zone in an image whose anatomy nobody
+# imposed.
 ROUGH = 0.5
 
 
@@ -51,10 +52,10 @@ class Controlled:
         self.height, self.width = (side * latent.factor for side in latent.latent_size)
         self.adapter: Adapter | None = None
         if control.pathology:
-            self._equip()  # what is wrong with it is said before any film is drawn
+            self._equip()  # what is wrong with it is said before any image is generated
         self.net: network.AnatomyNet | None = None
         if control.anatomy is not None:
-            self.net = network.load(companion(control.anatomy.network, "network")).to(latent.device)
+            self.net = network.load(auxiliary_file(control.anatomy.network, "network")).to(latent.device)
             unknown = [name for name in self.net.classes if name not in CLASSES]
             if unknown:
                 raise MissingError(
@@ -87,24 +88,26 @@ class Controlled:
             shown = list(maps) if known else [self.rough(draw.maps, self.classes) for draw in draws]
             return self._edit(specs, draws, latents, shown, imposed=bool(known))
 
-    def edit(self, films: Sequence[np.ndarray], maps: Sequence[np.ndarray], specs: list[Spec]) -> list[Draw]:
-        """Put the findings of Specs into films that are there.
+    def edit(self, images: Sequence[np.ndarray], maps: Sequence[np.ndarray], specs: list[Spec]) -> list[Draw]:
+        """Put the findings of Specs into images that are there.
 
         Args:
-            films: (H, W) uint8 each, at the size of the picture.
-            maps: (H, W) uint8 ids each, of the films.
+            images: (H, W) uint8 each, at the size of the picture.
+            maps: (H, W) uint8 ids each, of the images.
         """
-        draws = [Draw(film, np.zeros((0, 1, 1), np.float32)) for film in films]
-        gray = torch.from_numpy(np.stack(films).astype(np.float32) / 127.5 - 1)[:, None]
+        draws = [Draw(image, np.zeros((0, 1, 1), np.float32)) for image in images]
+        gray = torch.from_numpy(np.stack(images).astype(np.float32) / 127.5 - 1)[:, None]
         with self._counting(max(len(findings_of(spec)) for spec in specs)):
             return self._edit(specs, draws, self.encode(gray.to(self.latent.device)), maps, imposed=True)
 
     @torch.inference_mode()
-    def encode(self, films: Tensor) -> Tensor:
+    def encode(self, images: Tensor) -> Tensor:
         """(B, 1, H, W) float32 in -1..1 -> (B, C, h, w) float32 latents: the posterior's mean, scaled."""
         vae = self.latent.vae
         # One by one: the autoencoder is the peak of memory. A model for colour gets three equal channels.
-        means = [vae.encode(film.expand(1, vae.config.in_channels, -1, -1)).latent_dist.mean for film in films.float()]
+        means = [
+            vae.encode(image.expand(1, vae.config.in_channels, -1, -1)).latent_dist.mean for image in images.float()
+        ]
         shift = getattr(vae.config, "shift_factor", None) or 0.0
         found: Tensor = (torch.cat(means) - shift) * vae.config.scaling_factor
         return found
@@ -121,14 +124,14 @@ class Controlled:
                 best = np.maximum(best, big)
         return found
 
-    def _anatomy(self, maps: list[np.ndarray]) -> Pull:
+    def _anatomy(self, maps: list[np.ndarray]) -> LatentBlending:
         assert self.net is not None and self.control.anatomy is not None  # maps come from it  # noqa: PT018
         how = self.control.anatomy
         planes = np.stack([[mask == CLASSES[name] for name in self.net.classes] for mask in maps])  # (B, K, H, W)
         target = self.encode(self.net.draw(planes))
         weights = [hold(mask, how.inside, how.outside, how.soft) for mask in maps]
         weight = to_grid(weights, self.latent.latent_size, "area").to(self.latent.device)
-        return Pull(target, weight, how.until, self.latent.sampler.guidance_scale, how.fade)
+        return LatentBlending(target, weight, how.until, self.latent.sampler.guidance_scale, how.fade)
 
     def _edit(
         self,
@@ -138,31 +141,31 @@ class Controlled:
         maps: Sequence[np.ndarray | None],
         imposed: bool,
     ) -> list[Draw]:
-        """Put in the first finding of every film, then the second of those that have one, and so on."""
+        """Put in the first finding of every image, then the second of those that have one, and so on."""
         draws, latents = list(draws), latents.clone()
         layers: list[dict[str, np.ndarray]] = [{} for _ in specs]
         for turn in range(max(len(findings_of(spec)) for spec in specs)):
             who = [i for i, spec in enumerate(specs) if len(findings_of(spec)) > turn]
             entries = [findings_of(specs[i])[turn] for i in who]
             places = [self.region(entry, maps[i]) for i, entry in zip(who, entries, strict=True)]
-            # A short batch is filled up, so that a film does not depend on how many beside it have a finding.
+            # A short batch is filled up, so that an image does not depend on how many beside it have a finding.
             full = list(range(len(who))) + [len(who) - 1] * (len(specs) - len(who))
             asked = [self._asked(specs[who[j]], entries[j]) for j in full]
             feather = self.control.inpaint.feather
             free = to_grid([edge(places[j], feather * self.width) > 0 for j in full], self.latent.latent_size, "max")
             keep = latents[[who[j] for j in full]]
-            pull = Pull(keep, (1 - free).to(self.latent.device), 1.0, self.control.inpaint.guidance_scale)
+            blending = LatentBlending(keep, (1 - free).to(self.latent.device), 1.0, self.control.inpaint.guidance_scale)
             with self._equip():
-                new, new_latents = self.latent.steered(asked, pull)
+                new, new_latents = self.latent.steered(asked, blending)
             for j, i in enumerate(who):
-                film = paste(draws[i].image, new[j].image, places[j], entries[j]["severity"], feather)
+                image = paste(draws[i].image, new[j].image, places[j], entries[j]["severity"], feather)
                 maps_ = draws[i].maps.copy()
                 label = entries[j]["label"]
-                # Without attention there are no maps; a film from outside has none either.
+                # Without attention there are no maps; an image from outside has none either.
                 if label in self.classes and len(maps_) == len(self.classes):
                     maps_[self.classes.index(label)] = new[j].maps[self.classes.index(label)]
                 draws[i] = replace(
-                    draws[i], image=film, maps=maps_, finite=draws[i].finite and new[j].finite, reads=new[j].reads
+                    draws[i], image=image, maps=maps_, finite=draws[i].finite and new[j].finite, reads=new[j].reads
                 )
                 latents[i] = new_latents[j]
                 before = layers[i].get(label)
@@ -178,7 +181,7 @@ class Controlled:
         if name is None:
             return nullcontext()
         if self.adapter is None:
-            self.adapter = attach(companion(name, "adapter"), self.latent.unet, digest(self.latent.folder))
+            self.adapter = attach(auxiliary_file(name, "adapter"), self.latent.unet, digest(self.latent.folder))
         return self.adapter.active()
 
     def _asked(self, spec: Spec, entry: dict[str, Any]) -> Spec:
@@ -192,7 +195,7 @@ class Controlled:
         """(H, W) bool of one finding.
 
         Raises:
-            UsageError: it is nowhere in this film, or outside the body.
+            UsageError: it is nowhere in this image, or outside the body.
             RecipeError: there is no anatomy to find it in.
         """
         if mask is None or not mask.any():

@@ -1,4 +1,4 @@
-"""Where a film is held and where it is free, and how a drawn region is put back."""
+"""Where an image is held and where it is free, and how a generated region is put back."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def to_grid(weights: list[np.ndarray], size: tuple[int, int], how: str) -> Tenso
     return F.adaptive_max_pool2d(stacked, size) if how == "max" else F.interpolate(stacked, size=size, mode="area")
 
 
-def paste(film: np.ndarray, drawn: np.ndarray, region: np.ndarray, severity: float, feather: float) -> np.ndarray:
-    """The film with a region of another one; farther than ``feather`` (of the width) from it no pixel changes.
+def paste(image: np.ndarray, drawn: np.ndarray, region: np.ndarray, severity: float, feather: float) -> np.ndarray:
+    """The image with a region of another one; farther than ``feather`` (of the width) from it no pixel changes.
 
     Args:
-        film: (H, W) uint8.
+        image: (H, W) uint8.
         drawn: (H, W) uint8.
         region: (H, W) bool.
         severity: opacity of the new region, 0 to 1.
@@ -42,6 +42,6 @@ def paste(film: np.ndarray, drawn: np.ndarray, region: np.ndarray, severity: flo
     Returns:
         (H, W) uint8.
     """
-    weight = severity * edge(region, feather * film.shape[1])
-    mixed = film + weight * (drawn.astype(np.float32) - film)
+    weight = severity * edge(region, feather * image.shape[1])
+    mixed = image + weight * (drawn.astype(np.float32) - image)
     return np.asarray(np.rint(mixed).clip(0, 255), np.uint8)

@@ -15,17 +15,17 @@ from torch import Tensor
 
 from cxrsynth.errors import RecipeError
 
-# With a zero terminal SNR nothing of the film is left at the first step; diffusers' own floor keeps numbers finite.
+# With a zero terminal SNR nothing of the image is left at the first step; diffusers' own floor keeps numbers finite.
 SMALLEST = 2.0**-24
 
 
-class Pull:
-    """Pulls predicted clean latents towards given ones while the picture is drawn.
+class LatentBlending:
+    """Blends predicted clean latents with given ones while the picture is generated.
 
     Args:
         target: (B, C, h, w) float32 clean latents.
         weight: (B, 1, h, w) float32, 0 leaves the prediction, 1 replaces it.
-        until: part of the steps in which it pulls, from the first.
+        until: part of the steps in which it blends, from the first.
         fade: how the weight falls to nothing there, as (1 - done / until) ** fade; 0 keeps it, as XReal does.
         guidance_scale: of classifier-free guidance during these steps and the rest.
     """
@@ -61,7 +61,7 @@ class Pull:
 
 
 def level(scheduler: Any, t: Any) -> tuple[float, float]:
-    """How much film and how much noise there is at a timestep: alpha and sigma, alpha**2 + sigma**2 = 1.
+    """How much image and how much noise there is at a timestep: alpha and sigma, alpha**2 + sigma**2 = 1.
 
     Raises:
         RecipeError: the scheduler has no ``alphas_cumprod``.

@@ -1,7 +1,7 @@
-"""A drawn chest with exact masks: no weights, milliseconds a picture, for tests, documents and trying recipes.
+"""A synthetic chest with exact masks: no weights, milliseconds a picture, for tests, documents and trying recipes.
 
-It obeys the prompt in a few words (cardiomegaly, pleural effusion, opacity or pneumonia with side and zone, child, AP)
-and gives maps that are as coarse and noisy as attention, so that everything behind a generator has work to do.
+It follows a few words of the prompt (cardiomegaly, pleural effusion, opacity or pneumonia with side and zone, child,
+AP) and gives maps that are as coarse and noisy as attention, so that everything behind a generator has work to do.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Phantom(BaseModel):
     Attributes:
         height: rows of the picture, pixels.
         width: columns of the picture, pixels.
-        noise: standard deviation of the film's grain, fraction of white.
+        noise: standard deviation of the image's grain, fraction of white.
         stride: pixels per cell of the maps.
         blur: how far attention spreads, cells.
         map_noise: attention that a class gets where it is not.
@@ -56,7 +56,7 @@ class Phantom(BaseModel):
         """
         if recipe.asked():
             raise RecipeError(
-                "the phantom has no network that selfattention or decoder could ask",
+                "the phantom has no network that selfattention or mask head could ask",
                 "leave these refiners out, or set generator: latent",
             )
         size = {name: value for name in ("height", "width") if (value := getattr(recipe.sampler, name)) is not None}

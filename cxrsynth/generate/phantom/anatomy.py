@@ -1,4 +1,4 @@
-"""The shapes of a drawn chest: smooth signed distances, from which both the picture and the exact masks are made.
+"""The shapes of a generated chest: smooth signed distances, from which both the picture and the exact masks are made.
 
 Coordinates run from -1 to 1 over the picture, x to the right, y down. A positive distance is inside. ``u`` is the
 distance from the midline, positive on the side that is looked at, so that both lungs share their formulas.
@@ -63,7 +63,7 @@ class Chest:
 
 def build(findings: Findings, rng: np.random.Generator, height: int, width: int) -> Chest:
     """A chest with these findings; every number that is not given by them is drawn from ``rng``."""
-    zoom, drop = float(rng.uniform(0.93, 1.10)), float(rng.uniform(-0.06, 0.05))  # no two films are set up alike
+    zoom, drop = float(rng.uniform(0.93, 1.10)), float(rng.uniform(-0.06, 0.05))  # no two images are set up alike
     x = zoom * ((np.arange(width, dtype=np.float32) + 0.5) * (2.0 / width) - 1.0)[None]
     y = zoom * ((np.arange(height, dtype=np.float32) + 0.5) * (2.0 / height) - 1.0)[:, None] + drop
     middle = float(rng.normal(0.0, 0.03))

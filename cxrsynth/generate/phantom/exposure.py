@@ -1,4 +1,4 @@
-"""The picture of a drawn chest: densities that add up along the beam, then the tone of a film."""
+"""The picture of a generated chest: densities that add up along the beam, then the tone of an image."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def expose(chest: Chest, findings: Findings, rng: np.random.Generator, noise: fl
     density -= _stomach(chest, rng) * (1.0 - lungs)
     density = ndimage.gaussian_filter(density, 0.0022 * min(shape))
     grain = 0.7 * rng.standard_normal(shape, np.float32) + 0.5 * field(rng, shape, shape[1] // 3)
-    film = _tone(density + noise * grain, 0.82 if findings.ap else 1.0) * inside
-    return np.clip(film + 0.3 * noise * grain, 0.0, 1.0).astype(np.float32)
+    image = _tone(density + noise * grain, 0.82 if findings.ap else 1.0) * inside
+    return np.clip(image + 0.3 * noise * grain, 0.0, 1.0).astype(np.float32)
 
 
 def _air(chest: Chest, rng: np.random.Generator) -> np.ndarray:
@@ -103,7 +103,7 @@ def _stomach(chest: Chest, rng: np.random.Generator) -> np.ndarray:
 
 
 def _tone(density: np.ndarray, contrast: float) -> np.ndarray:
-    """Densities -> gray: black where nothing stopped the beam, the shoulders of a film's curve, little pure white."""
+    """Densities -> gray: black where nothing stopped the beam, the shoulders of an image's curve, little pure white."""
     gray = np.clip((density - 0.08) / 0.72, 0.0, None)
     gray = gray**1.25 / (1.0 + 0.12 * gray**3)
     return np.clip(0.5 + contrast * (gray - 0.5), 0.0, 1.0).astype(np.float32)

@@ -95,7 +95,7 @@ def class_table(summary: Summary) -> list[dict[str, Any]]:
 
 
 def _asked(summary: Summary, label: Label) -> dict[str, int]:
-    """Split -> pictures whose prompt asks for the class, or whose mask was drawn for it."""
+    """Split -> pictures whose prompt asks for the class, or whose reference mask has it."""
     found: dict[str, int] = {}
     for row in summary.rows:
         there = row["present"].get(label.name, False) if "present" in row else label.name in row.get("mask_classes", ())

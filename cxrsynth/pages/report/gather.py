@@ -28,7 +28,7 @@ class Tile:
     Attributes:
         ident: unique in the page; what a link to it says.
         row: its meta line, or the line of a rejected attempt.
-        film: data URI of the picture.
+        image: data URI of the picture.
         size: (width, height) of the embedded picture.
         regions: class id -> data URI of its transparent mask.
         classes: names of the classes that its mask shows.
@@ -37,7 +37,7 @@ class Tile:
 
     ident: str
     row: Row
-    film: str
+    image: str
     size: tuple[int, int]
     regions: dict[int, str]
     classes: list[str]
@@ -99,7 +99,7 @@ def _tile(
     return Tile(
         ident=ident,
         row=row,
-        film=thumbs.film(image, size),
+        image=thumbs.image(image, size),
         size=size,
         regions={class_id: thumbs.region(inside, class_id, size) for class_id, inside in regions.items()},
         classes=[names[class_id] for class_id in regions],
@@ -108,7 +108,7 @@ def _tile(
 
 
 def _small(image: np.ndarray, regions: Mapping[int, np.ndarray]) -> tuple[np.ndarray, dict[int, np.ndarray]]:
-    """Shrunk by leaving out rows and columns: hundreds of films at full size would not fit into memory."""
+    """Shrunk by leaving out rows and columns: hundreds of images at full size would not fit into memory."""
     step = max(1, max(image.shape) // 256)
     return image[::step, ::step], {class_id: inside[::step, ::step] for class_id, inside in regions.items()}
 
@@ -130,7 +130,7 @@ def describe(summary: Summary, row: Row) -> dict[str, Any]:
 
 
 def command(summary: Summary, row: Row) -> str:
-    """The command that makes a picture's shard again, to be typed in the dataset's folder; empty for real films."""
+    """The command that makes a picture's shard again, to be typed in the dataset's folder; empty for real images."""
     if "source" in row or not summary.recipe:
         return ""
     size, count = int(summary.recipe["shard"]), int(summary.recipe["count"])

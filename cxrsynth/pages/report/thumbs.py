@@ -18,7 +18,7 @@ def fitting(shape: tuple[int, ...], longest: int) -> tuple[int, int]:
     return max(1, round(shape[1] * scale)), max(1, round(shape[0] * scale))
 
 
-def film(image: np.ndarray, size: tuple[int, int], quality: int = 82) -> str:
+def image(image: np.ndarray, size: tuple[int, int], quality: int = 82) -> str:
     """(H, W) uint8 -> JPEG data URI; for looking only, labels are never stored like this."""
     picture = Image.fromarray(image, mode="L").resize(size, Image.Resampling.LANCZOS)
     return _uri(picture, "JPEG", quality=quality, optimize=True)
@@ -34,11 +34,11 @@ def region(inside: np.ndarray, class_id: int, size: tuple[int, int]) -> str:
     return _uri(picture, "PNG", transparency=bytes([0, 72, 255]), bits=2, optimize=True)
 
 
-def average(films: Iterable[tuple[np.ndarray, Mapping[int, np.ndarray]]], side: int = 256) -> str:
+def average(images: Iterable[tuple[np.ndarray, Mapping[int, np.ndarray]]], side: int = 256) -> str:
     """The mean picture, and where each class lies in at least half of them.
 
     Args:
-        films: (H, W) uint8 and class id -> (H, W) bool of the labelled pictures.
+        images: (H, W) uint8 and class id -> (H, W) bool of the labelled pictures.
         side: every picture is squeezed to (side, side).
 
     Returns:
@@ -46,7 +46,7 @@ def average(films: Iterable[tuple[np.ndarray, Mapping[int, np.ndarray]]], side: 
     """
     total, labelled = np.zeros((side, side), dtype=np.float64), 0
     seen: dict[int, np.ndarray] = {}
-    for image, regions in films:
+    for image, regions in images:
         total += np.asarray(Image.fromarray(image, mode="L").resize((side, side)), dtype=np.float64)
         labelled += 1
         for class_id, inside in regions.items():

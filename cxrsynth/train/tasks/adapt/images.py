@@ -1,4 +1,4 @@
-"""The films and words of an adaptation, looked at before anything is trained or written."""
+"""The images and words of an adaptation, looked at before anything is trained or written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cxrsynth.data.reports import Cut, count_cut, unknown_only, words
 from cxrsynth.errors import RecipeError, UsageError
 from cxrsynth.nets.bundle import Tokenizer
 from cxrsynth.store import Row, Store
-from cxrsynth.train.adapt_config import AdaptRecipe, FilmConfig
+from cxrsynth.train.adapt_config import AdaptRecipe, ImageConfig
 
 
 @dataclass(slots=True)
@@ -26,12 +26,12 @@ class Material:
     """What is learned from.
 
     Attributes:
-        train: rows of the training films.
-        val: rows of a few held-out films; may be empty.
-        texts: words of each training film, then of each held-out one.
-        cut: what the encoder's limit takes away from the training films' words.
-        left_out: reason -> films that were skipped.
-        weight: (train,) how often each film is drawn, or None.
+        train: rows of the training images.
+        val: rows of a few held-out images; may be empty.
+        texts: words of each training image, then of each held-out one.
+        cut: what the encoder's limit takes away from the training images' words.
+        left_out: reason -> images that were skipped.
+        weight: (train,) how often each image is generated, or None.
     """
 
     train: list[Row]
@@ -42,26 +42,26 @@ class Material:
     weight: np.ndarray | None = None
 
     def words(self) -> dict[str, str]:
-        """Key of a film -> what the model reads to it."""
+        """Key of an image -> what the model reads to it."""
         return {row["key"]: text for row, text in zip((*self.train, *self.val), self.texts, strict=True)}
 
     def licences(self) -> dict[str, int]:
-        """Licence -> training films under it."""
+        """Licence -> training images under it."""
         return dict(Counter(str(row.get("licence") or "not stated") for row in self.train))
 
     def sources(self) -> dict[str, int]:
-        """Source -> training films."""
+        """Source -> training images."""
         return dict(Counter(str(row.get("source") or "not stated") for row in self.train))
 
 
 def gather(data: Path, recipe: AdaptRecipe, tokenizer: Tokenizer) -> Material:
-    """Choose the films and check every one.
+    """Choose the images and check every one.
 
     Raises:
-        UsageError: no films; or broken ones, unless the recipe skips them.
+        UsageError: no images; or broken ones, unless the recipe skips them.
         RecipeError: no weight where the recipe names a column, or words that are too long and must not be cut.
     """
-    store, chosen, only = Store(data), recipe.films.shares, recipe.films.only
+    store, chosen, only = Store(data), recipe.images.shares, recipe.images.only
 
     def wanted(row: Row) -> bool:
         named = all(has_word(str(row.get(column) or ""), some) for column, some in only.items())
@@ -69,11 +69,11 @@ def gather(data: Path, recipe: AdaptRecipe, tokenizer: Tokenizer) -> Material:
 
     train, skipped = check(store, read_rows(data, ("train",), wanted), recipe, tokenizer)
     held = [row for row in store.rows() if row["split"] == "val" and wanted(row)]
-    few = np.random.default_rng(recipe.adapt.seed).permutation(len(held))[: recipe.adapt.validation_films]
+    few = np.random.default_rng(recipe.adapt.seed).permutation(len(held))[: recipe.adapt.validation_images]
     val, _ = check(store, [held[i] for i in sorted(few)], recipe, tokenizer)
     texts = [words(row, recipe.words) for row in (*train, *val)]
     cut = count_cut(tokenizer, texts[: len(train)], recipe.words.long)
-    return Material(train, val, texts, cut, skipped, weights_of(train, recipe.films))
+    return Material(train, val, texts, cut, skipped, weights_of(train, recipe.images))
 
 
 def has_word(text: str, some: Sequence[str]) -> bool:
@@ -87,27 +87,27 @@ def check(
     """The rows that can be learned from, and reason -> how many were skipped.
 
     Raises:
-        UsageError: films are broken and the recipe refuses them, or none is left.
+        UsageError: images are broken and the recipe refuses them, or none is left.
     """
     reasons = {row["key"]: fault(store, row, words(row, recipe.words), tokenizer) for row in rows}
     broken = {key: reason for key, reason in reasons.items() if reason}
-    if broken and recipe.films.broken == "refuse":
+    if broken and recipe.images.broken == "refuse":
         shown = "; ".join(f"{key}: {reason}" for key, reason in list(broken.items())[:5])
         raise UsageError(
-            f"{len(broken)} of {len(rows)} films cannot be learned from: {shown}",
-            "mend them, or type --set films.broken=skip to leave them out",
+            f"{len(broken)} of {len(rows)} images cannot be learned from: {shown}",
+            "fix them, or type --set images.broken=skip to leave them out",
         )
     kept = [row for row in rows if not reasons[row["key"]]]
     if rows and not kept:
         raise UsageError(
-            f"not one of {len(rows)} films can be learned from: {next(iter(broken.values()))}",
+            f"not one of {len(rows)} images can be learned from: {next(iter(broken.values()))}",
             "see words.column and words.sections of the recipe",
         )
     return kept, dict(Counter(broken.values()))
 
 
 def fault(store: Store, row: Row, text: str, tokenizer: Tokenizer) -> str:
-    """Why a film cannot be learned from; empty where it can."""
+    """Why an image cannot be learned from; empty where it can."""
     if not text:
         return "picture without words"
     if unknown_only(tokenizer, text):
@@ -123,11 +123,11 @@ def fault(store: Store, row: Row, text: str, tokenizer: Tokenizer) -> str:
     return ""
 
 
-def weights_of(rows: Sequence[Row], config: FilmConfig) -> np.ndarray | None:
+def weights_of(rows: Sequence[Row], config: ImageConfig) -> np.ndarray | None:
     """(N,) float64 weights from the column that the recipe names, None where it names none.
 
     Raises:
-        RecipeError: a film has no weight, or one that is no number of at least 0; or all are 0.
+        RecipeError: an image has no weight, or one that is no number of at least 0; or all are 0.
     """
     if config.weight is None:
         return None
@@ -139,10 +139,10 @@ def weights_of(rows: Sequence[Row], config: FilmConfig) -> np.ndarray | None:
             value = math.nan
         if not value >= 0 or math.isinf(value):
             raise RecipeError(
-                f"film {row['key']} has no usable weight in column '{config.weight}': {row.get(config.weight)!r}",
-                "give every film a number of at least 0, or leave films.weight out",
+                f"image {row['key']} has no usable weight in column '{config.weight}': {row.get(config.weight)!r}",
+                "give every image a number of at least 0, or leave images.weight out",
             )
         values.append(value)
     if not sum(values):
-        raise RecipeError(f"all weights in column '{config.weight}' are 0", "give some film a weight above 0")
+        raise RecipeError(f"all weights in column '{config.weight}' are 0", "give some image a weight above 0")
     return np.array(values)

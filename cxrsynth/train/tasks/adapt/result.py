@@ -23,7 +23,7 @@ def write_result(
     """Write ``run/model`` and, where the recipe makes one, ``run/adapter``.
 
     Args:
-        validation: loss on the held-out films ``before`` and ``after``, as far as it was measured.
+        validation: loss on the held-out images ``before`` and ``after``, as far as it was measured.
 
     The networks are used up: they end on the CPU, merged, in half precision.
     """

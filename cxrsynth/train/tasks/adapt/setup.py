@@ -25,7 +25,7 @@ class Setup:
 
     Attributes:
         lora: part -> its LoRA, empty where both parts train whole or not at all.
-        words: key of a film -> what the model reads to it.
+        words: key of an image -> what the model reads to it.
         height: the plateau a class map can reach (`plateau`).
     """
 

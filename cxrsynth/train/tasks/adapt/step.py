@@ -27,14 +27,14 @@ from cxrsynth.train.tasks.adapt.setup import Setup
 
 
 def make_batch(latents: Latents, draws: Draws, setup: Setup, rng: np.random.Generator) -> Batch:
-    """Films, words, noise and timesteps of one update; the films with masks come first."""
+    """Images, words, noise and timesteps of one update; the images with masks come first."""
     recipe = setup.recipe
     config, steps = recipe.adapt, setup.base.schedule.config.num_train_timesteps
-    grounded = min(recipe.grounding.films_per_batch, config.batch) if len(latents.masked) else 0
+    grounded = min(recipe.grounding.images_per_batch, config.batch) if len(latents.masked) else 0
     places, masked = draws(rng, config.batch, grounded)
     texts = []
     for place in places:
-        row = latents.rows[latents.film[place]]
+        row = latents.rows[latents.image[place]]
         dropped = rng.random() < recipe.words.dropout
         varied = caption(row, rng, recipe.captions) if recipe.words.style == "varied" else ""
         texts.append("" if dropped else varied or setup.words[row["key"]])
@@ -71,7 +71,7 @@ def update(
             accelerator.backward(loss)
     if not all(math.isfinite(value) for value in sums.values()):
         raise CxrError(
-            f"the loss is no number any more: {sums}", "type it again with a smaller --set adapt.lr and another -o"
+            f"the loss is no number any more: {sums}", "run it again with a smaller --set adapt.lr and another -o"
         )
     sums["norm"] = float(accelerator.clip_grad_norm_(setup.trained(), config.clip))
     optimizer.step()
@@ -79,13 +79,13 @@ def update(
 
 
 def slice_of(batch: Batch, start: int, stop: int) -> Batch:
-    """The films from ``start`` to ``stop`` with the masks of those that have some."""
+    """The images from ``start`` to ``stop`` with the masks of those that have some."""
     here = slice(start, stop)
     return Batch(batch.latents[here], batch.noise[here], batch.timesteps[here], batch.ids[here], batch.masks[here])
 
 
 def losses(denoiser: nn.Module, batch: Batch, setup: Setup) -> dict[str, Tensor]:
-    """``loss``, and with masks ``ratio`` and ``pixel``; means over the films of the batch."""
+    """``loss``, and with masks ``ratio`` and ``pixel``; means over the images of the batch."""
     schedule = setup.base.schedule
     noisy = schedule.add_noise(batch.latents, batch.noise, batch.timesteps)
     noisy = noisy.contiguous(memory_format=torch.channels_last)
@@ -100,13 +100,13 @@ def losses(denoiser: nn.Module, batch: Batch, setup: Setup) -> dict[str, Tensor]
 
 @torch.no_grad()
 def validate(setup: Setup, held: Latents) -> float:
-    """Loss on held-out films with fixed noise and timesteps."""
+    """Loss on held-out images with fixed noise and timesteps."""
     setup.denoiser.eval()
     rng = np.random.default_rng(0)
     count, size = len(held.values), setup.recipe.adapt.micro or setup.recipe.adapt.batch
     last = setup.base.schedule.config.num_train_timesteps - 1
     times = torch.from_numpy(np.linspace(0.01 * last, 0.99 * last, count).astype(np.int64))
-    texts = [setup.words[held.rows[i]["key"]] for i in held.film]
+    texts = [setup.words[held.rows[i]["key"]] for i in held.image]
     device = next(setup.denoiser.parameters()).device
     total = 0.0
     for start in range(0, count, size):

@@ -41,7 +41,7 @@ def adapt(
     on_step: Progress | None = None,
     export_only: bool = False,
 ) -> dict[str, Any]:
-    """Train ``found`` on the training films of ``data``; the result is the model folder ``run/model``.
+    """Train ``found`` on the training images of ``data``; the result is the model folder ``run/model``.
 
     Typing the same command again goes on at the last checkpoint, with the same result as without the break. The
     number of steps may be changed in between.
@@ -51,11 +51,11 @@ def adapt(
         export_only: write the model from the last checkpoint, without training.
 
     Returns:
-        ``model``, ``adapter`` (None where more than LoRA changed), ``steps``, ``films``, ``validation`` (loss on the
-        held-out films of the base and of the result) and ``captions`` (what the encoder's limit took away).
+        ``model``, ``adapter`` (None where more than LoRA changed), ``steps``, ``images``, ``validation`` (loss on the
+        held-out images of the base and of the result) and ``captions`` (what the encoder's limit took away).
 
     Raises:
-        UsageError: films that cannot be learned from, or a run folder that holds something else.
+        UsageError: images that cannot be learned from, or a run folder that holds something else.
         RecipeError: settings that do not fit each other or the base.
         MissingError: parts of the base, an optional package or a device are not there.
         MismatchError: the checkpoint in ``run`` is of another base, recipe or data.
@@ -81,7 +81,7 @@ def adapt(
     check_shared(start, run, accelerator)
     base.vae.to(accelerator.device)
     latents, validation = encode_all(data, run, setup, material, accelerator)
-    draws = Draws(latents, recipe.films.shares, material.weight)
+    draws = Draws(latents, recipe.images.shares, material.weight)
     denoiser, optimizer = accelerator.prepare(setup.denoiser, optimizer)
     if ema:
         ema.to(accelerator.device)
@@ -97,7 +97,7 @@ def adapt(
             warmup = min(config.warmup, config.steps // 10)
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * learning_rate(step, config.steps, warmup, config.final_lr)
-            # What the base itself makes of the held-out films; every later figure is read against this one.
+            # What the base itself makes of the held-out images; every later figure is read against this one.
             before = validate(setup, validation) if step == 0 and validation and accelerator.is_main_process else None
             values = update(denoiser, optimizer, accelerator, batch, setup)
             if before is not None:
@@ -127,7 +127,7 @@ def adapt(
         "model": str(run / "model"),
         "adapter": str(run / "adapter") if recipe.what.adapter else None,
         "steps": steps,
-        "films": {"train": len(material.train), "val": len(material.val), "left_out": material.left_out},
+        "images": {"train": len(material.train), "val": len(material.val), "left_out": material.left_out},
         "validation": validation_of(curves),
         "captions": {"over_limit": material.cut.cut, "tokens_cut": material.cut.tokens, "limit": material.cut.limit},
     }
@@ -151,11 +151,11 @@ def check_run(run: Path, checkpoint: Path, found: Weights, export_only: bool) ->
 def encode_all(
     data: Path, run: Path, setup: Setup, material: Material, accelerator: Accelerator
 ) -> tuple[Latents, Latents | None]:
-    """Latents of the training films, and of the held-out ones without variants."""
+    """Latents of the training images, and of the held-out ones without variants."""
     recipe, store = setup.recipe, Store(data)
-    square = Square(recipe.films.fit, setup.base.size)
+    square = Square(recipe.images.fit, setup.base.size)
     names, seed = list(recipe.grounding.phrases), recipe.adapt.seed
-    plain = recipe.augment.model_copy(update={"variants": {}, "default_variants": 1, "films": {}})
+    plain = recipe.augment.model_copy(update={"variants": {}, "default_variants": 1, "images": {}})
     held = None
     with accelerator.main_process_first():
         train = prepare(store, material.train, setup.base.vae, recipe.augment, names, seed, run, square)
@@ -165,7 +165,7 @@ def encode_all(
 
 
 def validation_of(curves: Curves) -> dict[str, float]:
-    """The loss on held-out films ``before`` the first update and ``after`` the last measured one; empty without any."""
+    """The loss on held-out images ``before`` the first update and ``after`` the last measured one, if any."""
     log = curves.read()
     found = {"before": [line["before"] for line in log if "before" in line]}
     found["after"] = [line["validation"] for line in log if "validation" in line]

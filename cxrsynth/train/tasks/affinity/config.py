@@ -25,7 +25,7 @@ class AffinityConfig(Part):
     gamma: float = Field(0.3, ge=0, lt=1, description="random change of tone, so that edges count and not gray levels")
     certainty: float = Field(0.7, gt=0, le=1, description="how far DenseCRF believes the rough labels of the seeds")
     # DiffuMask's band (1.0) leaves two thirds of a heart disputed, and with it every edge the network should learn.
-    # Maps that were grounded on films are plateaus: at 0.2 still 98 % of the seeds are right and twice as many edges
+    # Maps that were grounded on images are plateaus: at 0.2 still 98 % of the seeds are right and twice as many edges
     # are known.
     band: float = Field(0.2, ge=0, le=1, description="how far foreground seeds keep from the adapted threshold")
     held_out: float = Field(

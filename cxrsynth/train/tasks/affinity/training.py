@@ -35,11 +35,11 @@ from cxrsynth.train.checkpoint import Checkpoint, finish_the_step, step_rng
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.schedule import learning_rate
 from cxrsynth.train.tasks.affinity.config import AffinityConfig
-from cxrsynth.weights import COMPANIONS
+from cxrsynth.weights import AUXILIARY
 
 
 @dataclass(frozen=True, slots=True)
-class Films:
+class Images:
     """Pictures and what attention is sure of.
 
     Attributes:
@@ -76,14 +76,14 @@ def train_affinity(
     Typing the same command again goes on at the last checkpoint, with the same result as without the break.
 
     Args:
-        pilot: dataset with stored maps, as ``generate`` or ``annotate`` writes it; human masks are never read.
+        pilot: dataset with stored maps, as ``generate`` or ``annotate`` writes it; reference masks are never read.
         out: ``.safetensors`` file.
 
     Returns:
-        What came of it: file, sha256, films, held-out loss, affinity within and across classes, seeds.
+        What came of it: file, sha256, images, held-out loss, affinity within and across classes, seeds.
 
     Raises:
-        UsageError: no maps, too few films, or ``out`` does not end in ``.safetensors``.
+        UsageError: no maps, too few images, or ``out`` does not end in ``.safetensors``.
         MismatchError: the checkpoint beside ``out`` is of another pilot or config.
     """
     if out.suffix != ".safetensors":
@@ -139,7 +139,7 @@ def finish(
     out: Path,
     net: AffinityNet,
     best: Best,
-    held: Films,
+    held: Images,
     config: AffinityConfig,
     classes: list[str],
     n: int,
@@ -152,8 +152,8 @@ def finish(
     figures = check(net, held, config)
     shares = [float((held.seeds == value).mean()) for value in (*range(len(classes) + 1), IGNORE)]
     result: dict[str, Any] = {
-        "films": n,
-        "held_out_films": len(held.images),
+        "images": n,
+        "held_out_images": len(held.images),
         "held_out_loss": round(figures["loss"], 4),
         "affinity_within": round(figures["same"], 4),
         "affinity_across": round(figures["different"], 4),
@@ -162,19 +162,17 @@ def finish(
     }
     training = {**result, "pilot": made, "recipe": config.model_dump(mode="json")}
     # One entry: several would come in another order, and the file with another sha256, each time.
-    about = json.dumps(
-        {"format": COMPANIONS["weights"].format, "net": net.config, "training": training}, sort_keys=True
-    )
+    about = json.dumps({"format": AUXILIARY["weights"].format, "net": net.config, "training": training}, sort_keys=True)
     data = save(best.weights, {"cxrsynth": about})
     write_atomic(out, data)
     return {"weights": str(out), "sha256": sha256(data), "bytes": len(data), **result}
 
 
 def split(rows: list[Row], config: AffinityConfig) -> tuple[list[Row], list[Row]]:
-    """Films to learn from and films to stop by, patients kept together.
+    """Images to learn from and images to stop by, patients kept together.
 
     Raises:
-        UsageError: fewer than two films, or all of one patient.
+        UsageError: fewer than two images, or all of one patient.
     """
     patients = sorted({patient(row) for row in rows})
     few = max(1, round(config.held_out * len(patients)))
@@ -182,12 +180,12 @@ def split(rows: list[Row], config: AffinityConfig) -> tuple[list[Row], list[Row]
     held = [row for row in rows if patient(row) in chosen]
     train = [row for row in rows if patient(row) not in chosen]
     if not train:
-        raise UsageError(f"{len(rows)} films are too few to learn from and stop by", "generate a pilot of 64 or more")
+        raise UsageError(f"{len(rows)} images are too few to learn from and stop by", "generate a pilot of 64 or more")
     return train, held
 
 
 def patient(row: Row) -> str:
-    """Whose film it is; a drawn film is nobody else's."""
+    """Whose image it is; a synthetic image is nobody else's."""
     return str(row.get("patient") or row["key"])
 
 
@@ -210,7 +208,7 @@ def normaliser(store: Store) -> Joint:
     return Joint(**{key: value for key, value in entry.items() if key != "use"})
 
 
-def read(store: Store, rows: list[Row], classes: list[str], config: AffinityConfig, pool: Executor) -> Films:
+def read(store: Store, rows: list[Row], classes: list[str], config: AffinityConfig, pool: Executor) -> Images:
     """Pictures and seeds of some rows.
 
     Raises:
@@ -230,19 +228,19 @@ def read(store: Store, rows: list[Row], classes: list[str], config: AffinityConf
         images.append(np.asarray(picture))
         maps = stored["maps"][which].astype(np.float32)
         waiting.append(pool.submit(confident, images[-1], maps, joint, crf, config.band))
-    return Films(np.stack(images), np.stack([future.result() for future in waiting]))
+    return Images(np.stack(images), np.stack([future.result() for future in waiting]))
 
 
-def make_batch(films: Films, config: AffinityConfig, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Random crops of random films with a random tone: (B, 1, crop, crop) float32 in -1..1, (B, h, w) uint8 seeds."""
+def make_batch(images: Images, config: AffinityConfig, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Random crops of random images with a random tone: (B, 1, crop, crop) float32 in -1..1, (B, h, w) uint8 seeds."""
     side = min(config.crop, config.size)
-    which = rng.integers(len(films.images), size=config.batch)
+    which = rng.integers(len(images.images), size=config.batch)
     corners = rng.integers(config.size - side + 1, size=(config.batch, 2))
     tone = np.exp(rng.uniform(-config.gamma, config.gamma, size=(config.batch, 1, 1))).astype(np.float32)
     cut = [np.s_[i, y : y + side, x : x + side] for i, (y, x) in zip(which, corners, strict=True)]
-    images = (np.stack([films.images[one] for one in cut]).astype(np.float32) / 255) ** tone
-    seeds = np.stack([films.seeds[one] for one in cut])
-    return torch.from_numpy(images[:, None] * 2 - 1), torch.from_numpy(thin(seeds, config.stride))
+    toned = (np.stack([images.images[one] for one in cut]).astype(np.float32) / 255) ** tone
+    seeds = np.stack([images.seeds[one] for one in cut])
+    return torch.from_numpy(toned[:, None] * 2 - 1), torch.from_numpy(thin(seeds, config.stride))
 
 
 def thin(seeds: np.ndarray, stride: int) -> np.ndarray:
@@ -289,14 +287,14 @@ def affinity_loss(features: Tensor, seeds: Tensor, config: AffinityConfig) -> di
 
 
 @torch.no_grad()
-def check(net: AffinityNet, films: Films, config: AffinityConfig) -> dict[str, float]:
-    """The figures of `affinity_loss` on whole films, mean over batches."""
+def check(net: AffinityNet, images: Images, config: AffinityConfig) -> dict[str, float]:
+    """The figures of `affinity_loss` on whole images, mean over batches."""
     net.eval()
     device = next(net.parameters()).device
     found: list[dict[str, float]] = []
-    for start in range(0, len(films.images), config.batch):
-        part = films.images[start : start + config.batch, None].astype(np.float32) / 127.5 - 1
-        seeds = torch.from_numpy(thin(films.seeds[start : start + config.batch], config.stride)).to(device)
+    for start in range(0, len(images.images), config.batch):
+        part = images.images[start : start + config.batch, None].astype(np.float32) / 127.5 - 1
+        seeds = torch.from_numpy(thin(images.seeds[start : start + config.batch], config.stride)).to(device)
         figures = affinity_loss(net(torch.from_numpy(part).to(device)), seeds, config)
         found.append({name: value.item() for name, value in figures.items()})
     return {name: float(np.mean([one[name] for one in found])) for name in found[0]}

@@ -13,13 +13,14 @@ class AnatomyConfig(Part):
     classes: tuple[str, ...] = ("right_lung", "left_lung", "heart")
     widths: tuple[int, int, int] = Field((24, 48, 112), description="channels at 1/2, 1/4 and 1/8; multiples of 8")
     middle: int = Field(4, ge=1, description="residual blocks at 1/8")
-    # The result is noised before anything is drawn from it; twice the side costs four times the time and shows as much.
+    # The result is noised before anything is generated from it; twice the side costs four times the time and shows as
+    # much.
     size: int = Field(128, ge=32, multiple_of=8, description="side of the square it works at")
-    films: int = Field(600, ge=0, description="at most so many films labelled by --weights; spread over all")
-    human: float = Field(0.5, ge=0, le=1, description="share of label items with masks drawn by people, where both are")
-    images: float = Field(0.5, ge=0, lt=1, description="share of items that map a film to itself; XReal: a half")
+    labelled_images: int = Field(600, ge=0, description="at most so many images labelled by --weights; spread over all")
+    human: float = Field(0.5, ge=0, le=1, description="share of label items with reference masks, where both are")
+    images: float = Field(0.5, ge=0, lt=1, description="share of items that map an image to itself; XReal: a half")
     zoom: float = Field(0.15, ge=0, lt=0.5, description="up to this share of each side is cut off at random")
-    gamma: float = Field(0.15, ge=0, lt=1, description="random change of tone of films that map to themselves")
+    gamma: float = Field(0.15, ge=0, lt=1, description="random change of tone of images that map to themselves")
     batch: int = Field(8, ge=2)
     steps: int = Field(1500, ge=1)
     lr: float = Field(1e-3, gt=0)

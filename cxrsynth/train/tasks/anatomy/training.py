@@ -1,7 +1,7 @@
 """Training of the network that turns a label map into a pseudo-radiograph (XReal, arXiv 2403.09240, section 3).
 
-It learns from films with masks drawn by people and, when a segmenter is given, from films that the segmenter labels;
-the file says how many of each. Half of the items map a film to itself, as in XReal.
+It learns from images with reference masks and, when a segmenter is given, from images that the segmenter labels;
+the file says how many of each. Half of the items map an image to itself, as in XReal.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from safetensors.torch import save
 from torch import Tensor
 
-from cxrsynth.data.dataset import groundable, images, trainable
+from cxrsynth.data.dataset import groundable, read_images, trainable
 from cxrsynth.data.dataset import rows as read_rows
 from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.nets.anatomy import AnatomyNet
@@ -31,14 +31,14 @@ from cxrsynth.train.device import accelerate
 from cxrsynth.train.losses import gradient_difference
 from cxrsynth.train.schedule import learning_rate
 from cxrsynth.train.tasks.anatomy.config import AnatomyConfig
-from cxrsynth.weights import COMPANIONS
+from cxrsynth.weights import AUXILIARY
 
 SHOWN = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Films:
-    """Films with label maps.
+class Images:
+    """Images with label maps.
 
     Attributes:
         images: (N, S, S) uint8.
@@ -62,15 +62,15 @@ def train_anatomy(
     Typing the same command again goes on at the last checkpoint, with the same result as without the break.
 
     Args:
-        data: dataset with human masks of all classes.
+        data: dataset with reference masks of all classes.
         out: ``.safetensors`` file; checkpoint, log and sample sheet lie beside it.
-        segmenter: run folder of ``train-seg`` that labels films without masks.
+        segmenter: run folder of ``train-seg`` that labels images without masks.
 
     Returns:
-        What came of it: file, sha256, size, films by kind, mean absolute error on held-out films.
+        What came of it: file, sha256, size, images by kind, mean absolute error on held-out images.
 
     Raises:
-        UsageError: no film with masks of all classes, or ``out`` does not end in ``.safetensors``.
+        UsageError: no image with masks of all classes, or ``out`` does not end in ``.safetensors``.
         MismatchError: the checkpoint beside ``out`` is of other data or another config.
     """
     if out.suffix != ".safetensors":
@@ -81,13 +81,14 @@ def train_anatomy(
     held = [row for row in read_rows(data, keep=trainable) if row["split"] == "val" and drawn(row, config)]
     if not people:
         raise UsageError(
-            f"{data} has no training film with masks of {', '.join(config.classes)}", "ingest films with human masks"
+            f"{data} has no training image with masks of {', '.join(config.classes)}",
+            "ingest images with reference masks",
         )
     others = unlabelled(data, config) if segmenter is not None else []
     who = [[row["key"] for row in group] for group in (people, others, held)]
-    judge = "" if segmenter is None else load(segmenter, accelerator.device).config["sha256"]
+    labeller = "" if segmenter is None else load(segmenter, accelerator.device).config["sha256"]
     prints = sorted({receipt.fingerprint for receipt in store.receipts()})
-    digest = sha256(dumps([config.digest("steps", "checkpoint_minutes"), who, prints, judge]))
+    digest = sha256(dumps([config.digest("steps", "checkpoint_minutes"), who, prints, labeller]))
     human = read(store, people, config)
     made = labelled(store, others, segmenter, config, out.with_suffix(".labels.npz"), digest)
     torch.manual_seed(config.seed)
@@ -101,14 +102,14 @@ def train_anatomy(
     curves.cut(start)
     with finish_the_step() as stop:
         for step in range(start, config.steps):
-            x, film = make_batch(human, made, config, step_rng(config.seed, step, accelerator.process_index))
-            x, film = (part.to(accelerator.device, memory_format=torch.channels_last) for part in (x, film))
+            x, image = make_batch(human, made, config, step_rng(config.seed, step, accelerator.process_index))
+            x, image = (part.to(accelerator.device, memory_format=torch.channels_last) for part in (x, image))
             for group in optimizer.param_groups:
                 group["lr"] = config.lr * learning_rate(step, config.steps, config.warmup, config.final_lr)
             y = trained(x)
-            pixel = F.l1_loss(y, film)
+            pixel = F.l1_loss(y, image)
             optimizer.zero_grad(set_to_none=True)
-            accelerator.backward(pixel + config.gradient_weight * gradient_difference(y, film))
+            accelerator.backward(pixel + config.gradient_weight * gradient_difference(y, image))
             accelerator.clip_grad_norm_(trained.parameters(), config.clip)
             optimizer.step()
             values = {"l1": pixel.item()}
@@ -124,28 +125,32 @@ def train_anatomy(
     if accelerator.is_main_process:
         checkpoint.save(config.steps)
         shown = read(store, held, config) if held else human
-        result = finish(out, net.cpu().float().eval(), shown, config, len(people), len(others), judge, prints)
+        result = finish(out, net.cpu().float().eval(), shown, config, len(people), len(others), labeller, prints)
         curves.plot(out.with_suffix(".loss.png"), ("l1",))
     accelerator.wait_for_everyone()
     return result
 
 
 def drawn(row: Row, config: AnatomyConfig) -> bool:
-    """Whether people drew all classes in a film and weights may be trained on that."""
+    """Whether people drew all classes in an image and weights may be trained on that."""
     return groundable(row) and set(config.classes) <= set(row.get("mask_classes") or config.classes)
 
 
 def unlabelled(data: Path, config: AnatomyConfig) -> list[Row]:
-    """At most ``config.films`` training films of adults that a segmenter may label, spread over all."""
+    """At most ``config.labelled_images`` training images of adults that a segmenter may label, spread over all."""
     found = read_rows(data, ("train",), trainable)
     found = [row for row in found if not drawn(row, config) and row.get("population", "adult") != "pediatric"]
-    if len(found) <= config.films:
+    if len(found) <= config.labelled_images:
         return found
-    return [found[int(i)] for i in np.linspace(0, len(found) - 1, config.films)] if config.films else []
+    return (
+        [found[int(i)] for i in np.linspace(0, len(found) - 1, config.labelled_images)]
+        if config.labelled_images
+        else []
+    )
 
 
-def read(store: Store, rows: list[Row], config: AnatomyConfig) -> Films:
-    """Films with their human masks, class numbers as in the config."""
+def read(store: Store, rows: list[Row], config: AnatomyConfig) -> Images:
+    """Images with their reference masks, class numbers as in the config."""
     ids = store.classes()
     masks = []
     for row in rows:
@@ -154,13 +159,13 @@ def read(store: Store, rows: list[Row], config: AnatomyConfig) -> Films:
         for number, name in enumerate(config.classes, start=1):
             mask[stored == ids[name]] = number
         masks.append(mask)
-    return Films(images(store.root, rows), np.stack(masks))
+    return Images(read_images(store.root, rows), np.stack(masks))
 
 
 def labelled(
     store: Store, rows: list[Row], segmenter: Path | None, config: AnatomyConfig, cache: Path, digest: str
-) -> Films | None:
-    """Films labelled by a segmenter, without those in which it misses a class; kept in ``cache`` for a resume.
+) -> Images | None:
+    """Images labelled by a segmenter, without those in which it misses a class; kept in ``cache`` for a resume.
 
     Raises:
         MismatchError: the segmenter does not know a class.
@@ -170,31 +175,31 @@ def labelled(
     if cache.exists():
         with np.load(cache) as kept:
             if str(kept["digest"]) == digest:
-                return Films(kept["images"], kept["masks"])
-    judge = load(segmenter, torch.device("cpu"))
-    missing = [name for name in config.classes if name not in judge.classes]
+                return Images(kept["images"], kept["masks"])
+    labeller = load(segmenter, torch.device("cpu"))
+    missing = [name for name in config.classes if name not in labeller.classes]
     if missing:
         raise MismatchError(
-            f"{segmenter} knows {', '.join(judge.classes)}, not {missing[0]}", "train it with --classes"
+            f"{segmenter} knows {', '.join(labeller.classes)}, not {missing[0]}", "train it with --classes"
         )
-    films = images(store.root, rows)
-    masks = np.zeros_like(films)
-    for mask, found in zip(masks, judge(list(films)), strict=True):
+    images = read_images(store.root, rows)
+    masks = np.zeros_like(images)
+    for mask, found in zip(masks, labeller(list(images)), strict=True):
         for number, name in enumerate(config.classes, start=1):
-            mask[found == judge.classes.index(name) + 1] = number
+            mask[found == labeller.classes.index(name) + 1] = number
     whole = np.array([all((mask == k + 1).any() for k in range(len(config.classes))) for mask in masks])
     if not whole.any():
         return None
-    body = {"digest": np.array(digest), "images": films[whole], "masks": masks[whole]}
+    body = {"digest": np.array(digest), "images": images[whole], "masks": masks[whole]}
     write_atomic(cache, npz(body))
-    return Films(body["images"], body["masks"])
+    return Images(body["images"], body["masks"])
 
 
 def make_batch(
-    human: Films, made: Films | None, config: AnatomyConfig, rng: np.random.Generator
+    human: Images, made: Images | None, config: AnatomyConfig, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
     """What goes in and what shall come out: (B, K + 1, S, S) and (B, 1, S, S) float32."""
-    inputs, films = [], []
+    inputs, images = [], []
     for place in range(config.batch):
         source = human if made is None or rng.random() < config.human else made
         which = int(rng.integers(len(source.images)))
@@ -203,17 +208,17 @@ def make_batch(
         top, left = int(rng.integers(height - tall + 1)), int(rng.integers(width - wide + 1))
         cut = np.s_[which, top : top + tall, left : left + wide]
         tone = float(np.exp(rng.uniform(-config.gamma, config.gamma)))
-        film = to_size(torch.from_numpy(source.images[cut].astype(np.float32) / 255)[None], config.size)
+        image = to_size(torch.from_numpy(source.images[cut].astype(np.float32) / 255)[None], config.size)
         planes = torch.zeros(len(config.classes), config.size, config.size)
         if place < round(config.images * config.batch):
-            film = film.clamp(0, 1) ** tone * 2 - 1
-            inputs.append(torch.cat([planes, film]))
+            image = image.clamp(0, 1) ** tone * 2 - 1
+            inputs.append(torch.cat([planes, image]))
         else:
             hot = source.masks[cut][None] == np.arange(1, len(config.classes) + 1, dtype=np.uint8)[:, None, None]
-            film = film * 2 - 1
+            image = image * 2 - 1
             inputs.append(torch.cat([to_size(torch.from_numpy(hot.astype(np.float32)), config.size), planes[:1]]))
-        films.append(film)
-    return torch.stack(inputs), torch.stack(films)
+        images.append(image)
+    return torch.stack(inputs), torch.stack(images)
 
 
 def to_size(planes: Tensor, size: int) -> Tensor:
@@ -224,27 +229,27 @@ def to_size(planes: Tensor, size: int) -> Tensor:
 def finish(
     out: Path,
     net: AnatomyNet,
-    held: Films,
+    held: Images,
     config: AnatomyConfig,
     people: int,
     others: int,
-    judge: str,
+    labeller: str,
     prints: list[str],
 ) -> dict[str, Any]:
-    """Write the network, its sheet, and how near it comes to held-out films."""
+    """Write the network, its sheet, and how near it comes to held-out images."""
     hot = held.masks[:, None] == np.arange(1, len(config.classes) + 1, dtype=np.uint8)[:, None, None]
-    drawn_films = torch.cat([net.draw(hot[i : i + 8]) for i in range(0, len(hot), 8)])[:, 0].numpy()
-    error = float(np.abs(drawn_films - (held.images.astype(np.float32) / 127.5 - 1)).mean())
+    synthetic_images = torch.cat([net.draw(hot[i : i + 8]) for i in range(0, len(hot), 8)])[:, 0].numpy()
+    error = float(np.abs(synthetic_images - (held.images.astype(np.float32) / 127.5 - 1)).mean())
     result: dict[str, Any] = {
-        "films_labelled_by_people": people,
-        "films_labelled_by_a_segmenter": others,
-        "segmenter_sha256": judge,
-        "held_out_films": len(held.images),
+        "images_with_reference_masks": people,
+        "images_labelled_by_a_segmenter": others,
+        "segmenter_sha256": labeller,
+        "held_out_images": len(held.images),
         "held_out_l1": round(error, 4),
     }
     about = json.dumps(
         {
-            "format": COMPANIONS["network"].format,
+            "format": AUXILIARY["network"].format,
             "net": net.config,
             "training": {**result, "data": prints, "recipe": config.model_dump()},
         },
@@ -252,10 +257,10 @@ def finish(
     )
     data = save({name: value.half().contiguous() for name, value in net.state_dict().items()}, {"cxrsynth": about})
     write_atomic(out, data)
-    grey = ((drawn_films + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
+    grey = ((synthetic_images + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
     items = []
-    for film, mask, made in list(zip(held.images, held.masks, grey, strict=True))[:SHOWN]:
-        items += [Item(film, mask, text="film and mask"), Item(made, mask, text="made of the mask")]
+    for image, mask, made in list(zip(held.images, held.masks, grey, strict=True))[:SHOWN]:
+        items += [Item(image, mask, text="image and mask"), Item(made, mask, text="made of the mask")]
     legend = {name: k for k, name in enumerate(config.classes, start=1)}
-    save_picture(contact_sheet(items, columns=4, legend=legend, title="label map -> film"), out.with_suffix(".png"))
+    save_picture(contact_sheet(items, columns=4, legend=legend, title="label map -> image"), out.with_suffix(".png"))
     return {"weights": str(out), "sha256": sha256(data), "bytes": len(data), **result}

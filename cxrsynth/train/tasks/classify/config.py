@@ -16,15 +16,15 @@ class ClassifyConfig(UpdateConfig):
 
     encoder: str = Field("resnet18", description="any classification network of timm")
     options: dict[str, Any] = Field(default_factory=dict, description="further arguments of the encoder")
-    labels: tuple[str, ...] = Field((), description="all with enough films by default")
-    least: int = Field(60, ge=1, description="films of each kind in the train split that make a label by itself")
+    labels: tuple[str, ...] = Field((), description="all with enough images by default")
+    least: int = Field(60, ge=1, description="images of each kind in the train split that make a label by itself")
     negatives: Negatives = "normal"
     size: int = Field(192, ge=32, multiple_of=32, description="side of the square the network sees")
     batch: int = Field(16, ge=1)
     weight_decay: float = Field(0.05, ge=0)
     most_weight: float = Field(10.0, ge=1, description="a rare kind counts at most so many times a common one")
     dropout: float = Field(0.1, ge=0, lt=1)
-    validation_films: int = Field(400, ge=1, description="at most so many decide which weights are best")
+    validation_images: int = Field(400, ge=1, description="at most so many decide which weights are best")
     augment: SegmentAugment = SegmentAugment()
 
 

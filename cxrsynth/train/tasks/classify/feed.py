@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cxrsynth.data.augment import augmenter
 from cxrsynth.data.labelled import Source
-from cxrsynth.data.multilabel import SaidFilm, gather_said, table_of
+from cxrsynth.data.multilabel import MultiLabelImage, gather_multilabel, table_of
 from cxrsynth.domain.lexicon import FINDINGS, TRAITS
 from cxrsynth.errors import UsageError
 from cxrsynth.nets.segmenter import squash
@@ -19,46 +19,50 @@ from cxrsynth.train.tasks.classify.config import ClassifyConfig
 
 
 def choose_labels(sources: Sequence[Source], config: ClassifyConfig) -> tuple[str, ...]:
-    """The labels asked for, or all of which the train splits have ``least`` films of each kind.
+    """The labels asked for, or all of which the train splits have ``least`` images of each kind.
 
     Raises:
-        UsageError: a label that no film, or every film, has; or none is left.
+        UsageError: a label that no image, or every image, has; or none is left.
     """
     wanted = config.labels or (*TRAITS, *FINDINGS)
-    films = [film for source in sources for film in gather_said(source, "train", wanted, config.negatives)]
-    table = table_of(films)
+    images = [image for source in sources for image in gather_multilabel(source, "train", wanted, config.negatives)]
+    table = table_of(images)
     ones, zeros = (table == 1).sum(axis=0), (table == 0).sum(axis=0)
     if config.labels:
         for label, one, zero in zip(wanted, ones, zeros, strict=True):
             if not one or not zero:
                 raise UsageError(
-                    f"'{label}': {one} films with it and {zero} without it in the train split, both are needed",
+                    f"'{label}': {one} images with it and {zero} without it in the train split, both are needed",
                     "leave it out of --labels, or add a dataset that has both",
                 )
         return wanted
     enough = np.minimum(ones, zeros) >= config.least
     if not enough.any():
         raise UsageError(
-            f"no label has {config.least} films with it and as many without it", "name --labels, or lower --least"
+            f"no label has {config.least} images with it and as many without it", "name --labels, or lower --least"
         )
     return tuple(label for label, kept in zip(wanted, enough, strict=True) if kept)
 
 
-class SaidFeed(Draws[SaidFilm]):
-    """Films with what is said about them, augmented."""
+class MultiLabelFeed(Draws[MultiLabelImage]):
+    """Images with what is said about them, augmented."""
 
     def __init__(
-        self, films: Sequence[Sequence[SaidFilm]], weights: Sequence[float], config: ClassifyConfig, process: int = 0
+        self,
+        images: Sequence[Sequence[MultiLabelImage]],
+        weights: Sequence[float],
+        config: ClassifyConfig,
+        process: int = 0,
     ) -> None:
-        super().__init__(films, weights, config, process)
+        super().__init__(images, weights, config, process)
         self.size = config.size
         self.augment = augmenter(config.augment)
 
     def __getitem__(self, update: int) -> tuple[Tensor, Tensor, list[str]]:
-        """(B, 1, S, S) float32 in 0..1, (B, K) float32 of 1, 0 and NaN, and the films' paths."""
+        """(B, 1, S, S) float32 in 0..1, (B, K) float32 of 1, 0 and NaN, and the images' paths."""
         rng = self.rng(update)
         chosen = self.draw(rng)
         empty = np.zeros((self.size, self.size), np.uint8)
-        images = [self.augment(squash(film.image(), self.size), empty, rng)[0] for film in chosen]
+        images = [self.augment(squash(image.image(), self.size), empty, rng)[0] for image in chosen]
         x = torch.from_numpy(np.stack(images)[:, None].astype(np.float32) / 255)
-        return x, torch.from_numpy(table_of(chosen)), [str(film.path) for film in chosen]
+        return x, torch.from_numpy(table_of(chosen)), [str(image.path) for image in chosen]

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from cxrsynth.data.labelled import Source
-from cxrsynth.data.multilabel import SaidFilm, table_of
+from cxrsynth.data.multilabel import MultiLabelImage, table_of
+from cxrsynth.data.patients import PATIENTS
 from cxrsynth.evaluate.classification import CHUNK, figures_of
 from cxrsynth.nets.classifier import probabilities
 from cxrsynth.nets.segmenter import save
@@ -34,31 +35,31 @@ class Learned:
         labels: names, in the order of the outputs.
         train: one list per dataset.
         val: all of them together.
-        shown: the validation films that decide during training.
-        test: films of the same datasets that decide nothing.
+        shown: the validation images that decide during training.
+        test: images of the same datasets that decide nothing.
     """
 
     labels: tuple[str, ...]
-    train: list[list[SaidFilm]]
-    val: list[SaidFilm]
-    shown: list[SaidFilm]
-    test: list[SaidFilm]
+    train: list[list[MultiLabelImage]]
+    val: list[MultiLabelImage]
+    shown: list[MultiLabelImage]
+    test: list[MultiLabelImage]
 
 
 def scores_of(
-    network: nn.Module, films: Sequence[SaidFilm], config: ClassifyConfig, device: torch.device
+    network: nn.Module, images: Sequence[MultiLabelImage], config: ClassifyConfig, device: torch.device
 ) -> np.ndarray:
     """(N, K) probabilities; the network is left in eval mode."""
     network.eval()
     parts = []
-    for start in range(0, len(films), CHUNK):  # so that films of a large set are not all in memory
-        images = [film.image() for film in films[start : start + CHUNK]]
-        parts.append(probabilities(network, images, config.size, device, config.precision))
+    for start in range(0, len(images), CHUNK):  # so that images of a large set are not all in memory
+        pixels = [image.image() for image in images[start : start + CHUNK]]
+        parts.append(probabilities(network, pixels, config.size, device, config.precision))
     return np.concatenate(parts)
 
 
 def mean_auroc(truth: np.ndarray, scores: np.ndarray) -> float:
-    """Mean over the labels of which the films show both kinds; 0.5 without any.
+    """Mean over the labels of which the images show both kinds; 0.5 without any.
 
     Args:
         truth: (N, K) of 1, 0 and NaN.
@@ -70,7 +71,7 @@ def mean_auroc(truth: np.ndarray, scores: np.ndarray) -> float:
 
 
 def threshold(scores: np.ndarray, truth: np.ndarray) -> float:
-    """The probability from which a film counts as positive: where sensitivity and specificity are highest together
+    """The probability from which an image counts as positive: where sensitivity and specificity are highest together
     (Youden 1950); 0.5 where one kind is missing."""
     known = ~np.isnan(truth)
     score, label = scores[known], truth[known] == 1
@@ -86,7 +87,7 @@ def threshold(scores: np.ndarray, truth: np.ndarray) -> float:
 def write_result(
     run: Path,
     network: nn.Module,
-    films: Learned,
+    images: Learned,
     sources: Sequence[Source],
     config: ClassifyConfig,
     origin: Mapping[str, str],
@@ -94,7 +95,7 @@ def write_result(
     curves: Curves,
     device: torch.device,
 ) -> Path:
-    """Measure the final weights on all held-out films and put ``run/model`` in place as a whole.
+    """Measure the final weights on all held-out images and put ``run/model`` in place as a whole.
 
     Args:
         origin: sha256 of the weights that the training started from.
@@ -106,41 +107,43 @@ def write_result(
         "peak_memory_mib": peak_memory(device),
     }
     thresholds: dict[str, float] = {}
-    for split, part in (("val", films.val), ("test", films.test)):
+    for split, part in (("val", images.val), ("test", images.test)):
         if not part:
             continue
         truth, scores = table_of(part), scores_of(network, part, config, device)
         if split == "val":
-            thresholds = {name: round(threshold(scores[:, k], truth[:, k]), 5) for k, name in enumerate(films.labels)}
-        patients = [film.patient for film in part]
-        labels = figures_of(films.labels, truth, scores, patients, [str(film.row.get("source", "")) for film in part])
-        metrics[split] = {"films": len(part), "mean_auroc": round(mean_auroc(truth, scores), 4), "labels": labels}
+            thresholds = {name: round(threshold(scores[:, k], truth[:, k]), 5) for k, name in enumerate(images.labels)}
+        patients = [image.patient for image in part]
+        labels = figures_of(
+            images.labels, truth, scores, patients, [str(image.row.get("source", "")) for image in part]
+        )
+        metrics[split] = {"images": len(part), "mean_auroc": round(mean_auroc(truth, scores), 4), "labels": labels}
     body = {
         **config.model_dump(mode="json"),
         **origin,
-        "labels": list(films.labels),
+        "labels": list(images.labels),
         "thresholds": thresholds,
         "data": [
             {
                 "name": source.root.resolve().name,
                 "weight": source.weight,
-                "films": len(part),
-                "patients": len({film.patient for film in part}),
-                "with": {name: int((table_of(part)[:, k] == 1).sum()) for k, name in enumerate(films.labels)},
-                "without": {name: int((table_of(part)[:, k] == 0).sum()) for k, name in enumerate(films.labels)},
+                "images": len(part),
+                "patients": len({image.patient for image in part}),
+                "with": {name: int((table_of(part)[:, k] == 1).sum()) for k, name in enumerate(images.labels)},
+                "without": {name: int((table_of(part)[:, k] == 0).sum()) for k, name in enumerate(images.labels)},
             }
-            for source, part in zip(sources, films.train, strict=True)
+            for source, part in zip(sources, images.train, strict=True)
         ],
     }
     # So that a test on one of these patients can be refused later, on any machine.
     seen = {
-        "train": sorted({film.patient for part in films.train for film in part if film.row.get("patient")}),
-        "val": sorted({film.patient for film in films.val if film.row.get("patient")}),
+        "train": sorted({image.patient for part in images.train for image in part if image.row.get("patient")}),
+        "val": sorted({image.patient for image in images.val if image.row.get("patient")}),
     }
 
     def write(folder: Path) -> None:
         save(folder, network, body, metrics)
-        (folder / "films.json").write_bytes(dumps(seen))
+        (folder / PATIENTS).write_bytes(dumps(seen))
         curves.plot(folder / "curves.png", FIGURES)
 
     publish(run / "model", write)

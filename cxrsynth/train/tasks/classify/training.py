@@ -1,7 +1,7 @@
-"""Training of a multi-label classifier on what is said about films, generated, real, or mixed.
+"""Training of a multi-label classifier on what is said about images, generated, real, or mixed.
 
 Binary cross-entropy per label; where nothing is known, nothing is learned. The average of the weights with the highest
-mean AUROC on the validation films is what is kept. The loop is that of segmentation: the unit is the update.
+mean AUROC on the validation images is what is kept. The loop is that of segmentation: the unit is the update.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cxrsynth.data.labelled import Source
-from cxrsynth.data.multilabel import SaidFilm, gather_said, table_of
+from cxrsynth.data.multilabel import MultiLabelImage, gather_multilabel, table_of
 from cxrsynth.data.patients import check_patients
 from cxrsynth.errors import UsageError
 from cxrsynth.nets.classifier import ClassifierNetwork, start_encoder, start_from
@@ -23,7 +23,7 @@ from cxrsynth.store import Store, dumps, file_sha256, sha256
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
 from cxrsynth.train.tasks.classify.config import ClassifyConfig
-from cxrsynth.train.tasks.classify.feed import SaidFeed, choose_labels
+from cxrsynth.train.tasks.classify.feed import MultiLabelFeed, choose_labels
 from cxrsynth.train.tasks.classify.result import Learned, mean_auroc, scores_of, write_result
 from cxrsynth.train.updates import FREE, Task, run_updates
 
@@ -51,69 +51,69 @@ def train_classifier(
         on_step: told (finished updates, all updates, figures) after every update.
 
     Returns:
-        The folder with ``model.safetensors``, ``config.json``, ``metrics.json``, ``films.json`` and ``curves.png``.
+        The folder with ``model.safetensors``, ``config.json``, ``metrics.json``, ``patients.json`` and ``curves.png``.
 
     Raises:
-        UsageError: a label without films of both kinds, an empty split, an unknown encoder.
+        UsageError: a label without images of both kinds, an empty split, an unknown encoder.
         MismatchError: an unfinished shard, a patient in two splits, another run's checkpoint.
         NotFiniteError: the loss became NaN or infinite.
     """
     accelerator = accelerate(device, config.precision)
-    films = collect(sources, validation, config)
+    images = collect(sources, validation, config)
     torch.manual_seed(config.seed)
-    network = ClassifierNetwork(config.encoder, len(films.labels), config.options, config.dropout)
+    network = ClassifierNetwork(config.encoder, len(images.labels), config.options, config.dropout)
     origin: dict[str, str] = {}
     if encoder_weights is not None:
         start_encoder(network, encoder_weights)
         origin["encoder_sha256"] = file_sha256(encoder_weights)
     if init is not None:
-        origin["init_sha256"] = start_from(network, films.labels, config.encoder, init)
-    truth = table_of(films.shown)
+        origin["init_sha256"] = start_from(network, images.labels, config.encoder, init)
+    truth = table_of(images.shown)
 
     def figure(averaged: nn.Module) -> float:
-        return mean_auroc(truth, scores_of(averaged, films.shown, config, accelerator.device))
+        return mean_auroc(truth, scores_of(averaged, images.shown, config, accelerator.device))
 
-    loss = MaskedLoss(weights_of([film for part in films.train for film in part], config.most_weight))
-    feed = SaidFeed(films.train, [source.weight for source in sources], config, accelerator.process_index)
-    identity = digest(sources, films, config, origin)
+    loss = MaskedLoss(weights_of([image for part in images.train for image in part], config.most_weight))
+    feed = MultiLabelFeed(images.train, [source.weight for source in sources], config, accelerator.process_index)
+    identity = digest(sources, images, config, origin)
     task = Task("classify", "auroc", network, loss.to(accelerator.device), feed, figure, identity)
     done = run_updates(task, run, config, accelerator, on_step)
     if accelerator.is_main_process:
-        write_result(run, done.network, films, sources, config, origin, done.figures, done.curves, accelerator.device)
+        write_result(run, done.network, images, sources, config, origin, done.figures, done.curves, accelerator.device)
     accelerator.wait_for_everyone()
     return run / "model"
 
 
 def collect(sources: Sequence[Source], validation: Sequence[Source], config: ClassifyConfig) -> Learned:
-    """All films, with every check that can be made before training."""
+    """All images, with every check that can be made before training."""
     if not sources:
         raise UsageError("there is nothing to learn from", "name a dataset with --data")
     labels = choose_labels(sources, config)
-    train = [gather_said(source, "train", labels, config.negatives) for source in sources]
+    train = [gather_multilabel(source, "train", labels, config.negatives) for source in sources]
     roots = [source.root for source in validation] or list(dict.fromkeys(source.root for source in sources))
-    val = [film for root in roots for film in gather_said(Source(root), "val", labels, config.negatives)]
-    # A dataset without test films can be learned from; then there are no figures of a test.
+    val = [image for root in roots for image in gather_multilabel(Source(root), "val", labels, config.negatives)]
+    # A dataset without test images can be learned from; then there are no figures of a test.
     tested = [root for root in roots if any(row.get("split") == "test" for row in Store(root).rows())]
-    test = [film for root in tested for film in gather_said(Source(root), "test", labels, config.negatives)]
-    learned = [film for part in train for film in part]
+    test = [image for root in tested for image in gather_multilabel(Source(root), "test", labels, config.negatives)]
+    learned = [image for part in train for image in part]
     check_patients(learned, val)
     check_patients(learned, test, "test")
-    order = np.random.default_rng(config.seed).permutation(len(val))[: config.validation_films]
+    order = np.random.default_rng(config.seed).permutation(len(val))[: config.validation_images]
     return Learned(labels, train, val, [val[i] for i in sorted(order)], test)
 
 
-def digest(sources: Sequence[Source], films: Learned, config: ClassifyConfig, origin: dict[str, str]) -> str:
+def digest(sources: Sequence[Source], images: Learned, config: ClassifyConfig, origin: dict[str, str]) -> str:
     """sha256 of all that a running training cannot change; where the folders lie does not matter."""
-    keys = [[film.row["key"] for film in part] for part in (*films.train, films.val)]
-    said = [sha256(table_of(part).tobytes()) for part in (*films.train, films.val)]
-    made = [sorted({receipt.fingerprint for receipt in part[0].store.receipts()}) for part in films.train]
+    keys = [[image.row["key"] for image in part] for part in (*images.train, images.val)]
+    said = [sha256(table_of(part).tobytes()) for part in (*images.train, images.val)]
+    made = [sorted({receipt.fingerprint for receipt in part[0].store.receipts()}) for part in images.train]
     weights = [source.weight for source in sources]
-    return sha256(dumps([config.digest(*FREE), films.labels, keys, said, made, weights, origin]))
+    return sha256(dumps([config.digest(*FREE), images.labels, keys, said, made, weights, origin]))
 
 
-def weights_of(films: Sequence[SaidFilm], most: float) -> Tensor:
-    """(K,) how much a film with the label counts, so that both kinds count alike in all, within 1/most .. most."""
-    table = table_of(films)
+def weights_of(images: Sequence[MultiLabelImage], most: float) -> Tensor:
+    """(K,) how much an image with the label counts, so that both kinds count alike in all, within 1/most .. most."""
+    table = table_of(images)
     ones, zeros = (table == 1).sum(axis=0), (table == 0).sum(axis=0)
     return torch.tensor(np.clip(zeros / np.maximum(ones, 1), 1 / most, most), dtype=torch.float32)
 
@@ -122,7 +122,7 @@ class MaskedLoss(nn.Module):
     """Binary cross-entropy over what is known.
 
     Args:
-        weights: (K,) weight of films that have the label.
+        weights: (K,) weight of images that have the label.
     """
 
     weights: Tensor

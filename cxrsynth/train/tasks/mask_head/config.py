@@ -1,4 +1,4 @@
-"""How a decoder is built and fitted; every default is here."""
+"""How a mask head is built and fitted; every default is here."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from cxrsynth.data.config import AugmentConfig
 from cxrsynth.recipe.part import Part
 
 
-class DecoderConfig(Part):
+class MaskHeadConfig(Part):
     """How the head is built and fitted."""
 
     classes: tuple[str, ...] = Field(("right_lung", "left_lung", "heart"), min_length=1)
     width: int = Field(32, ge=16, multiple_of=16, description="channels inside the head")
-    timesteps: tuple[int, ...] = Field((10, 50, 100), min_length=1, description="noise of the films, in turn")
-    variants: int = Field(3, ge=1, description="copies of each film, all but the first slightly changed")
+    timesteps: tuple[int, ...] = Field((10, 50, 100), min_length=1, description="noise of the images, in turn")
+    variants: int = Field(3, ge=1, description="copies of each image, all but the first slightly changed")
     augment: AugmentConfig = AugmentConfig(shift=0.08, scale=0.16, rotate=9.0, gamma=0.35)
     tone: float = Field(0.15, ge=0, lt=1, description="how much contrast and brightness vary that the edges see")
     batch: int = Field(8, ge=1)

@@ -1,4 +1,4 @@
-"""A decoder: a small head on the features of a finished model, fitted on a few films that people labelled.
+"""A mask head: a small head on the features of a finished model, fitted on a few labelled images.
 
 DatasetDM (Wu et al., NeurIPS 2023) fits one on under 1 % of the labels. The model itself is not touched, and its
 features are computed once: a head is ready in minutes on a CPU.
@@ -33,15 +33,15 @@ from cxrsynth.train.averaging import growing_average
 from cxrsynth.train.checkpoint import Checkpoint, finish_the_step, step_rng
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.schedule import learning_rate
-from cxrsynth.train.tasks.mask_head.config import DecoderConfig
-from cxrsynth.weights import COMPANIONS, Weights
+from cxrsynth.train.tasks.mask_head.config import MaskHeadConfig
+from cxrsynth.weights import AUXILIARY, Weights
 
 UNLABELLED = 255
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Films as a head sees them, V variants of N films.
+    """Images as a head sees them, V variants of N images.
 
     Attributes:
         features: (V * N, C, h, w) float16 each, in the order of `observe_features`.
@@ -54,37 +54,37 @@ class Seen:
     masks: np.ndarray
 
 
-def train_decoder(
+def train_mask_head(
     data: Path,
     out: Path,
     weights: Weights,
-    config: DecoderConfig,
-    films: int | None = None,
+    config: MaskHeadConfig,
+    images: int | None = None,
     device: str = "auto",
     on_step: Progress | None = None,
 ) -> dict[str, Any]:
-    """Fit a head on human masks of the training split and write it to ``out``.
+    """Fit a head on reference masks of the training split and write it to ``out``.
 
     Typing the same command again goes on at the last checkpoint, with the same result as without the break; the
     features, a minute or two of work, are computed again.
 
     Args:
-        data: ingested films; only those of split ``train`` whose masks may be trained on are read.
+        data: ingested images; only those of split ``train`` whose masks may be trained on are read.
         out: ``.safetensors`` file.
         weights: the model whose features are read.
-        films: how many labelled films; all that there are by default.
+        images: how many labelled images; all that there are by default.
 
     Returns:
-        What came of it: file, sha256, number of labelled films, classes, loss.
+        What came of it: file, sha256, number of labelled images, classes, loss.
 
     Raises:
-        UsageError: too few labelled films, or ``out`` does not end in ``.safetensors``.
-        MismatchError: the checkpoint beside ``out`` is of other films, another model or config.
+        UsageError: too few labelled images, or ``out`` does not end in ``.safetensors``.
+        MismatchError: the checkpoint beside ``out`` is of other images, another model or config.
     """
     if out.suffix != ".safetensors":
-        raise UsageError(f"{out} does not end in .safetensors", "for example: -o decoder.safetensors")
+        raise UsageError(f"{out} does not end in .safetensors", "for example: -o mask_head.safetensors")
     where = resolve(device)
-    chosen = choose(data, config, films)
+    chosen = choose(data, config, images)
     batches = -(-len(chosen) * config.variants // config.batch)
     total = batches + config.steps
 
@@ -120,9 +120,9 @@ def train_decoder(
             if stop:
                 raise KeyboardInterrupt
     checkpoint.save(max(start, config.steps))
-    result = {"films": len(chosen), "classes": list(config.classes), "model": weights.digest}
+    result = {"images": len(chosen), "classes": list(config.classes), "model": weights.digest}
     training = {"recipe": config.model_dump(mode="json"), "keys": keys}
-    told = {"format": COMPANIONS["head"].format, "net": head.config, **result, "training": training}
+    told = {"format": AUXILIARY["head"].format, "net": head.config, **result, "training": training}
     tensors = {name: value.detach().cpu().half().contiguous() for name, value in average.module.state_dict().items()}
     data_ = save(tensors, {"cxrsynth": json.dumps(told, sort_keys=True)})
     write_atomic(out, data_)
@@ -130,8 +130,8 @@ def train_decoder(
     return {"weights": str(out), "sha256": sha256(data_), "bytes": len(data_), **result, **last}
 
 
-def choose(data: Path, config: DecoderConfig, films: int | None) -> list[Row]:
-    """The films to fit on: those with human masks of all classes, drawn at random if fewer are wanted.
+def choose(data: Path, config: MaskHeadConfig, images: int | None) -> list[Row]:
+    """The images to fit on: those with reference masks of all classes, chosen at random if fewer are wanted.
 
     Raises:
         UsageError: there are not as many.
@@ -142,19 +142,19 @@ def choose(data: Path, config: DecoderConfig, films: int | None) -> list[Row]:
         return groundable(row) and set(config.classes) <= set(row.get("mask_classes") or ids)
 
     found = read_rows(data, ("train",), fits)
-    if films is None:
+    if images is None:
         return found
-    if films > len(found):
-        raise UsageError(f"{films} films are asked for, {data} has {len(found)} that fit", f"--films {len(found)}")
-    picked = np.random.default_rng(config.seed).permutation(len(found))[:films]
+    if images > len(found):
+        raise UsageError(f"{images} images are asked for, {data} has {len(found)} that fit", f"--images {len(found)}")
+    picked = np.random.default_rng(config.seed).permutation(len(found))[:images]
     return [found[i] for i in sorted(picked.tolist())]
 
 
 @torch.inference_mode()
 def look_at(
-    data: Path, rows: list[Row], weights: Weights, config: DecoderConfig, device: torch.device, tell: Any
+    data: Path, rows: list[Row], weights: Weights, config: MaskHeadConfig, device: torch.device, tell: Any
 ) -> Seen:
-    """Pass every variant of every film through the model once, each variant with its own noise."""
+    """Pass every variant of every image through the model once, each variant with its own noise."""
     store = Store(data)
     ids = store.classes()
     latent = Latent(weights.path, Sampler(), AttentionSpec(), device)
@@ -175,25 +175,25 @@ def look_at(
                 raise UsageError(
                     f"{row['key']} has {image.shape[1]}x{image.shape[0]} pixels, the model sees "
                     f"{reader.size[1]}x{reader.size[0]}",
-                    f"ingest the films with --size {reader.size[0]}",
+                    f"ingest the images with --size {reader.size[0]}",
                 )
             pictures.append(image)
             masks.append(ours)
-    films = np.stack(pictures)
+    images = np.stack(pictures)
     kept: list[list[Tensor]] = []
-    for number, begin in enumerate(range(0, len(films), config.batch)):
-        part = films[begin : begin + config.batch]
-        clean = torch.cat([reader.encode(film) for film in part])
+    for number, begin in enumerate(range(0, len(images), config.batch)):
+        part = images[begin : begin + config.batch]
+        clean = torch.cat([reader.encode(image) for image in part])
         generators = [torch.Generator().manual_seed(config.seed + begin + i) for i in range(len(part))]
         t = config.timesteps[number % len(config.timesteps)]
         with observe_features(latent.unet) as features:
             look(latent.unet, reader.scheduler, clean, reader.words, generators, (t,))
             kept.append([one.cpu().half() for one in features])
         tell(number + 1, {})
-    return Seen([torch.cat(level) for level in zip(*kept, strict=True)], films, np.stack(masks))
+    return Seen([torch.cat(level) for level in zip(*kept, strict=True)], images, np.stack(masks))
 
 
-def head_loss(head: Head, seen: Seen, which: np.ndarray, config: DecoderConfig, rng: np.random.Generator) -> Tensor:
+def head_loss(head: Head, seen: Seen, which: np.ndarray, config: MaskHeadConfig, rng: np.random.Generator) -> Tensor:
     """Cross-entropy and soft Dice on the grid of the head, against the share of each cell that a class covers.
 
     Cells that nobody labelled do not count.

@@ -8,7 +8,7 @@ from cxrsynth.recipe.part import Part
 
 
 class PathologyConfig(Part):
-    """LoRA on a denoiser, and which regions of which films it learns findings from."""
+    """LoRA on a denoiser, and which regions of which images it learns findings from."""
 
     findings: dict[str, tuple[str, ...]] = Field(
         {
@@ -17,7 +17,7 @@ class PathologyConfig(Part):
             "effusion": ("effusion",),
         },
         min_length=1,
-        description="word of the prompt -> findings of films that may show it",
+        description="word of the prompt -> findings of images that may show it",
     )
     places: dict[str, tuple[str, ...]] = Field(
         {
@@ -27,17 +27,17 @@ class PathologyConfig(Part):
         },
         description="word of the prompt -> where in either lung it may lie",
     )
-    # A label says that a film shows something, not where. A zone counts as its place where it is brighter than in
-    # normal films of the same source, and as clear where it is not.
-    bright: float = Field(1.2, description="robust deviations above normal films that make a zone a finding's place")
-    clear: float = Field(0.5, description="a zone of a normal film may be at most so bright")
+    # A label says that an image shows something, not where. A zone counts as its place where it is brighter than in
+    # normal images of the same source, and as clear where it is not.
+    bright: float = Field(1.2, description="robust deviations above normal images that make a zone a finding's place")
+    clear: float = Field(0.5, description="a zone of a normal image may be at most so bright")
     normal: float = Field(0.3, gt=0, lt=1, description="share of clear zones among the regions")
     blob: float = Field(0.5, ge=0, le=1, description="share of regions that are a ragged part of the zone")
     plain: float = Field(0.4, ge=0, le=1, description="share of prompts that say the view only, not age and sex")
     dropout: float = Field(0.1, ge=0, lt=1, description="share of empty prompts, for classifier-free guidance")
     elsewhere: float = Field(0.1, ge=0, le=1, description="weight of the loss outside the region")
-    variants: int = Field(3, ge=1, description="copies of each film, all but the first with another tone")
-    gamma: float = Field(0.6, ge=0, lt=2, description="how far their tone differs: it shall be read from the film")
+    variants: int = Field(3, ge=1, description="copies of each image, all but the first with another tone")
+    gamma: float = Field(0.6, ge=0, lt=2, description="how far their tone differs: it shall be read from the image")
     rank: int = Field(16, ge=1)
     targets: tuple[str, ...] = Field(
         ("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2", "conv1", "conv2"),

@@ -1,7 +1,7 @@
-"""Where in a film a finding lies, from what is said of the film and what its zones look like.
+"""Where in an image a finding lies, from what is said of the image and what its zones look like.
 
-Labels of open collections name findings without a place. A zone of a film with the finding is taken for its place where
-it is brighter, between its own lungs and heart, than that zone is in normal films of the same source.
+Labels of open collections name findings without a place. A zone of an image with the finding is taken for its place
+where it is brighter, between its own lungs and heart, than that zone is in normal images of the same source.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class Place:
     """A region to learn from.
 
     Attributes:
-        film: index of the film.
-        finding: word of the prompt; empty for a clear zone of a normal film.
+        image: index of the image.
+        finding: word of the prompt; empty for a clear zone of a normal image.
         region: words that `cxrsynth.domain.regions` understands.
     """
 
-    film: int
+    image: int
     finding: str
     region: str
 
@@ -45,11 +45,11 @@ def zones(config: PathologyConfig) -> list[str]:
     return [f"{side} {kind}" for kind in kinds for side in ("right", "left")]
 
 
-def brightness(film: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """How bright regions are on a scale of the film's own: 0 its darkest lung, 1 its heart.
+def brightness(image: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """How bright regions are on a scale of the image's own: 0 its darkest lung, 1 its heart.
 
     Args:
-        film: (H, W) uint8.
+        image: (H, W) uint8.
         mask: (H, W) ids of `cxrsynth.domain.anatomy.CLASSES`.
 
     Returns:
@@ -57,30 +57,30 @@ def brightness(film: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> np.n
     """
     if any((mask == number).sum() < LEAST * mask.size for number in CLASSES.values()):
         return np.full(len(names), np.nan)
-    lungs = film[np.isin(mask, (CLASSES["right_lung"], CLASSES["left_lung"]))]
-    dark, heart = np.percentile(lungs, 10), film[mask == CLASSES["heart"]].mean()
+    lungs = image[np.isin(mask, (CLASSES["right_lung"], CLASSES["left_lung"]))]
+    dark, heart = np.percentile(lungs, 10), image[mask == CLASSES["heart"]].mean()
     values = []
     for name in names:
         try:
-            values.append(film[regions.resolve(name, mask)].mean())
+            values.append(image[regions.resolve(name, mask)].mean())
         except UsageError:
             values.append(np.nan)
     return (np.array(values) - dark) / max(heart - dark, 10.0)
 
 
-def find(rows: Sequence[Row], films: np.ndarray, masks: np.ndarray, config: PathologyConfig) -> list[Place]:
+def find(rows: Sequence[Row], images: np.ndarray, masks: np.ndarray, config: PathologyConfig) -> list[Place]:
     """All regions to learn from.
 
     Args:
-        rows: of N films.
-        films: (N, H, W) uint8.
+        rows: of N images.
+        images: (N, H, W) uint8.
         masks: (N, H, W) uint8 ids of `cxrsynth.domain.anatomy.CLASSES`.
 
     Raises:
-        UsageError: no film is normal, or none shows a finding of the config.
+        UsageError: no image is normal, or none shows a finding of the config.
     """
     names = zones(config)
-    seen = np.stack([brightness(film, mask, names) for film, mask in zip(films, masks, strict=True)])
+    seen = np.stack([brightness(image, mask, names) for image, mask in zip(images, masks, strict=True)])
     normal = np.array([is_normal(words_on_findings(row)) for row in rows])
     source = np.array([str(row.get("source", "")) for row in rows])
     above = np.full(seen.shape, np.nan)
@@ -104,12 +104,14 @@ def find(rows: Sequence[Row], films: np.ndarray, masks: np.ndarray, config: Path
     missing = next((word for word in ("", *config.findings) if word not in have), None)
     if missing is not None:
         what = f"shows {missing} in a zone that is brighter than normal" if missing else "is normal and clear"
-        raise UsageError(f"no training film {what}", "ingest more films, or change findings, bright or clear by --set")
+        raise UsageError(
+            f"no training image {what}", "ingest more images, or change findings, bright or clear by --set"
+        )
     return places
 
 
 def said_sides(row: Row) -> tuple[str, ...]:
-    """The sides that the words of a film name; both where they name none."""
+    """The sides that the words of an image name; both where they name none."""
     text = f"{row.get('text') or ''} {row.get('prompt', '')}".lower()
     named = tuple(side for side in ("right", "left") if re.search(rf"\b{side}\b", text))
     return named or ("right", "left")

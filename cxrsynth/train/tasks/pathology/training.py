@@ -1,7 +1,7 @@
 """Training of the adapter that draws findings into regions (XReal's pathology controller, arXiv 2403.09240).
 
-The denoiser sees whole noisy films, as it does while a region is drawn anew in a finished film, and the loss looks at
-the region: words learn what lies *there*. Only a LoRA learns; the model and its attention stay as they are.
+The denoiser sees whole noisy images, as it does while a region is generated anew in a finished image, and the loss
+looks at the region: words learn what lies *there*. Only a LoRA learns; the model and its attention stay as they are.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from cxrsynth.data.config import AugmentConfig
-from cxrsynth.data.dataset import images, trainable
+from cxrsynth.data.dataset import read_images, trainable
 from cxrsynth.data.dataset import rows as read_rows
 from cxrsynth.data.latents import warp
 from cxrsynth.domain import regions
@@ -40,15 +40,15 @@ from cxrsynth.train.device import accelerate
 from cxrsynth.train.schedule import learning_rate
 from cxrsynth.train.tasks.pathology.config import PathologyConfig
 from cxrsynth.train.tasks.pathology.places import Place, find
-from cxrsynth.weights import COMPANIONS, Weights
+from cxrsynth.weights import AUXILIARY, Weights
 
 
 @dataclass(frozen=True, slots=True)
 class Lesions:
-    """Films with regions to learn from.
+    """Images with regions to learn from.
 
     Attributes:
-        rows: of N films.
+        rows: of N images.
         masks: (N, H, W) uint8 ids of `cxrsynth.domain.anatomy.CLASSES`.
         latents: (V, N, C, h, w) float32, in V tones.
         places: finding -> regions; the empty finding has the clear ones.
@@ -74,15 +74,15 @@ def train_pathology(
     Typing the same command again goes on at the last checkpoint, with the same result as without the break.
 
     Args:
-        data: ingested films with findings in words; no masks are needed.
-        out: ``.safetensors`` file; checkpoint, log and what was read of the films lie beside it.
+        data: ingested images with findings in words; no masks are needed.
+        out: ``.safetensors`` file; checkpoint, log and what was read of the images lie beside it.
         segmenter: run folder of ``train-seg`` that finds lungs and heart.
 
     Returns:
         What came of it: file, sha256, size, regions by finding, loss.
 
     Raises:
-        UsageError: no film fits, none shows a finding, or ``out`` does not end in ``.safetensors``.
+        UsageError: no image fits, none shows a finding, or ``out`` does not end in ``.safetensors``.
         MismatchError: the checkpoint beside ``out`` is of other data, another model or config.
     """
     if out.suffix != ".safetensors":
@@ -91,7 +91,7 @@ def train_pathology(
     rows = fitting(data, config)
     base = load_base(weights, AdaptRecipe())
     base.vae.to(accelerator.device)
-    judge = load(segmenter, accelerator.device)
+    labeller = load(segmenter, accelerator.device)
     digest = sha256(
         dumps(
             [
@@ -99,11 +99,11 @@ def train_pathology(
                 [row["key"] for row in rows],
                 sorted({receipt.fingerprint for receipt in Store(data).receipts()}),
                 weights.digest,
-                judge.config["sha256"],
+                labeller.config["sha256"],
             ]
         )
     )
-    lesions = look_at(data, rows, base, judge, config, out.with_suffix(".films.npz"), digest)
+    lesions = look_at(data, rows, base, labeller, config, out.with_suffix(".images.npz"), digest)
     torch.manual_seed(config.seed)
     adapter = Adapter(base.unet, config.rank, config.targets)
     adapter.switch(True)
@@ -139,13 +139,13 @@ def train_pathology(
     if accelerator.is_main_process:
         checkpoint.save(max(start, config.steps))
         curves.plot(out.with_suffix(".loss.png"), ("loss",))
-        result = finish(out, adapter, weights, config, lesions, judge)
+        result = finish(out, adapter, weights, config, lesions, labeller)
     accelerator.wait_for_everyone()
     return result
 
 
 def fitting(data: Path, config: PathologyConfig) -> list[Row]:
-    """Training films of adults that are normal or have a finding of the config."""
+    """Training images of adults that are normal or have a finding of the config."""
 
     def fits(row: Row) -> bool:
         text = words_on_findings(row)
@@ -156,23 +156,23 @@ def fitting(data: Path, config: PathologyConfig) -> list[Row]:
 
 
 def look_at(
-    data: Path, rows: list[Row], base: Base, judge: Segmenter, config: PathologyConfig, cache: Path, digest: str
+    data: Path, rows: list[Row], base: Base, labeller: Segmenter, config: PathologyConfig, cache: Path, digest: str
 ) -> Lesions:
-    """Anatomy, latents and places of the films; read once and kept in ``cache``.
+    """Anatomy, latents and places of the images; read once and kept in ``cache``.
 
     Raises:
         MismatchError: the segmenter does not know lungs and heart.
-        UsageError: the films have another size than the model's.
+        UsageError: the images have another size than the model's.
     """
-    missing = [name for name in CLASSES if name not in judge.classes]
+    missing = [name for name in CLASSES if name not in labeller.classes]
     if missing:
         raise MismatchError(
-            f"the segmenter knows {', '.join(judge.classes)}, not {missing[0]}", "train it on all three"
+            f"the segmenter knows {', '.join(labeller.classes)}, not {missing[0]}", "train it on all three"
         )
-    films = images(data, rows)
-    if films.shape[1:] != (base.size, base.size):
+    images = read_images(data, rows)
+    if images.shape[1:] != (base.size, base.size):
         raise UsageError(
-            f"the films have {films.shape[2]}x{films.shape[1]} pixels, the model sees {base.size}x{base.size}",
+            f"the images have {images.shape[2]}x{images.shape[1]} pixels, the model sees {base.size}x{base.size}",
             f"ingest them with --size {base.size}",
         )
     kept: dict[str, np.ndarray] = {}
@@ -180,20 +180,20 @@ def look_at(
         with np.load(cache) as stored:
             kept = {name: stored[name] for name in stored.files} if str(stored["digest"]) == digest else {}
     if not kept:
-        masks = np.zeros_like(films)
-        for mask, seen in zip(masks, judge(list(films)), strict=True):
+        masks = np.zeros_like(images)
+        for mask, seen in zip(masks, labeller(list(images)), strict=True):
             for name, number in CLASSES.items():
-                mask[seen == judge.classes.index(name) + 1] = number
+                mask[seen == labeller.classes.index(name) + 1] = number
         rng = np.random.default_rng(config.seed)
         tone = AugmentConfig(shift=0, scale=0, rotate=0, gamma=config.gamma)
         latents = []
         for variant in range(config.variants):
-            toned = films if not variant else np.stack([warp(film, None, tone, rng)[0] for film in films])
+            toned = images if not variant else np.stack([warp(image, None, tone, rng)[0] for image in images])
             latents.append(encode(base.vae, toned).numpy().astype(np.float16))
         kept = {"digest": np.array(digest), "masks": masks, "latents": np.stack(latents)}
         write_atomic(cache, npz(kept))
     places: dict[str, list[Place]] = {}
-    for place in find(rows, films, kept["masks"], config):
+    for place in find(rows, images, kept["masks"], config):
         places.setdefault(place.finding, []).append(place)
     return Lesions(rows, kept["masks"], torch.from_numpy(kept["latents"]).float(), places)
 
@@ -201,20 +201,20 @@ def look_at(
 def region_loss(
     denoiser: Any, base: Base, lesions: Lesions, config: PathologyConfig, rng: np.random.Generator, to: Accelerator
 ) -> Tensor:
-    """Mean squared error of one batch, of which the region of each film counts most."""
+    """Mean squared error of one batch, of which the region of each image counts most."""
     side = lesions.latents.shape[-1]
     chances = [config.normal if not name else (1 - config.normal) / len(config.findings) for name in lesions.places]
     texts, latents, weights = [], [], []
     for _ in range(config.batch):
         own = list(lesions.places.values())[rng.choice(len(chances), p=chances)]
         place = own[rng.integers(len(own))]
-        region = regions.resolve(place.region, lesions.masks[place.film])
+        region = regions.resolve(place.region, lesions.masks[place.image])
         if rng.random() < config.blob:
             region = regions.blob(region, int(rng.integers(2**31)))
         cells = F.adaptive_max_pool2d(torch.from_numpy(region.astype(np.float32))[None], side)  # (1, h, w)
         weights.append((1 - config.elsewhere) * cells / cells.mean() + config.elsewhere)
-        latents.append(lesions.latents[rng.integers(len(lesions.latents)), place.film])
-        said = sentence(lesions.rows[place.film], place, plain=rng.random() < config.plain)
+        latents.append(lesions.latents[rng.integers(len(lesions.latents)), place.image])
+        said = sentence(lesions.rows[place.image], place, plain=rng.random() < config.plain)
         texts.append("" if rng.random() < config.dropout else said)
     clean = torch.stack(latents)
     drawn = noise.draw_noise(rng, tuple(clean.shape), 0.0)
@@ -229,7 +229,7 @@ def region_loss(
 
 
 def sentence(row: Row, place: Place, plain: bool) -> str:
-    """What the model reads to a region: the film's own caption with the finding and its place, or without any."""
+    """What the model reads to a region: the image's own caption with the finding and its place, or without any."""
     head, _, own = str(row["prompt"]).partition(MARKER)
     if plain:
         head = f"Frontal chest X-ray, {row.get('view') or 'PA'} view. "
@@ -237,17 +237,17 @@ def sentence(row: Row, place: Place, plain: bool) -> str:
 
 
 def finish(
-    out: Path, adapter: Adapter, weights: Weights, config: PathologyConfig, lesions: Lesions, judge: Segmenter
+    out: Path, adapter: Adapter, weights: Weights, config: PathologyConfig, lesions: Lesions, labeller: Segmenter
 ) -> dict[str, Any]:
     """Write the adapter with what it says of itself."""
     counts = {name or "clear": len(places) for name, places in lesions.places.items()}
-    films = {name or "clear": len({place.film for place in own}) for name, own in lesions.places.items()}
-    result = {"model": weights.digest, "regions": counts, "films": films}
+    images = {name or "clear": len({place.image for place in own}) for name, own in lesions.places.items()}
+    result = {"model": weights.digest, "regions": counts, "images": images}
     told = {
-        "format": COMPANIONS[KEY].format,
+        "format": AUXILIARY[KEY].format,
         "net": {"rank": config.rank, "targets": list(config.targets)},
         **result,
-        "training": {"recipe": config.model_dump(mode="json"), "segmenter_sha256": judge.config["sha256"]},
+        "training": {"recipe": config.model_dump(mode="json"), "segmenter_sha256": labeller.config["sha256"]},
     }
     tensors = {name: value.detach().cpu().half().contiguous() for name, value in adapter.parameters.items()}
     body = save(tensors, {"cxrsynth": json.dumps(told, sort_keys=True)})

@@ -20,7 +20,7 @@ class SegmentConfig(UpdateConfig):
     size: int = Field(256, ge=32, multiple_of=32, description="side of the square the network sees")
     dice_weight: float = Field(1.0, ge=0)
     cross_entropy_weight: float = Field(1.0, ge=0)
-    validation_films: int = Field(100, ge=1, description="at most so many decide which weights are best")
+    validation_images: int = Field(100, ge=1, description="at most so many decide which weights are best")
     benchmark: bool = Field(
         False, description="also masks that may only be used to measure; keep the weights to yourself"
     )

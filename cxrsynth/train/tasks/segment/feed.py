@@ -10,19 +10,23 @@ from PIL import Image
 from torch import Tensor
 
 from cxrsynth.data.augment import augmenter
-from cxrsynth.data.labelled import LabelledFilm
+from cxrsynth.data.labelled import LabelledImage
 from cxrsynth.nets.segmenter import squash
 from cxrsynth.train.feed import Draws
 from cxrsynth.train.tasks.segment.config import SegmentConfig
 
 
-class Feed(Draws[LabelledFilm]):
-    """Films with their masks, augmented."""
+class Feed(Draws[LabelledImage]):
+    """Images with their masks, augmented."""
 
     def __init__(
-        self, films: Sequence[Sequence[LabelledFilm]], weights: Sequence[float], config: SegmentConfig, process: int = 0
+        self,
+        images: Sequence[Sequence[LabelledImage]],
+        weights: Sequence[float],
+        config: SegmentConfig,
+        process: int = 0,
     ) -> None:
-        super().__init__(films, weights, config, process)
+        super().__init__(images, weights, config, process)
         self.size = config.size
         self.augment = augmenter(config.augment)
 
@@ -30,18 +34,18 @@ class Feed(Draws[LabelledFilm]):
         """(B, 1, S, S) float32 in 0..1, (B, S, S) int64 labels with 255 for unlabelled, and the masks' paths."""
         rng = self.rng(update)
         chosen = self.draw(rng)
-        images, masks = [], []
-        for film in chosen:
-            image, mask = self.augment(*read(film, self.size), rng)
-            images.append(image)
+        pixels, masks = [], []
+        for image in chosen:
+            array, mask = self.augment(*read(image, self.size), rng)
+            pixels.append(array)
             masks.append(mask)
-        x = torch.from_numpy(np.stack(images)[:, None].astype(np.float32) / 255)
-        return x, torch.from_numpy(np.stack(masks).astype(np.int64)), [str(film.mask_path) for film in chosen]
+        x = torch.from_numpy(np.stack(pixels)[:, None].astype(np.float32) / 255)
+        return x, torch.from_numpy(np.stack(masks).astype(np.int64)), [str(image.mask_path) for image in chosen]
 
 
-def read(film: LabelledFilm, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """A film and its mask at the size of the network: (size, size) uint8 both."""
-    mask = film.mask()
+def read(image: LabelledImage, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """An image and its mask at the size of the network: (size, size) uint8 both."""
+    mask = image.mask()
     if mask.shape != (size, size):
         mask = np.asarray(Image.fromarray(mask, mode="L").resize((size, size), Image.Resampling.NEAREST))
-    return squash(film.image(), size), mask
+    return squash(image.image(), size), mask

@@ -1,4 +1,4 @@
-"""The end of a segmentation training: Dice on validation films, the worst of them as a picture, the result folder."""
+"""The end of a segmentation training: Dice on validation images, the worst of them as a picture, the result folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from cxrsynth.data.labelled import IGNORE, LabelledFilm, Source
+from cxrsynth.data.labelled import IGNORE, LabelledImage, Source
+from cxrsynth.data.patients import PATIENTS
 from cxrsynth.nets.segmenter import predict, save
 from cxrsynth.pages.sheet import encode
 from cxrsynth.pages.worst import SHOWN, order_by_worst, worst_sheet
@@ -25,24 +26,24 @@ FIGURES = ("loss", "dice")
 
 
 @dataclass(slots=True)
-class Films:
+class Splits:
     """What is learned from and what is validated on.
 
     Attributes:
         classes: names, in the order of the output channels.
         train: one list per dataset.
         val: all of them together.
-        shown: the validation films that decide during training.
+        shown: the validation images that decide during training.
     """
 
     classes: tuple[str, ...]
-    train: list[list[LabelledFilm]]
-    val: list[LabelledFilm]
-    shown: list[LabelledFilm]
+    train: list[list[LabelledImage]]
+    val: list[LabelledImage]
+    shown: list[LabelledImage]
 
 
 def dice_table(truths: Sequence[np.ndarray], masks: Sequence[np.ndarray], classes: int) -> np.ndarray:
-    """(N, K) float64 Dice per film and class; NaN where a class is in neither mask, 255 of the truth left out."""
+    """(N, K) float64 Dice per image and class; NaN where a class is in neither mask, 255 of the truth left out."""
     table = np.full((len(truths), classes), np.nan)
     for i, (truth, mask) in enumerate(zip(truths, masks, strict=True)):
         seen = truth != IGNORE
@@ -55,20 +56,20 @@ def dice_table(truths: Sequence[np.ndarray], masks: Sequence[np.ndarray], classe
 
 
 def validate(
-    network: nn.Module, films: Sequence[LabelledFilm], classes: int, config: SegmentConfig, device: torch.device
+    network: nn.Module, images: Sequence[LabelledImage], classes: int, config: SegmentConfig, device: torch.device
 ) -> np.ndarray:
-    """(N, K) Dice of films at their own size; the network is left in eval mode."""
+    """(N, K) Dice of images at their own size; the network is left in eval mode."""
     network.eval()
     tables = []
-    for start in range(0, len(films), config.batch):
-        part = films[start : start + config.batch]
-        masks = predict(network, [film.image() for film in part], config.size, device, config.precision, config.batch)
-        tables.append(dice_table([film.mask() for film in part], masks, classes))
+    for start in range(0, len(images), config.batch):
+        part = images[start : start + config.batch]
+        masks = predict(network, [image.image() for image in part], config.size, device, config.precision, config.batch)
+        tables.append(dice_table([image.mask() for image in part], masks, classes))
     return np.concatenate(tables)
 
 
 def mean_dice(table: np.ndarray) -> float:
-    """The mean of the classes' means; a class that no film shows does not count."""
+    """The mean of the classes' means; a class that no image shows does not count."""
     shown = table[:, ~np.isnan(table).all(axis=0)]
     return float(np.nanmean(shown, axis=0).mean()) if shown.size else 0.0
 
@@ -76,7 +77,7 @@ def mean_dice(table: np.ndarray) -> float:
 def write_result(
     run: Path,
     network: nn.Module,
-    films: Films,
+    images: Splits,
     sources: Sequence[Source],
     config: SegmentConfig,
     origin: Mapping[str, str],
@@ -84,53 +85,53 @@ def write_result(
     curves: Curves,
     device: torch.device,
 ) -> Path:
-    """Validate the final weights on all validation films and put ``run/model`` in place as a whole.
+    """Validate the final weights on all validation images and put ``run/model`` in place as a whole.
 
     Args:
         origin: sha256 of the weights that the training started from.
         figures: what else goes into ``metrics.json``.
     """
-    table = validate(network, films.val, len(films.classes), config, device)
+    table = validate(network, images.val, len(images.classes), config, device)
     metrics = {
         **figures,
         "machine": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
         "peak_memory_mib": peak_memory(device),
         "validation": {
-            "films": len(films.val),
-            "dice": {name: _mean(column) for name, column in zip(films.classes, table.T, strict=True)},
+            "images": len(images.val),
+            "dice": {name: _mean(column) for name, column in zip(images.classes, table.T, strict=True)},
             "mean": round(mean_dice(table), 5),
         },
     }
     body = {
         **config.model_dump(mode="json"),
         **origin,
-        "classes": list(films.classes),
+        "classes": list(images.classes),
         "data": [
             {
                 "name": source.root.resolve().name,
                 "weight": source.weight,
-                "films": len(part),
-                "patients": len({film.patient for film in part}),
+                "images": len(part),
+                "patients": len({image.patient for image in part}),
             }
-            for source, part in zip(sources, films.train, strict=True)
+            for source, part in zip(sources, images.train, strict=True)
         ],
     }
     # So that a test on one of these patients can be refused later, on any machine.
     learned = {
-        "train": sorted({film.patient for part in films.train for film in part if film.row.get("patient")}),
-        "val": sorted({film.patient for film in films.val if film.row.get("patient")}),
+        "train": sorted({image.patient for part in images.train for image in part if image.row.get("patient")}),
+        "val": sorted({image.patient for image in images.val if image.row.get("patient")}),
     }
     worst = order_by_worst(table)[:SHOWN]
-    shown = [films.val[i] for i in worst]
-    images = [film.image() for film in shown]
-    masks = predict(network, images, config.size, device, config.precision, config.batch)
-    keys = [film.row["key"] for film in shown]
-    title = f"{run.name}: the worst of {len(films.val)} validation films"
-    picture = worst_sheet(images, [film.mask() for film in shown], masks, keys, table[worst], films.classes, title)
+    shown = [images.val[i] for i in worst]
+    pixels = [image.image() for image in shown]
+    masks = predict(network, pixels, config.size, device, config.precision, config.batch)
+    keys = [image.row["key"] for image in shown]
+    title = f"{run.name}: the worst of {len(images.val)} validation images"
+    picture = worst_sheet(pixels, [image.mask() for image in shown], masks, keys, table[worst], images.classes, title)
 
     def write(folder: Path) -> None:
         save(folder, network, body, metrics)
-        (folder / "films.json").write_bytes(dumps(learned))
+        (folder / PATIENTS).write_bytes(dumps(learned))
         (folder / "worst.png").write_bytes(encode(picture))
         curves.plot(folder / "curves.png", FIGURES)
 

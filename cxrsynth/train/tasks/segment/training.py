@@ -1,7 +1,7 @@
-"""Training of a segmentation network on labelled films, generated, real, or mixed.
+"""Training of a segmentation network on labelled images, generated, real, or mixed.
 
-Dice and cross-entropy; the average of the weights that labels the validation films best is what is kept. The unit is
-the update: arms of a comparison get the same number of them, however many films they have.
+Dice and cross-entropy; the average of the weights that labels the validation images best is what is kept. The unit is
+the update: arms of a comparison get the same number of them, however many images they have.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
 from cxrsynth.train.tasks.segment.config import SegmentConfig
 from cxrsynth.train.tasks.segment.feed import Feed
-from cxrsynth.train.tasks.segment.result import Films, mean_dice, validate, write_result
+from cxrsynth.train.tasks.segment.result import Splits, mean_dice, validate, write_result
 from cxrsynth.train.updates import FREE, Task, run_updates
 
 
@@ -51,7 +51,7 @@ def train_segmenter(
         on_step: told (finished updates, all updates, figures) after every update.
 
     Returns:
-        The folder with ``model.safetensors``, ``config.json``, ``metrics.json``, ``films.json``, ``curves.png`` and
+        The folder with ``model.safetensors``, ``config.json``, ``metrics.json``, ``patients.json``, ``curves.png`` and
         ``worst.png``.
 
     Raises:
@@ -60,31 +60,31 @@ def train_segmenter(
         NotFiniteError: the loss became NaN or infinite.
     """
     accelerator = accelerate(device, config.precision)
-    films = collect(sources, validation, config)
+    images = collect(sources, validation, config)
     torch.manual_seed(config.seed)
-    network = Network(config.arch, config.encoder, len(films.classes), config.options)
+    network = Network(config.arch, config.encoder, len(images.classes), config.options)
     origin: dict[str, str] = {}
     if encoder_weights is not None:
         load_encoder(network, encoder_weights)
         origin["encoder_sha256"] = file_sha256(encoder_weights)
     if init is not None:
-        origin["init_sha256"] = start_from(network, films.classes, init, config.arch, config.encoder, config.options)
-    losses = Loss(len(films.classes), config)
-    feed = Feed(films.train, [source.weight for source in sources], config, accelerator.process_index)
+        origin["init_sha256"] = start_from(network, images.classes, init, config.arch, config.encoder, config.options)
+    losses = Loss(len(images.classes), config)
+    feed = Feed(images.train, [source.weight for source in sources], config, accelerator.process_index)
 
     def dice(averaged: nn.Module) -> float:
-        return mean_dice(validate(averaged, films.shown, len(films.classes), config, accelerator.device))
+        return mean_dice(validate(averaged, images.shown, len(images.classes), config, accelerator.device))
 
-    task = Task("segment", "dice", network, losses, feed, dice, digest(sources, films, config, origin))
+    task = Task("segment", "dice", network, losses, feed, dice, digest(sources, images, config, origin))
     done = run_updates(task, run, config, accelerator, on_step)
     if accelerator.is_main_process:
-        write_result(run, done.network, films, sources, config, origin, done.figures, done.curves, accelerator.device)
+        write_result(run, done.network, images, sources, config, origin, done.figures, done.curves, accelerator.device)
     accelerator.wait_for_everyone()
     return run / "model"
 
 
-def collect(sources: Sequence[Source], validation: Sequence[Source], config: SegmentConfig) -> Films:
-    """All films, with every check that can be made before training."""
+def collect(sources: Sequence[Source], validation: Sequence[Source], config: SegmentConfig) -> Splits:
+    """All images, with every check that can be made before training."""
     if not sources:
         raise UsageError("there is nothing to learn from", "name a dataset with --data")
     held_out = list(validation) or [Source(source.root) for source in sources]
@@ -92,18 +92,18 @@ def collect(sources: Sequence[Source], validation: Sequence[Source], config: Seg
     classes = choose_classes(list(dict.fromkeys(roots)), config.classes)
     allowed = may_train(config.benchmark)
     train = [gather(source, "train", classes, allowed) for source in sources]
-    val = [film for source in held_out for film in gather(source, "val", classes, allowed)]
-    check_patients([film for part in train for film in part], val)
-    order = np.random.default_rng(config.seed).permutation(len(val))[: config.validation_films]
-    return Films(classes, train, val, [val[i] for i in sorted(order)])
+    val = [image for source in held_out for image in gather(source, "val", classes, allowed)]
+    check_patients([image for part in train for image in part], val)
+    order = np.random.default_rng(config.seed).permutation(len(val))[: config.validation_images]
+    return Splits(classes, train, val, [val[i] for i in sorted(order)])
 
 
-def digest(sources: Sequence[Source], films: Films, config: SegmentConfig, origin: dict[str, str]) -> str:
+def digest(sources: Sequence[Source], images: Splits, config: SegmentConfig, origin: dict[str, str]) -> str:
     """sha256 of all that a running training cannot change; where the folders lie does not matter."""
-    keys = [[film.row["key"] for film in part] for part in (*films.train, films.val)]
-    made = [sorted({receipt.fingerprint for receipt in part[0].store.receipts()}) for part in films.train]
+    keys = [[image.row["key"] for image in part] for part in (*images.train, images.val)]
+    made = [sorted({receipt.fingerprint for receipt in part[0].store.receipts()}) for part in images.train]
     weights = [source.weight for source in sources]
-    return sha256(dumps([config.digest(*FREE), films.classes, keys, made, weights, origin]))
+    return sha256(dumps([config.digest(*FREE), images.classes, keys, made, weights, origin]))
 
 
 class Loss(nn.Module):

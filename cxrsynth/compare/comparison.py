@@ -1,4 +1,4 @@
-"""A comparison from its recipe to its results; what is done is kept, so typing the command again goes on."""
+"""A comparison from its recipe to its results; what is done is kept, so re-running the command goes on."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from cxrsynth.compare.check import check
-from cxrsynth.compare.grid import Cell, Laboratory, plan
+from cxrsynth.compare.grid import Grid, Run, plan
 from cxrsynth.compare.recipe import CompareRecipe, TestSet
 from cxrsynth.compare.schedule import Progress, one_by_one, side_by_side
 from cxrsynth.compare.significance import Table, difference, equivalent, holm, ratio, wilcoxon
 from cxrsynth.evaluate.metrics import METRICS
 from cxrsynth.evaluate.results import Record, record
 
-ALL_REAL = Cell(0, real=0).arm
+ALL_REAL = Run(0, real=0).arm
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Outcome:
     Attributes:
         records: tidy records: figures of every arm, differences, ratios and real equivalents.
         comparisons: one entry per pair, test and class, with p and corrected p.
-        curves: what the plot shows: ``{"test", "kind", "films", "value", "lo", "hi", "arm"}``, of the classes' mean.
+        curves: what the plot shows: ``{"test", "kind", "images", "value", "lo", "hi", "arm"}``, of the classes' mean.
     """
 
     records: list[Record]
@@ -36,43 +36,43 @@ class Outcome:
 def compare(
     recipe: CompareRecipe, out: Path, device: str = "auto", progress: Progress | None = None, workers: int = 1
 ) -> Outcome:
-    """Train and measure all cells, then compare them.
+    """Train and measure all runs, then compare them.
 
     Args:
-        workers: processes that train cells side by side.
+        workers: processes that train runs side by side.
 
     Raises:
-        UsageError: classes that do not match, an empty split, fewer films than asked for.
+        UsageError: classes that do not match, an empty split, fewer images than asked for.
         MismatchError: an unfinished dataset, a mask that does not fit, a patient in training and test.
     """
     check(recipe)
-    laboratory = Laboratory(recipe, out, device)
-    cells = plan(recipe)
+    grid = Grid(recipe, out, device)
+    runs = plan(recipe)
     if workers == 1:
-        one_by_one(laboratory, cells, progress)
+        one_by_one(grid, runs, progress)
     else:
-        side_by_side(laboratory, cells, workers, progress)
-    return conclude(laboratory, cells)
+        side_by_side(grid, runs, workers, progress)
+    return conclude(grid, runs)
 
 
 def updates(recipe: CompareRecipe, out: Path) -> tuple[int, int]:
-    """How many updates a comparison takes, and how many of them are in finished cells."""
-    laboratory, cells = Laboratory(recipe, out), plan(recipe)
-    done = sum(cell.updates(recipe) for cell in cells if laboratory.done(cell))
-    return sum(cell.updates(recipe) for cell in cells), done
+    """How many updates a comparison takes, and how many of them are in finished runs."""
+    grid, runs = Grid(recipe, out), plan(recipe)
+    done = sum(run.updates(recipe) for run in runs if grid.done(run))
+    return sum(run.updates(recipe) for run in runs), done
 
 
-def conclude(laboratory: Laboratory, cells: Sequence[Cell]) -> Outcome:
-    """Statistics of finished cells."""
-    recipe = laboratory.recipe
+def conclude(grid: Grid, runs: Sequence[Run]) -> Outcome:
+    """Statistics of finished runs."""
+    recipe = grid.recipe
     records: list[Record] = []
     comparisons: list[dict[str, Any]] = []
     curves: list[dict[str, Any]] = []
-    shown = [cell for cell in cells if cell.shown]
+    shown = [run for run in runs if run.shown]
     for test in recipe.tests:
         arms: dict[str, list[Any]] = {}
-        for cell in shown:
-            arms.setdefault(cell.arm, []).append(laboratory.figures(cell, test))
+        for run in shown:
+            arms.setdefault(run.arm, []).append(grid.figures(run, test))
         table = Table(arms)
         records += values_of(table, test, recipe)
         pairs = compare_arms(table, test, pairs_of(shown))
@@ -82,12 +82,12 @@ def conclude(laboratory: Laboratory, cells: Sequence[Cell]) -> Outcome:
             change = (item["difference"], *item["difference_interval"])
             label = f"{names[0]} - {names[1]}"
             records.append(_record(recipe, test, label, "dice_difference", change, item["n"], names[2]))
-            # The ratio says what films are worth in place of all real ones; gains are differences.
+            # The ratio says how images do in place of all real ones; gains are differences.
             if item["ratio"] is not None and names[1] == ALL_REAL:
                 share = (item["ratio"], *item["ratio_interval"])
                 label = f"{names[0]} / {names[1]}"
                 records.append(_record(recipe, test, label, "dice_ratio", share, item["n"], names[2]))
-        points, equals = scaling(table, test, recipe, laboratory.counted(cells), shown)
+        points, equals = scaling(table, test, recipe, grid.counted(runs), shown)
         curves += points
         records += equals
     return Outcome(records, comparisons, curves)
@@ -107,20 +107,20 @@ def values_of(table: Table, test: TestSet, recipe: CompareRecipe) -> list[Record
     return found
 
 
-def pairs_of(cells: Sequence[Cell]) -> list[tuple[str, str]]:
-    """Which arms are compared: synthetic with all real; mixed and fine-tuned with the same real films alone, and with
-    each other; the teacher's masks with those of the same films, and its synthetic films with its real ones."""
-    arms = {cell.arm: cell for cell in cells}
+def pairs_of(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """Which arms are compared: synthetic with all real; mixed and fine-tuned with the same real images alone, and with
+    each other; the teacher's masks with those of the same images, and its synthetic images with its real ones."""
+    arms = {run.arm: run for run in runs}
     pairs = []
-    for arm, cell in arms.items():
-        if cell.real is None or cell.teacher:
+    for arm, run in arms.items():
+        if run.real is None or run.teacher:
             pairs.append((arm, ALL_REAL))
-        elif cell.synthetic is not None:
-            pairs.append((arm, Cell(0, real=cell.real).arm))
-            pairs.append((arm, Cell(0, cell.real, cell.synthetic).arm))
-        if cell.teacher and cell.synthetic is not None:
-            pairs.append((arm, Cell(0, synthetic=cell.synthetic).arm))
-            pairs.append((arm, Cell(0, real=0, teacher=True).arm))
+        elif run.synthetic is not None:
+            pairs.append((arm, Run(0, real=run.real).arm))
+            pairs.append((arm, Run(0, run.real, run.synthetic).arm))
+        if run.teacher and run.synthetic is not None:
+            pairs.append((arm, Run(0, synthetic=run.synthetic).arm))
+            pairs.append((arm, Run(0, real=0, teacher=True).arm))
     return [pair for pair in dict.fromkeys(pairs) if pair[0] != pair[1] and set(pair) <= set(arms)]
 
 
@@ -147,35 +147,35 @@ def compare_arms(table: Table, test: TestSet, pairs: Sequence[tuple[str, str]]) 
 
 
 def scaling(
-    table: Table, test: TestSet, recipe: CompareRecipe, counted: dict[str, int], cells: Sequence[Cell]
+    table: Table, test: TestSet, recipe: CompareRecipe, counted: dict[str, int], runs: Sequence[Run]
 ) -> tuple[list[dict[str, Any]], list[Record]]:
-    """Mean Dice against the number of real patients or synthetic films, and how many real patients each S(M) equals."""
+    """Mean Dice against the number of real patients or synthetic images; how many patients S(M) equals."""
     points, equals = [], []
-    arms = {cell.arm: cell for cell in cells}
+    arms = {run.arm: run for run in runs}
     real: dict[str, int] = {}
-    for arm, cell in arms.items():
+    for arm, run in arms.items():
         estimate = table.estimate(arm, "mean", "dice")
         if estimate is None:
             continue
         value, low, high = estimate.interval
-        if cell.teacher:
-            kind = "real_teacher" if cell.synthetic is None else "teacher"
-        elif cell.synthetic is None:
+        if run.teacher:
+            kind = "real_teacher" if run.synthetic is None else "teacher"
+        elif run.synthetic is None:
             kind = "real"
             real[arm] = counted[arm]
-        elif cell.real is None:
+        elif run.real is None:
             kind = "synthetic"
         else:
-            kind = cell.order
-        point = {"test": test.label, "kind": kind, "arm": arm, "films": counted[arm]}
+            kind = run.order
+        point = {"test": test.label, "kind": kind, "arm": arm, "images": counted[arm]}
         points.append({**point, "value": value, "lo": low, "hi": high})
     ladder = sorted(real, key=lambda arm: real[arm])
     if len(ladder) > 1:
         estimates = [table.estimate(arm, "mean", "dice") for arm in ladder]
         known = [(real[arm], one) for arm, one in zip(ladder, estimates, strict=True) if one is not None]
-        for arm, cell in arms.items():
+        for arm, run in arms.items():
             goal = table.estimate(arm, "mean", "dice")
-            if cell.real is None and goal is not None:
+            if run.real is None and goal is not None:
                 figures, sign = equivalent([n for n, _ in known], [one for _, one in known], goal)
                 found = _record(recipe, test, arm, "real_equivalents", figures, goal.n, "mean")
                 equals.append({**found, "sign": sign})

@@ -1,6 +1,6 @@
 """One real radiograph: where it lies, what is known about it, and how it becomes a square gray picture.
 
-A layout says which films there are (`Film`); reading pixels and mending tone is the same for all of them.
+A layout says which images there are (`SourceImage`); reading pixels and fixing tone is the same for all of them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CLASSES: dict[str, dict[str, str]] = {
     "v7": {"right_lung_v7": "right lung", "left_lung_v7": "left lung"},
 }
 SMALLEST_SIDE = 32
-# JPEG colour noise of a gray film stays below this mean difference between channels (of 255).
+# JPEG colour noise of a gray image stays below this mean difference between channels (of 255).
 COLOUR_TOLERANCE = 4.0
 # A photograph of a light box has the colour of its lamp: one channel may be brighter throughout, by this at most.
 TINT = 1.5
@@ -30,12 +30,12 @@ TONE = (1.0, 99.0)
 
 
 class UnreadableError(Exception):
-    """A film or mask that cannot be used; the message is the machine-readable reason."""
+    """An image or mask that cannot be used; the message is the machine-readable reason."""
 
 
 @dataclass(frozen=True, slots=True)
-class Film:
-    """A film that a layout found; nothing has been read yet.
+class SourceImage:
+    """An image that a layout found; nothing has been read yet.
 
     Attributes:
         key: file stem in the dataset, unique.
@@ -43,7 +43,7 @@ class Film:
         row: what is known about it: prompt, split, patient, source, licence and all other useful columns.
         mask: its mask, or None where nobody labelled it.
         labels: pixel value in the mask -> class name, for example ``{1: "right_lung"}``.
-        box: (left, top, right, bottom) of the content, without film borders, in pixels of the picture; None for all.
+        box: (left, top, right, bottom) of the content, without image borders, in pixels of the picture; None for all.
     """
 
     key: str
@@ -59,17 +59,17 @@ class Layout(Protocol):
 
     options: dict[str, Any]
 
-    def films(self) -> Iterator[Film]:
-        """All films, in an order that does not depend on the machine."""
+    def images(self) -> Iterator[SourceImage]:
+        """All images, in an order that does not depend on the machine."""
         ...
 
     def classes(self) -> list[dict[str, Any]]:
-        """``[{"id": 1, "name": "right_lung", "phrase": "right lung"}, ...]`` for the masks of these films."""
+        """``[{"id": 1, "name": "right_lung", "phrase": "right lung"}, ...]`` for the masks of these images."""
         ...
 
 
 def read_gray(path: Path) -> tuple[np.ndarray, list[str]]:
-    """Read a picture as (H, W) float32 of any range, with notes on what had to be mended.
+    """Read a picture as (H, W) float32 of any range, with notes on what had to be fixed.
 
     Raises:
         UnreadableError: missing, empty, corrupt, in colour, or too small; the message names which.
@@ -98,7 +98,7 @@ def read_gray(path: Path) -> tuple[np.ndarray, list[str]]:
         array = channels.mean(axis=2)
         notes.append("gray stored as colour")
     elif array.dtype != np.uint8:
-        # Tone is stretched per film anyway, so deeper pictures lose nothing that 8 bits could hold.
+        # Tone is stretched per image anyway, so deeper pictures lose nothing that 8 bits could hold.
         notes.append(f"{array.dtype} tone mapped to 8 bits")
     if min(array.shape) < SMALLEST_SIDE:
         raise UnreadableError(f"only {array.shape[1]}x{array.shape[0]} pixels")
@@ -114,7 +114,7 @@ def colour(channels: np.ndarray) -> float:
 
 
 def stretch(array: np.ndarray, tone: tuple[float, float] = TONE) -> np.ndarray:
-    """(H, W) float32 -> (H, W) float32 in 0..255: the film's own percentiles become black and white.
+    """(H, W) float32 -> (H, W) float32 in 0..255: the image's own percentiles become black and white.
 
     Raises:
         UnreadableError: the picture has a single tone.
@@ -131,31 +131,31 @@ def square(array: np.ndarray, size: int) -> np.ndarray:
     return np.clip(np.asarray(picture).round(), 0, 255).astype(np.uint8)
 
 
-def read_film(film: Film, size: int) -> tuple[np.ndarray, list[str], tuple[int, int]]:
-    """A film as (size, size) uint8, notes, and (width, height) of its content before squashing.
+def read_image(image: SourceImage, size: int) -> tuple[np.ndarray, list[str], tuple[int, int]]:
+    """An image as (size, size) uint8, notes, and (width, height) of its content before squashing.
 
     Raises:
         UnreadableError: as in `read_gray` and `stretch`.
     """
-    array, notes = read_gray(film.path)
-    array = crop(array, film.box)
+    array, notes = read_gray(image.path)
+    array = crop(array, image.box)
     return square(stretch(array), size), notes, (array.shape[1], array.shape[0])
 
 
-def read_mask(film: Film, ids: dict[str, int], shape: tuple[int, int], size: int) -> np.ndarray:
-    """The mask of a film as (size, size) uint8 ids of this dataset's classes.
+def read_mask(image: SourceImage, ids: dict[str, int], shape: tuple[int, int], size: int) -> np.ndarray:
+    """The mask of an image as (size, size) uint8 ids of this dataset's classes.
 
     Args:
         ids: class name -> id in the dataset.
-        shape: (H, W) of the film's picture before cropping; a mask of another aspect belongs to something else.
+        shape: (H, W) of the image's picture before cropping; a mask of another aspect belongs to something else.
 
     Raises:
         UnreadableError: missing, corrupt, another shape, or with values that no class stands for.
     """
-    assert film.mask is not None
+    assert image.mask is not None
     try:
-        with Image.open(film.mask) as image:
-            values = np.asarray(image)
+        with Image.open(image.mask) as opened:
+            values = np.asarray(opened)
     except FileNotFoundError:
         raise UnreadableError("mask is missing") from None
     except (OSError, SyntaxError, ValueError) as error:
@@ -163,14 +163,14 @@ def read_mask(film: Film, ids: dict[str, int], shape: tuple[int, int], size: int
     if values.ndim != 2:
         raise UnreadableError("mask is in colour; expected class ids in one channel")
     if values.shape != shape:
-        raise UnreadableError(f"mask has {values.shape[1]}x{values.shape[0]} pixels, its film {shape[1]}x{shape[0]}")
-    strange = sorted(set(np.unique(values).tolist()) - {0} - set(film.labels))
+        raise UnreadableError(f"mask has {values.shape[1]}x{values.shape[0]} pixels, its image {shape[1]}x{shape[0]}")
+    strange = sorted(set(np.unique(values).tolist()) - {0} - set(image.labels))
     if strange:
         raise UnreadableError(f"mask has values {strange[:5]} that no class stands for")
     table = np.zeros(256, np.uint8)
-    for value, name in film.labels.items():
+    for value, name in image.labels.items():
         table[value] = ids[name]
-    labels = Image.fromarray(crop(table[values], film.box), mode="L")
+    labels = Image.fromarray(crop(table[values], image.box), mode="L")
     return np.asarray(labels.resize((size, size), Image.Resampling.NEAREST))
 
 

@@ -1,4 +1,4 @@
-"""Broken films, missing words and unfit bases are said before anything is written."""
+"""Broken images, missing words and unfit bases are said before anything is written."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ from cxrsynth.train.tasks.adapt.images import gather
 from cxrsynth.train.tasks.adapt.training import adapt
 from cxrsynth.weights import resolve
 from tests.tiny import build
-from tests.train.films import make
+from tests.train.images import make
 from tests.train.test_adapt import domain_encoder, recipe
 
 Edit = Callable[[list[dict[str, Any]]], None]
@@ -35,7 +35,7 @@ def tokenizer(base: Path) -> Any:
     return load_base(resolve(str(base)), recipe()).tokenizer
 
 
-def films(root: Path, edit: Edit = lambda rows: None) -> Path:
+def images(root: Path, edit: Edit = lambda rows: None) -> Path:
     """The small dataset, its rows changed."""
     make(root)
     rows = list(Store(root).rows())
@@ -45,17 +45,17 @@ def films(root: Path, edit: Edit = lambda rows: None) -> Path:
 
 
 def without_words(root: Path) -> Path:
-    return films(root, lambda rows: rows[1].update(prompt=" "))
+    return images(root, lambda rows: rows[1].update(prompt=" "))
 
 
 def without_picture(root: Path) -> Path:
-    films(root)
+    images(root)
     (root / "images/00000/001.png").unlink()
     return root
 
 
 def unreadable(root: Path) -> Path:
-    films(root)
+    images(root)
     path = root / "images/00000/001.png"
     path.write_bytes(path.read_bytes()[:200])
     return root
@@ -69,21 +69,21 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("damage", "reason"), BROKEN)
-def test_a_broken_film_is_refused_by_name_and_nothing_is_written(
+def test_a_broken_image_is_refused_by_name_and_nothing_is_written(
     damage: Callable[[Path], Path], reason: str, base: Path, tmp_path: Path
 ) -> None:
-    data = damage(tmp_path / "films")
+    data = damage(tmp_path / "images")
     with pytest.raises(UsageError, match=f"001: {reason}") as error:
         adapt(data, tmp_path / "run", resolve(str(base)), recipe(), "cpu")
-    assert "films.broken=skip" in error.value.hint
+    assert "images.broken=skip" in error.value.hint
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(("damage", "reason"), BROKEN)
-def test_a_broken_film_can_be_left_out_and_is_counted(
+def test_a_broken_image_can_be_left_out_and_is_counted(
     damage: Callable[[Path], Path], reason: str, tokenizer: Any, tmp_path: Path
 ) -> None:
-    found = gather(damage(tmp_path), recipe(films={"broken": "skip"}), tokenizer)
+    found = gather(damage(tmp_path), recipe(images={"broken": "skip"}), tokenizer)
     assert found.left_out == {reason: 1}
     assert [row["key"] for row in found.train] == ["000", "002", "003", "004", "005"]
 
@@ -96,12 +96,12 @@ def test_words_that_an_encoder_does_not_know_are_refused(base: Path, tmp_path: P
 
     what = {"encoder": str(domain_encoder(tmp_path / "bert"))}
     with pytest.raises(UsageError, match="002: words of which the encoder knows none"):
-        adapt(films(tmp_path / "films", strange), tmp_path / "run", resolve(str(base)), recipe(what=what), "cpu")
+        adapt(images(tmp_path / "images", strange), tmp_path / "run", resolve(str(base)), recipe(what=what), "cpu")
 
 
 def test_words_over_the_limit_are_counted_or_refused(tokenizer: Any, tmp_path: Path) -> None:
     long = "heart " * 90
-    data = films(tmp_path, lambda rows: rows[0].update(prompt=long))
+    data = images(tmp_path, lambda rows: rows[0].update(prompt=long))
     cut = gather(data, recipe(), tokenizer).cut
     assert (cut.captions, cut.cut, cut.limit) == (6, 1, 77)
     assert cut.tokens == len(tokenizer(long).input_ids) - 77
@@ -109,20 +109,20 @@ def test_words_over_the_limit_are_counted_or_refused(tokenizer: Any, tmp_path: P
         gather(data, recipe(words={"long": "refuse"}), tokenizer)
 
 
-def test_films_are_chosen_by_words_of_a_column(tokenizer: Any, tmp_path: Path) -> None:
+def test_images_are_chosen_by_words_of_a_column(tokenizer: Any, tmp_path: Path) -> None:
     def find(rows: list[dict[str, Any]]) -> None:
         rows[0]["findings"], rows[1]["findings"], rows[2]["findings"] = "Pneumonia|edema", "pneumonias", "normal"
 
-    found = gather(films(tmp_path, find), recipe(films={"only": {"findings": ["pneumonia", "normal"]}}), tokenizer)
+    found = gather(images(tmp_path, find), recipe(images={"only": {"findings": ["pneumonia", "normal"]}}), tokenizer)
     assert [row["key"] for row in found.train] == ["000", "002"]
 
 
-def test_weights_decide_how_often_a_film_is_drawn(tokenizer: Any, tmp_path: Path) -> None:
+def test_weights_decide_how_often_an_image_is_drawn(tokenizer: Any, tmp_path: Path) -> None:
     def weigh(rows: list[dict[str, Any]]) -> None:
         for row in rows:
             row["wanted"] = 3 if row["key"] == "001" else 1
 
-    found = gather(films(tmp_path, weigh), recipe(films={"weight": "wanted", "shares": {"b": 1.0}}), tokenizer)
+    found = gather(images(tmp_path, weigh), recipe(images={"weight": "wanted", "shares": {"b": 1.0}}), tokenizer)
     count = len(found.train)
     latents = Latents(torch.zeros(count, 4, 2, 2), np.arange(count), found.train, np.zeros(0, int), torch.zeros(0))
     places, _ = Draws(latents, {"b": 1.0}, found.weight)(np.random.default_rng(0), 5000, 0)
@@ -131,13 +131,13 @@ def test_weights_decide_how_often_a_film_is_drawn(tokenizer: Any, tmp_path: Path
 
 
 @pytest.mark.parametrize("value", ["", "many", -1, None])
-def test_a_film_without_a_usable_weight_is_named(value: object, tokenizer: Any, tmp_path: Path) -> None:
-    data = films(tmp_path, lambda rows: [row.update(wanted=1) for row in rows] and rows[3].update(wanted=value))
-    with pytest.raises(RecipeError, match="film 003"):
-        gather(data, recipe(films={"weight": "wanted"}), tokenizer)
+def test_an_image_without_a_usable_weight_is_named(value: object, tokenizer: Any, tmp_path: Path) -> None:
+    data = images(tmp_path, lambda rows: [row.update(wanted=1) for row in rows] and rows[3].update(wanted=value))
+    with pytest.raises(RecipeError, match="image 003"):
+        gather(data, recipe(images={"weight": "wanted"}), tokenizer)
 
 
-def test_padding_gives_a_film_its_aspect_back_and_moves_its_mask_along() -> None:
+def test_padding_gives_an_image_its_aspect_back_and_moves_its_mask_along() -> None:
     image, mask = np.full((64, 64), 200, np.uint8), np.ones((64, 64), np.uint8)
     padded, labels = Square("pad", 32)({"aspect": 0.5}, image, mask)
     assert labels is not None
@@ -189,10 +189,10 @@ def test_zero_snr_needs_a_model_that_predicts_velocities(base: Path) -> None:
 
 def test_a_size_that_the_grids_do_not_divide_is_refused(base: Path) -> None:
     with pytest.raises(RecipeError, match="multiple of 8"):
-        load_base(resolve(str(base)), recipe(films={"size": 60}))
+        load_base(resolve(str(base)), recipe(images={"size": 60}))
 
 
 def test_layers_that_are_not_there_get_no_lora(base: Path, tmp_path: Path) -> None:
     what = {"unet": "lora", "targets": ["no_such_layer"]}
     with pytest.raises(RecipeError, match="no layer called no_such_layer"):
-        adapt(films(tmp_path / "films"), tmp_path / "run", resolve(str(base)), recipe(what=what), "cpu")
+        adapt(images(tmp_path / "images"), tmp_path / "run", resolve(str(base)), recipe(what=what), "cpu")

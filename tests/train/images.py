@@ -1,4 +1,4 @@
-"""A small dataset of phantom-like films: bright body, dark lungs, human-made masks."""
+"""A small dataset of phantom-like images: bright body, dark lungs, human-made masks."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from cxrsynth.store import Entry, Store, dumps
 NAMES = {"right_lung": "right lung", "left_lung": "left lung", "heart": "heart"}
 
 
-def make(root: Path, films: int = 8, size: int = 64) -> Path:
-    """Films of source ``a`` (masks) and ``b`` (none); the last two are for validation."""
+def make(root: Path, images: int = 8, size: int = 64) -> Path:
+    """Images of source ``a`` (masks) and ``b`` (none); the last two are for validation."""
     store = Store(root)
     store.write(
         "classes.json",
@@ -18,7 +18,7 @@ def make(root: Path, films: int = 8, size: int = 64) -> Path:
     )
     rng = np.random.default_rng(0)
     entries = []
-    for number in range(films):
+    for number in range(images):
         image = np.full((size, size), 200, np.uint8)
         mask = np.zeros((size, size), np.uint8)
         top = size // 5 + int(rng.integers(4))
@@ -32,7 +32,7 @@ def make(root: Path, films: int = 8, size: int = 64) -> Path:
         row = {
             "key": f"{number:03d}",
             "prompt": "Frontal chest X-ray, PA view, of a 40-year-old man. Findings: cardiomegaly.",
-            "split": "val" if number >= films - 2 else "train",
+            "split": "val" if number >= images - 2 else "train",
             "patient": f"p{number}",
             "source": "a" if labelled else "b",
             "use": "open",
@@ -45,5 +45,5 @@ def make(root: Path, films: int = 8, size: int = 64) -> Path:
             "mask_classes": list(NAMES) if labelled else [],
         }
         entries.append(Entry(row, image, mask if labelled else None))
-    store.write_shard(0, entries, fingerprint="films", planned=[entry.row["key"] for entry in entries])
+    store.write_shard(0, entries, fingerprint="images", planned=[entry.row["key"] for entry in entries])
     return root
