@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from cxrsynth.data.labelled import ALL, Source, check_finished
 from cxrsynth.data.patients import DatasetImage, subset
 from cxrsynth.domain.lexicon import Negatives, knowledge, truth
 from cxrsynth.errors import UsageError
-from cxrsynth.store import Store
+from cxrsynth.store import Row, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +33,19 @@ class MultiLabelImage(DatasetImage):
 
 
 def gather_multilabel(
-    source: Source, split: str, labels: Sequence[str], negatives: Negatives, sources: Sequence[str] = ()
+    source: Source,
+    split: str,
+    labels: Sequence[str],
+    negatives: Negatives,
+    sources: Sequence[str] = (),
+    keep: Callable[[Row], bool] = lambda row: True,
 ) -> list[MultiLabelImage]:
     """The images of a split of which at least one label is known.
 
     Args:
         split: ``train``, ``val``, ``test``, or ``all``.
         sources: only images of these sources; all by default.
+        keep: a further condition on the row.
 
     Raises:
         UsageError: no dataset, or no such image.
@@ -55,7 +61,7 @@ def gather_multilabel(
     images = [
         MultiLabelImage(store, row, truth(row, labels, known, negatives))
         for row in chosen
-        if not sources or row.get("source") in sources
+        if (not sources or row.get("source") in sources) and keep(row)
     ]
     images = [image for image in images if not np.isnan(image.truth).all()]
     if not images:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -67,6 +67,35 @@ def patients_seen(model: Path) -> dict[str, list[str]]:
     path = next((path for path in (model / PATIENTS, model / legacy.PATIENTS) if path.exists()), None)
     found: dict[str, list[str]] = {} if path is None else json.loads(path.read_text(encoding="utf-8"))
     return found
+
+
+CARVED = 10  # one in so many patients stands in for a missing validation split
+
+
+def carve(root: Path, usable: Callable[[Row], bool]) -> frozenset[str]:
+    """The patients of the train split that stand in for a validation split; none where the dataset has one.
+
+    They are chosen by their names, so that every run and every machine holds out the same ones.
+
+    Args:
+        usable: whether a row can be learned from.
+
+    Raises:
+        UsageError: there are not two patients to divide.
+    """
+    store = Store(root)
+    rows = list(store.rows())
+    if any(row.get("split") == "val" for row in rows):
+        return frozenset()
+    chosen = [DatasetImage(store, row) for row in rows if row.get("split") == "train" and usable(row)]
+    names = {image.patient: str(image.row.get("patient") or image.row["key"]) for image in chosen}
+    if len(names) < 2:
+        raise UsageError(
+            f"{root} has no validation split, and {len(names)} usable patients in its train split to take one from",
+            "name another dataset with --val, or make this one larger",
+        )
+    order = sorted(names, key=lambda patient: hashlib.sha256(f"val {names[patient]}".encode()).digest())
+    return frozenset(order[: max(1, round(len(names) / CARVED))])
 
 
 def check_patients(train: Sequence[DatasetImage], other: Sequence[DatasetImage], name: str = "val") -> None:

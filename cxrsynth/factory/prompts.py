@@ -16,6 +16,7 @@ from cxrsynth.recipe import ClassSpec, Recipe, key
 from cxrsynth.records import STREAM_CONTROL, STREAM_NOISE, STREAM_PROMPT, STREAM_SPLIT, Spec, rng
 
 T = TypeVar("T")
+TENTHS = 10
 
 
 def spec(recipe: Recipe, index: int, attempt: int = 0) -> Spec:
@@ -44,7 +45,7 @@ def spec(recipe: Recipe, index: int, attempt: int = 0) -> Spec:
         phrases={item.name: item.phrase for item in recipe.classes},
         present=present,
         seed=int(rng(recipe.seed, index, STREAM_NOISE, attempt).integers(0, 2**63 - 1)),
-        split=_choose(recipe.split.model_dump(), rng(recipe.seed, turn, STREAM_SPLIT)),
+        split=_pick(recipe.split.model_dump(), _share(recipe.seed, turn)),
         attempt=attempt,
         fields=fields,
         control=control,
@@ -76,9 +77,26 @@ def _prompt(recipe: Recipe, index: int) -> tuple[str, dict[str, str]]:
 
 
 def _choose(weights: Mapping[str, float], random: np.random.Generator) -> str:
+    return _pick(weights, random.random())
+
+
+def _pick(weights: Mapping[str, float], fraction: float) -> str:
+    """The choice at a position, 0..1, of all choices laid end to end by their weight."""
     values = np.array(list(weights.values()), dtype=np.float64)
-    position = int(np.searchsorted(np.cumsum(values), random.random() * values.sum(), side="right"))
+    position = int(np.searchsorted(np.cumsum(values), fraction * values.sum(), side="right"))
     return list(weights)[min(position, len(values) - 1)]
+
+
+def _share(seed: int, turn: int) -> float:
+    """Where in 0..1 a turn stands when the splits are dealt.
+
+    Ten turns in a row stand in the ten tenths, in an order of their own: each split that has a tenth or more is among
+    any ten of them, so that small datasets have all splits, and raising the count moves nobody.
+    """
+    block, place = divmod(turn, TENTHS)
+    random = rng(seed, block, STREAM_SPLIT)
+    order, within = random.permutation(TENTHS), random.random(TENTHS)
+    return float((order[place] + within[place]) / TENTHS)
 
 
 @lru_cache(maxsize=8)

@@ -94,3 +94,11 @@ def test_a_negative_prompt_of_a_csv_row_wins_over_the_recipes(tmp_path: Path) ->
     recipe = parse(phantom_body(prompts={"csv": str(tmp_path / "p.csv")}, negative_prompt="letters"))
     assert [spec(recipe, index).negative_prompt for index in range(2)] == ["tubes", "letters"]
     assert spec(recipe, 0).fields == {}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_small_datasets_have_every_split_and_raising_the_count_moves_nobody(seed: int) -> None:
+    recipe = parse(phantom_body(seed=seed, count=32))
+    splits = [spec(recipe, index).split for index in range(32)]
+    assert all(set(splits[start : start + 10]) == {"train", "val", "test"} for start in (0, 10, 20))
+    assert [spec(parse(phantom_body(seed=seed, count=64)), index).split for index in range(32)] == splits

@@ -14,12 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cxrsynth.data.dataset import trainable
 from cxrsynth.data.labelled import Source
 from cxrsynth.data.multilabel import MultiLabelImage, gather_multilabel, table_of
 from cxrsynth.data.patients import check_patients
 from cxrsynth.errors import UsageError
 from cxrsynth.nets.classifier import ClassifierNetwork, start_encoder, start_from
 from cxrsynth.store import Store, dumps, file_sha256, sha256
+from cxrsynth.train.carved import Carved, everything
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
 from cxrsynth.train.tasks.classify.config import ClassifyConfig
@@ -89,9 +91,19 @@ def collect(sources: Sequence[Source], validation: Sequence[Source], config: Cla
     if not sources:
         raise UsageError("there is nothing to learn from", "name a dataset with --data")
     labels = choose_labels(sources, config)
-    train = [gather_multilabel(source, "train", labels, config.negatives) for source in sources]
     roots = [source.root for source in validation] or list(dict.fromkeys(source.root for source in sources))
-    val = [image for root in roots for image in gather_multilabel(Source(root), "val", labels, config.negatives)]
+    carved = Carved([] if validation else roots, trainable)
+    train = [
+        gather_multilabel(source, "train", labels, config.negatives, keep=carved.left(source.root, trainable))
+        for source in sources
+    ]
+    val = [
+        image
+        for root in roots
+        for image in gather_multilabel(
+            Source(root), carved.split(root), labels, config.negatives, keep=carved.taken(root, everything)
+        )
+    ]
     # A dataset without test images can be learned from; then there are no figures of a test.
     tested = [root for root in roots if any(row.get("split") == "test" for row in Store(root).rows())]
     test = [image for root in tested for image in gather_multilabel(Source(root), "test", labels, config.negatives)]

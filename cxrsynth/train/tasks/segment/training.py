@@ -19,7 +19,8 @@ from cxrsynth.data.labelled import IGNORE, Source, choose_classes, gather, may_t
 from cxrsynth.data.patients import check_patients
 from cxrsynth.errors import UsageError
 from cxrsynth.nets.segmenter import Network, load_encoder, start_from
-from cxrsynth.store import dumps, file_sha256, sha256
+from cxrsynth.store import Row, dumps, file_sha256, sha256
+from cxrsynth.train.carved import Carved
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
 from cxrsynth.train.tasks.segment.config import SegmentConfig
@@ -87,12 +88,20 @@ def collect(sources: Sequence[Source], validation: Sequence[Source], config: Seg
     """All images, with every check that can be made before training."""
     if not sources:
         raise UsageError("there is nothing to learn from", "name a dataset with --data")
-    held_out = list(validation) or [Source(source.root) for source in sources]
-    roots = [source.root for source in (*sources, *held_out)]
-    classes = choose_classes(list(dict.fromkeys(roots)), config.classes)
+    held_out = [source.root for source in validation or sources]
+    classes = choose_classes(list(dict.fromkeys([*(source.root for source in sources), *held_out])), config.classes)
     allowed = may_train(config.benchmark)
-    train = [gather(source, "train", classes, allowed) for source in sources]
-    val = [image for source in held_out for image in gather(source, "val", classes, allowed)]
+
+    def usable(row: Row) -> bool:
+        return bool(row.get("mask")) and set(classes) <= set(row.get("mask_classes", classes)) and allowed(row)
+
+    carved = Carved([] if validation else held_out, usable)
+    train = [gather(source, "train", classes, carved.left(source.root, allowed)) for source in sources]
+    val = [
+        image
+        for root in dict.fromkeys(held_out)
+        for image in gather(Source(root), carved.split(root), classes, carved.taken(root, allowed))
+    ]
     check_patients([image for part in train for image in part], val)
     order = np.random.default_rng(config.seed).permutation(len(val))[: config.validation_images]
     return Splits(classes, train, val, [val[i] for i in sorted(order)])
