@@ -7,7 +7,7 @@
 
 The example's loop is written out here as `train_text_to_image.py` of diffusers does it: pictures from disk,
 autoencoder and text encoder in every step, AdamW, EMA, min-SNR. One of its updates follows each of ours in the same
-process, and the median of the ratios is given: the machine's speed drifts. Ours encodes images once, before the first
+process, and the median of the ratios is given: the machine's speed drifts. Ours encodes films once, before the first
 update; so the loop runs a second time with latents that are there already. Writes results/adapt.json.
 """
 
@@ -42,9 +42,9 @@ from cxrsynth.evaluate.results import Record, record, write
 from cxrsynth.nets.config import TextConfig
 from cxrsynth.nets.text import build_tokenizer
 from cxrsynth.store import Store
-from cxrsynth.train.adapt_config import AdaptRecipe
 from cxrsynth.train.device import peak_memory
-from cxrsynth.train.tasks.adapt.training import adapt
+from cxrsynth.train.tasks.diffusion.config import DiffusionRecipe
+from cxrsynth.train.tasks.diffusion.training import train_diffusion
 from cxrsynth.weights import resolve
 from tests.tiny import WORDS, build
 from tests.train.images import make
@@ -55,11 +55,11 @@ WARM = 3
 FULL_GIB = 20
 
 
-def recipe(**adapting: Any) -> AdaptRecipe:
+def recipe(**adapting: Any) -> DiffusionRecipe:
     """Nothing but the loop: no grounding, no validation, no sheets."""
-    quiet = {"sheet_prompts": [], "validation_images": 0, "log_every": 10**6, "checkpoint_minutes": 999, "warmup": 0}
-    body = {"images": {"fit": "squash"}, "grounding": {"images_per_batch": 0}, "adapt": {**quiet, **adapting}}
-    return AdaptRecipe.model_validate(body)
+    quiet = {"sheet_prompts": [], "validation_images": 0, "look_every": 10**6, "checkpoint_minutes": 999, "warmup": 0}
+    body = {"images": {"fit": "squash"}, "grounding": {"images_per_batch": 0}, "training": {**quiet, **adapting}}
+    return DiffusionRecipe.model_validate(body)
 
 
 class Pictures(Dataset[dict[str, torch.Tensor]]):
@@ -134,7 +134,7 @@ def throughput(updates: int, batch: int, cached: bool) -> list[Record]:
     ours: list[float] = []
     plain: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        root, base = make(Path(folder) / "images", images=34), build(Path(folder) / "sd", gray=False)
+        root, base = make(Path(folder) / "films", images=34), build(Path(folder) / "sd", gray=False)
         update = example(base, root, batch, cached, device)
         last = 0.0
 
@@ -147,7 +147,9 @@ def throughput(updates: int, batch: int, cached: bool) -> list[Record]:
                 plain.append(time.perf_counter() - middle)
             last = time.perf_counter()
 
-        adapt(root, Path(folder) / "run", resolve(str(base)), recipe(steps=updates, batch=batch), on_step=on_step)
+        train_diffusion(
+            [root], Path(folder) / "run", resolve(str(base)), recipe(updates=updates, batch=batch), on_step=on_step
+        )
     ratios = [theirs / mine for theirs, mine in zip(plain, ours, strict=True)]
     rng = np.random.default_rng(0)
     draws = [float(np.median(rng.choice(ratios, len(ratios)))) for _ in range(2000)]
@@ -172,17 +174,19 @@ def resumed(updates: int = 12) -> list[Record]:
             os.kill(os.getpid(), signal.SIGTERM)
 
     def losses(run: Path) -> np.ndarray:
-        return np.array([json.loads(line)["loss"] for line in (run / "adapt_log.jsonl").read_text().splitlines()])
+        return np.array(
+            [json.loads(line)["denoising"] for line in (run / "diffusion_log.jsonl").read_text().splitlines()]
+        )
 
     with tempfile.TemporaryDirectory() as folder:
-        root, base = make(Path(folder) / "images", images=34), build(Path(folder) / "sd", gray=False)
+        root, base = make(Path(folder) / "films", images=34), build(Path(folder) / "sd", gray=False)
         whole, broken = Path(folder) / "whole", Path(folder) / "broken"
-        given = (resolve(str(base)), recipe(steps=updates, batch=8, lr=1e-3))
-        adapt(root, whole, *given)
+        given = (resolve(str(base)), recipe(updates=updates, batch=8, lr=1e-3))
+        train_diffusion([root], whole, *given)
         try:
-            adapt(root, broken, *given, on_step=kill)
+            train_diffusion([root], broken, *given, on_step=kill)
         except KeyboardInterrupt:
-            adapt(root, broken, *given)
+            train_diffusion([root], broken, *given)
         else:
             sys.exit("the run was not killed")
         apart = float(np.abs(losses(whole) - losses(broken)).max())
@@ -220,7 +224,7 @@ def build_large(folder: Path) -> Path:
 def run_large(base: Path, root: Path, how: str, size: int, updates: int) -> None:
     """A few updates in this process; prints peak memory, seconds of each update and the number of parameters."""
     times: list[float] = []
-    config = recipe(steps=updates, batch=1, gradient_checkpointing=True, ema=0)
+    config = recipe(updates=updates, batch=1, gradient_checkpointing=True, ema=0)
     config = config.model_copy(
         update={
             "what": config.what.model_copy(update={"unet": how}),
@@ -238,7 +242,7 @@ def run_large(base: Path, root: Path, how: str, size: int, updates: int) -> None
 
     with tempfile.TemporaryDirectory() as run:
         try:
-            adapt(root, Path(run) / "run", resolve(str(base)), config, on_step=on_step)
+            train_diffusion([root], Path(run) / "run", resolve(str(base)), config, on_step=on_step)
         except KeyboardInterrupt:
             return
 
@@ -250,7 +254,7 @@ def large(how: str, size: int, updates: int) -> list[Record]:
         print(f"not run: full training needs about {FULL_GIB} GiB, {free:.1f} GiB are free", file=sys.stderr)
         return []
     with tempfile.TemporaryDirectory() as folder:
-        root, base = make(Path(folder) / "images", images=4, size=size), build_large(Path(folder) / "sd")
+        root, base = make(Path(folder) / "films", images=4, size=size), build_large(Path(folder) / "sd")
         options = ["--base", str(base), "--data", str(root), "--size", str(size), "--updates", str(updates)]
         command = [sys.executable, "-m", "benchmarks.adapt", "--alone", how, *options]
         told = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)

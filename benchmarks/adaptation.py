@@ -34,11 +34,11 @@ from cxrsynth.nets.segmenter import Segmenter
 from cxrsynth.nets.text import ids
 from cxrsynth.statistics import auroc, bootstrap
 from cxrsynth.store import Row, Store
-from cxrsynth.train.adapt_config import AdaptRecipe
 from cxrsynth.train.base import load_base
 from cxrsynth.train.config import load_as
 from cxrsynth.train.noise import target, weigh
-from cxrsynth.train.tasks.adapt.images import has_word
+from cxrsynth.train.tasks.diffusion.config import DiffusionRecipe
+from cxrsynth.train.tasks.diffusion.images import has_word
 from cxrsynth.weights import resolve
 
 BATCH = 16
@@ -48,9 +48,9 @@ BASE = "mini"
 
 
 @torch.no_grad()
-def losses(model: str, images: Group, recipe: AdaptRecipe) -> np.ndarray:
+def losses(model: str, images: Group, recipe: DiffusionRecipe) -> np.ndarray:
     """(N,) float64 the training loss of each image, mean over `NOISES` noises and timesteps that all models share."""
-    base = load_base(resolve(model, offline=True), recipe)
+    base = load_base(resolve(model, offline=True), recipe.what, recipe.noise, recipe.images.size)
     latents = encode(base.vae, images.images)
     rng = np.random.default_rng(0)
     steps = base.schedule.config.num_train_timesteps
@@ -153,7 +153,7 @@ def main(
     split: Annotated[str, typer.Option(help="Held-out images.")] = "test",
 ) -> None:
     """Measure all models on the same images and prompts."""
-    config = load_as(AdaptRecipe, recipe, {})
+    config = load_as(DiffusionRecipe, recipe, {})
     models = {BASE: BASE, **{run.name: str(run / "model") for run in runs}}
 
     def wanted(row: Row) -> bool:

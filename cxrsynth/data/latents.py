@@ -15,11 +15,12 @@ from torch import Tensor
 
 from cxrsynth.data.config import AugmentConfig
 from cxrsynth.data.dataset import groundable
+from cxrsynth.data.patients import Image
 from cxrsynth.data.square import Square
 from cxrsynth.errors import RecipeError
 from cxrsynth.nets.autoencoder import encode
 from cxrsynth.nets.bundle import Vae
-from cxrsynth.store import Row, Store, dumps, npz, sha256, write_atomic
+from cxrsynth.store import Row, dumps, npz, sha256, write_atomic
 
 CHUNK = 64
 
@@ -33,7 +34,8 @@ class Latents:
         image: (M,) index of the row each variant was made from.
         rows: the rows of the images.
         masked: (G,) positions in ``values`` that have masks.
-        masks: (G, K, h, w) float32 in 0..1, share of each latent cell that the class covers; classes may not overlap.
+        masks: (G, K, h, w) float32 in 0..1, share of each latent cell that the class covers; classes may overlap.
+        known: (G, K) float32, 1 where somebody looked for the class, so that an empty mask means "absent".
     """
 
     values: Tensor
@@ -41,29 +43,37 @@ class Latents:
     rows: list[Row]
     masked: np.ndarray
     masks: Tensor
+    known: Tensor
 
 
 class Draws:
-    """Which variants a step sees.
+    """Which variants an update sees.
 
     Args:
         latents: the encoded images.
         shares: source -> share of the draws; all sources alike when empty.
-        weight: (images,) how often an image is generated among those of its source; all alike by default.
+        weight: (images,) how often an image is drawn among those of its source; all alike by default.
+        anatomy: classes of ``latents.masks`` that are anatomy; the others are findings.
     """
 
-    def __init__(self, latents: Latents, shares: dict[str, float], weight: np.ndarray | None = None) -> None:
+    def __init__(
+        self, latents: Latents, shares: dict[str, float], weight: np.ndarray | None = None, anatomy: int | None = None
+    ) -> None:
         source = np.array([latents.rows[image].get("source", "") for image in latents.image])
         wanted = shares or dict.fromkeys(sorted(set(source)), 1.0)
         self.places = {name: np.flatnonzero(source == name) for name in wanted}
         empty = [name for name, places in self.places.items() if not len(places)]
         if empty:
             raise RecipeError(
-                f"diffusion.shares names sources without images: {', '.join(empty)}", "leave them out, or ingest them"
+                f"images.shares names sources without images: {', '.join(empty)}", "leave them out, or ingest them"
             )
         weights = np.array([wanted[name] for name in self.places], float)
         self.weights = weights / weights.sum()
         self.masked = latents.masked
+        first = latents.known.shape[1] if anatomy is None else anatomy
+        known = latents.known.numpy() > 0
+        self.anatomy = np.flatnonzero(known[:, :first].all(axis=1) & ~known[:, first:].any(axis=1))
+        self.findings = np.flatnonzero(known[:, first:].any(axis=1))
         self.chances: dict[str, np.ndarray] = {}
         if weight is not None:
             chance = weight[latents.image]
@@ -72,11 +82,20 @@ class Draws:
                 raise RecipeError(f"every image of {', '.join(never)} has weight 0", "give images.shares without them")
             self.chances = {name: chance[p] / chance[p].sum() for name, p in self.places.items()}
 
-    def __call__(self, rng: np.random.Generator, batch: int, grounded: int) -> tuple[np.ndarray, np.ndarray]:
-        """(batch,) positions in ``values``, and (grounded,) positions in ``masks`` of the first ones."""
-        first = rng.integers(len(self.masked), size=grounded) if grounded else np.zeros(0, int)
+    def __call__(
+        self, rng: np.random.Generator, batch: int, anatomy: int, findings: int = 0
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Positions in ``values`` (batch,), and in ``masks`` (anatomy + findings,) of the first ones.
+
+        Args:
+            anatomy: images with reference masks of the anatomy; none where there are no such images.
+            findings: images with masks of findings, likewise.
+        """
+        anatomy = min(anatomy, batch)
+        pools = ((self.anatomy, anatomy), (self.findings, min(findings, batch - anatomy)))
+        first = np.concatenate([rng.choice(pool, size=count) for pool, count in pools if len(pool)] or [[]]).astype(int)
         names = list(self.places)
-        rest = [self._one(names[i], rng) for i in rng.choice(len(names), size=batch - grounded, p=self.weights)]
+        rest = [self._one(names[i], rng) for i in rng.choice(len(names), size=batch - len(first), p=self.weights)]
         return np.concatenate([self.masked[first], np.array(rest, int)]).astype(int), first
 
     def _one(self, source: str, rng: np.random.Generator) -> int:
@@ -87,8 +106,7 @@ class Draws:
 
 
 def prepare(
-    store: Store,
-    rows: list[Row],
+    images: Sequence[Image],
     vae: Vae,
     config: AugmentConfig,
     names: Sequence[str],
@@ -96,33 +114,33 @@ def prepare(
     folder: Path,
     square: Square | None = None,
 ) -> Latents:
-    """Encode the images, or read what an earlier call with the same images, autoencoder and settings left in
-    ``folder``.
+    """Encode images, or read what an earlier call with the same images, autoencoder and settings left in ``folder``.
 
     Args:
         names: classes to keep masks of.
-        square: how an image becomes the picture that is encoded; as it is by default.
+        square: how an image becomes the square that is encoded; as it is by default.
     """
-    rows = limit(rows, config.images, seed)
+    images = limit(images, config.images, seed)
     what: list[Any] = [
         encoder_digest(vae),
         config.model_dump(mode="json"),
         list(names),
         seed,
-        [[row["key"], row["image"]] for row in rows],
+        [[image.row["key"], image.row["image"]] for image in images],
     ]
     if square is not None:
         what.append(asdict(square))
     path = folder / f"latents-{sha256(dumps(what))[:16]}.npz"
     if not path.exists():
-        write_atomic(path, npz(compute(store, rows, vae, config, names, seed, square)))
+        write_atomic(path, npz(compute(images, vae, config, names, seed, square)))
     with np.load(path) as file:
         return Latents(
             torch.from_numpy(file["values"].astype(np.float32)),
-            file["which"] if "which" in file else file["film"],
-            rows,
+            file["image"],
+            [image.row for image in images],
             file["masked"],
             torch.from_numpy(file["masks"].astype(np.float32) / 255),
+            torch.from_numpy(file["known"].astype(np.float32)),
         )
 
 
@@ -132,56 +150,85 @@ def encoder_digest(vae: Vae) -> str:
     return sha256(b"".join(value.cpu().numpy().tobytes() for value in encoder.values()))
 
 
-def limit(rows: list[Row], most: dict[str, int], seed: int) -> list[Row]:
+def limit(images: Sequence[Image], most: dict[str, int], seed: int) -> list[Image]:
     """At most ``most[source]`` images of a source, chosen at random; sources that are not named keep all."""
     rng = np.random.default_rng(seed)
-    keep = np.ones(len(rows), bool)
+    keep = np.ones(len(images), bool)
     for source, number in sorted(most.items()):
-        places = np.array([i for i, row in enumerate(rows) if row.get("source") == source], int)
+        places = np.array([i for i, image in enumerate(images) if image.row.get("source") == source], int)
         keep[rng.permutation(places)[number:]] = False
-    return [row for row, kept in zip(rows, keep, strict=True) if kept]
+    return [image for image, kept in zip(images, keep, strict=True) if kept]
 
 
 def compute(
-    store: Store,
-    rows: list[Row],
+    images: Sequence[Image],
     vae: Vae,
     config: AugmentConfig,
     names: Sequence[str],
     seed: int,
     square: Square | None = None,
 ) -> dict[str, np.ndarray]:
-    """Arrays of the file: ``values`` float16, ``which`` int32, ``masked`` int32, ``masks`` uint8 (255: all covered)."""
-    ids = store.classes()
+    """Arrays of the file: ``values`` float16, ``image``, ``masked`` int32, ``masks`` uint8 (255 = all), ``known``."""
     rng = np.random.default_rng(seed)
     factor = 2 ** (len(vae.config.block_out_channels) - 1)
-    pictures: list[np.ndarray] = []
+    waiting: list[np.ndarray] = []
     values: list[np.ndarray] = []
-    which: list[int] = []
+    place: list[int] = []
     masked: list[int] = []
     masks: list[np.ndarray] = []
-    for index, row in enumerate(rows):
-        image, mask = store.load_image(row), store.load_mask(row) if groundable(row) else None
+    known: list[list[bool]] = []
+    for index, image in enumerate(images):
+        x, layers = image.image(), class_layers(image, names)
         if square is not None:
-            image, mask = square(row, image, mask)
-        complete = mask is not None and set(names) <= set(row.get("mask_classes") or ids)
-        for variant in range(config.variants.get(row.get("source", ""), config.default_variants)):
-            x, labels = (image, mask) if variant == 0 else warp(image, mask, config, rng)
-            if complete and labels is not None:
-                masked.append(len(which))
-                masks.append(np.stack([cover(labels == ids[name], x.shape[0] // factor) for name in names]))
-            which.append(index)
-            pictures.append(x)
-        if len(pictures) >= CHUNK or index == len(rows) - 1:
-            values.append(encode(vae, np.stack(pictures)).numpy().astype(np.float16))
-            pictures = []
+            x, layers = on_square(square, image.row, x, layers)
+        told = [layer is not None for layer in layers]
+        for variant in range(config.variants.get(image.row.get("source", ""), config.default_variants)):
+            picture, warped = (x, layers) if variant == 0 else warp(x, layers, config, rng)
+            if any(told):
+                side = picture.shape[0] // factor
+                empty = np.zeros((side, side), np.uint8)
+                masked.append(len(place))
+                masks.append(np.stack([empty if layer is None else cover(layer, side) for layer in warped]))
+                known.append(told)
+            place.append(index)
+            waiting.append(picture)
+        if len(waiting) >= CHUNK or index == len(images) - 1:
+            values.append(encode(vae, np.stack(waiting)).numpy().astype(np.float16))
+            waiting = []
     side = values[0].shape[-1]
     return {
         "values": np.concatenate(values),
-        "which": np.array(which, np.int32),
+        "image": np.array(place, np.int32),
         "masked": np.array(masked, np.int32),
         "masks": np.array(masks, np.uint8).reshape(-1, len(names), side, side),
+        "known": np.array(known, np.uint8).reshape(-1, len(names)),
     }
+
+
+def class_layers(image: Image, names: Sequence[str]) -> list[np.ndarray | None]:
+    """(H, W) bool of each class, None where the image does not tell of it. Overlapping classes come from layers."""
+    declared = image.store.classes()
+    told = set(image.row.get("mask_classes") or declared) if groundable(image.row) else set()
+    if not told & set(names):
+        return [None] * len(names)
+    mask = image.store.load_mask(image.row)
+    layers = image.store.load_layers(image.row, len(declared))
+    places = {name: number for number, name in enumerate(declared)}
+    found: list[np.ndarray | None] = []
+    for name in names:
+        if mask is None or name not in told or name not in declared:
+            found.append(None)
+        else:
+            found.append(mask == declared[name] if layers is None else layers[places[name]])
+    return found
+
+
+def on_square(
+    square: Square, row: Row, image: np.ndarray, layers: Sequence[np.ndarray | None]
+) -> tuple[np.ndarray, list[np.ndarray | None]]:
+    """An image and its layers as `Square` makes them."""
+    picture, _ = square(row, image, None)
+    return picture, [None if x is None else square(row, image, x.astype(np.uint8))[1] == 1 for x in layers]  # type: ignore[list-item]
 
 
 def cover(inside: np.ndarray, side: int) -> np.ndarray:
@@ -191,9 +238,14 @@ def cover(inside: np.ndarray, side: int) -> np.ndarray:
 
 
 def warp(
-    image: np.ndarray, mask: np.ndarray | None, config: AugmentConfig, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """A slightly shifted, scaled, turned and toned copy of an image with its mask; never mirrored."""
+    image: np.ndarray, layers: Sequence[np.ndarray | None], config: AugmentConfig, rng: np.random.Generator
+) -> tuple[np.ndarray, list[np.ndarray | None]]:
+    """A slightly shifted, scaled, turned and toned copy of an image with its masks; never mirrored.
+
+    Args:
+        image: (H, W) uint8.
+        layers: (H, W) masks of any type, or None.
+    """
     side = image.shape[0]
     angle = np.deg2rad(rng.uniform(-config.rotate, config.rotate))
     zoom = rng.uniform(1 - config.scale, 1 + config.scale, size=2)
@@ -203,6 +255,6 @@ def warp(
     tone = np.exp(rng.uniform(-config.gamma, config.gamma))
     warped = ndimage.affine_transform(image.astype(np.float32), turn, offset, order=1, mode="nearest")
     warped = np.clip(255 * (np.clip(warped, 0, 255) / 255) ** tone, 0, 255).round().astype(np.uint8)
-    if mask is None:
-        return warped, None
-    return warped, ndimage.affine_transform(mask, turn, offset, order=0, mode="nearest")
+    return warped, [
+        None if x is None else ndimage.affine_transform(x, turn, offset, order=0, mode="nearest") for x in layers
+    ]

@@ -25,6 +25,8 @@ def build_unet(config: UnetConfig, side: int, channels: int, text_width: int) ->
         up_block_types=("CrossAttnUpBlock2D",) * 3,
         block_out_channels=config.block_out_channels,
         layers_per_block=config.layers_per_block,
+        only_cross_attention=tuple(not wanted for wanted in config.self_attention),
+        mid_block_only_cross_attention=False,
         cross_attention_dim=text_width,
         # diffusers calls the number of heads attention_head_dim
         attention_head_dim=tuple(max(1, width // config.head_dim) for width in config.block_out_channels),
@@ -36,8 +38,8 @@ class Denoiser(nn.Module):
     """UNet and text encoder in a single call, so that gradients of both travel together on several GPUs.
 
     Args:
-        class_ids: (1, T) int64 tokens of the class text, whose keys are read for the maps and nothing else.
-        class_weights: (T, K) float32 how much each token counts for each class.
+        class_ids: (G, T) int64 tokens of the class texts, whose keys are read for the maps and nothing else.
+        class_weights: (G, T, K) float32 how much each token of a text counts for each class; a class has one text.
         levels: grids to read, 1 for that of the latents, 2 for half of it.
     """
 
@@ -65,7 +67,7 @@ class Denoiser(nn.Module):
             states = self.text_encoder(ids).last_hidden_state
             return self.unet(noisy, timesteps, states).sample, {}
         both = self.text_encoder(torch.cat([ids, self.class_ids])).last_hidden_state
-        states, classes = both[:-1], both[-1:]
+        states, classes = both[: len(ids)], both[len(ids) :]
         seen: list[tuple[Layer, Tensor]] = []
 
         def remember(layer: Layer, query: Tensor) -> None:
@@ -78,7 +80,12 @@ class Denoiser(nn.Module):
         for layer, query in seen:
             level = round(noisy.shape[-2] / layer.size[0])
             if level in self.levels:
-                probs = attention_probs(layer.attn, query[:grounded], project_keys(layer.attn, classes))
-                found = probs @ self.class_weights  # (n, heads, N, K)
+                keys = project_keys(layer.attn, classes)  # (G, heads, T, d)
+                found = torch.stack(
+                    [
+                        attention_probs(layer.attn, query[:grounded], keys[group : group + 1]) @ weights
+                        for group, weights in enumerate(self.class_weights)
+                    ]
+                ).sum(dim=0)  # (n, heads, N, K): each class has weights in one group only
                 maps[layer.name] = level, found.transpose(2, 3).unflatten(-1, layer.size)
         return prediction, maps

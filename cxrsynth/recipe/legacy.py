@@ -11,11 +11,17 @@ from typing import Any
 
 # Field of a configuration -> what it is called now; the first name that the configuration has.
 FIELDS = {
+    "adapt": ("training",),
+    "diffusion": ("training",),
     "films": ("labelled_images", "images"),
     "films_per_batch": ("images_per_batch",),
+    "sheet_every": ("look_every",),
+    "steps": ("updates",),
     "synthetic_films": ("synthetic_images",),
     "validation_films": ("validation_images",),
 }
+# Fields that are gone and changed nothing that anyone would miss.
+GONE = ("ema_power", "log_every")
 # Kind and name of an entry -> its name.
 ENTRIES = {("refiners", "decoder"): "mask_head"}
 COMMANDS = {"train-decoder": "train-mask-head"}
@@ -38,7 +44,7 @@ def fields(body: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
             # `--set films.size=256` on a recipe that says `images:` changes one value of it.
             both = isinstance(value, Mapping) and isinstance(found.get(new), Mapping)
             found[new] = {**found[new], **value} if both else value
-    return found
+    return {name: value for name, value in found.items() if name in known or name not in GONE}
 
 
 def entry(kind: str, name: Any) -> Any:

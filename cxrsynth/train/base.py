@@ -1,8 +1,9 @@
-"""The model that is adapted: any Stable-Diffusion folder, checked before a weight is read."""
+"""What a training starts from: a Stable-Diffusion folder, checked before a weight is read, or a fresh model."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,14 @@ import torch
 import transformers
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
+from cxrsynth.data.latents import encoder_digest
 from cxrsynth.errors import MissingError, RecipeError
-from cxrsynth.nets.bundle import Scheduler, TextEncoder, Tokenizer, Unet, Vae, hush
-from cxrsynth.nets.text import load_text_encoder, load_tokenizer
-from cxrsynth.train.adapt_config import AdaptRecipe
+from cxrsynth.nets.bundle import Scheduler, TextEncoder, Tokenizer, Unet, Vae, hush, scheduler
+from cxrsynth.nets.config import TextConfig, UnetConfig, WhatConfig
+from cxrsynth.nets.denoiser import build_unet
+from cxrsynth.nets.text import build_encoder, build_tokenizer, load_text_encoder, load_tokenizer
+from cxrsynth.store import dumps, sha256
+from cxrsynth.train.config import NoiseConfig
 from cxrsynth.train.noise import schedule_of
 from cxrsynth.weights import Weights
 
@@ -26,11 +31,15 @@ class Base:
     """The parts of a model, in float32 on the CPU.
 
     Attributes:
-        weights: name, digest and licence of the whole.
-        size: side of its pictures in pixels, a multiple of what its grids need.
+        name: of the model it was, empty where it is fresh.
+        digest: sha256 of the model; of what it is built from where it is fresh.
+        licence: of the model.
+        size: side of its images in pixels, a multiple of what its grids need.
     """
 
-    weights: Weights
+    name: str
+    digest: str
+    licence: str
     unet: Unet
     text_encoder: TextEncoder
     tokenizer: Tokenizer
@@ -44,8 +53,20 @@ class Base:
         return int(self.tokenizer.model_max_length)
 
 
-def load_base(found: Weights, recipe: AdaptRecipe) -> Base:
+def load_base(
+    found: Weights,
+    what: WhatConfig,
+    noise: NoiseConfig,
+    size: int | None = None,
+    tokens: int | None = None,
+    seed: int = 0,
+) -> Base:
     """Check and read a base.
+
+    Args:
+        size: side of the images to train on, pixels; by default what the base was made for.
+        tokens: length of a prompt; by default all the encoder reads.
+        seed: of weights that have to be made anew.
 
     Raises:
         MissingError: a part cannot be read, or is of a kind that cannot be trained here.
@@ -54,16 +75,16 @@ def load_base(found: Weights, recipe: AdaptRecipe) -> Base:
     hush()
     unet_config, vae_config = config_of(found.path, "unet"), config_of(found.path, "vae")
     check_shapes(found, unet_config, vae_config)
-    size = picture_size(recipe, unet_config, vae_config)
-    schedule = schedule_of(json.loads((found.path / "scheduler/scheduler_config.json").read_text()), recipe.noise)
+    side = image_size(size, unet_config, vae_config)
+    schedule = schedule_of(json.loads((found.path / "scheduler/scheduler_config.json").read_text()), noise)
     try:
         text_encoder, tokenizer = (
-            read_encoder(recipe.what.encoder)
-            if recipe.what.encoder is not None
+            read_encoder(what.encoder)
+            if what.encoder is not None
             else (load_text_encoder(found.path), load_tokenizer(found.path))
         )
         width = int(text_encoder.config.hidden_size)
-        if recipe.what.encoder is None and width != unet_config["cross_attention_dim"]:
+        if what.encoder is None and width != unet_config["cross_attention_dim"]:
             raise MissingError(
                 f"the text encoder of '{found.name}' gives {width} numbers a token, "
                 f"its UNet reads {unet_config['cross_attention_dim']}",
@@ -78,17 +99,17 @@ def load_base(found: Weights, recipe: AdaptRecipe) -> Base:
     except (OSError, ValueError, RuntimeError) as error:
         raise MissingError(f"the model '{found.name}' cannot be read: {error}", "download or train it again") from error
     if width != unet_config["cross_attention_dim"]:
-        if recipe.what.unet != "full":
+        if what.unet != "full":
             raise RecipeError(
-                f"the encoder {recipe.what.encoder} gives {width} numbers a token, "
+                f"the encoder {what.encoder} gives {width} numbers a token, "
                 f"the UNet reads {unet_config['cross_attention_dim']}: its keys and values have to be learned anew",
                 "type --set what.unet=full, or take an encoder of the UNet's width",
             )
-        unet = widen(unet, width, recipe.adapt.seed)
-    unet.register_to_config(sample_size=size // 2 ** (len(vae.config.block_out_channels) - 1))
-    limit_tokens(tokenizer, text_encoder, recipe.words.tokens)
+        unet = widen(unet, width, seed)
+    unet.register_to_config(sample_size=side // 2 ** (len(vae.config.block_out_channels) - 1))
+    limit_tokens(tokenizer, text_encoder, tokens)
     vae = vae.eval().requires_grad_(False)
-    return Base(found, unet, text_encoder, tokenizer, vae, schedule, size)
+    return Base(found.name, found.digest, found.licence, unet, text_encoder, tokenizer, vae, schedule, side)
 
 
 def config_of(folder: Path, part: str) -> dict[str, Any]:
@@ -123,12 +144,12 @@ def check_shapes(found: Weights, unet: dict[str, Any], vae: dict[str, Any]) -> N
         raise MissingError(f"the UNet of '{found.name}' has more than one text width", hint)
 
 
-def picture_size(recipe: AdaptRecipe, unet: dict[str, Any], vae: dict[str, Any]) -> int:
-    """Side of the pictures to train on, pixels."""
+def image_size(wanted: int | None, unet: dict[str, Any], vae: dict[str, Any]) -> int:
+    """Side of the images to train on, pixels."""
     factor = 2 ** (len(vae["block_out_channels"]) - 1)
     native = unet.get("sample_size") or 64
     side = native if isinstance(native, int) else max(native)
-    size = recipe.images.size or side * factor
+    size = wanted or side * factor
     multiple = factor * 2 ** (len(unet["block_out_channels"]) - 1)
     if size % multiple:
         raise RecipeError(
@@ -175,3 +196,21 @@ def widen(unet: Unet, width: int, seed: int) -> Unet:
     old, new = unet.state_dict(), wide.state_dict()
     wide.load_state_dict({name: old[name] if old[name].shape == new[name].shape else new[name] for name in new})
     return wide
+
+
+def fresh_base(
+    vae: Vae, captions: Sequence[str], text: TextConfig, unet: UnetConfig, noise: NoiseConfig, seed: int
+) -> Base:
+    """Untrained networks on an autoencoder, with a vocabulary of the captions' own words.
+
+    The noise schedule has zero SNR at its last step, so that an image may have any tone; velocities are predicted.
+    """
+    tokenizer = build_tokenizer(captions, text)
+    torch.manual_seed(seed)
+    side = vae.config.sample_size // 2 ** (len(vae.config.block_out_channels) - 1)
+    denoiser = build_unet(unet, side, vae.config.latent_channels, text.width)
+    encoder = build_encoder(tokenizer, text)
+    schedule = schedule_of(dict(scheduler().config), noise)
+    vae = vae.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    what = sha256(dumps([encoder_digest(vae), text.model_dump(mode="json"), unet.model_dump(mode="json"), seed]))
+    return Base("", what, "", denoiser, encoder, tokenizer, vae, schedule, int(vae.config.sample_size))

@@ -44,15 +44,20 @@ class Checkpoint:
         self.seconds = minutes * 60
         self._saved = time.monotonic()
 
+    @property
+    def before(self) -> Path:
+        """The checkpoint before, for a newest one that a full disk or a power cut damaged."""
+        return self.path.with_name(f"{self.path.name}.before")
+
     def resume(self) -> int:
-        """Load what the file holds; returns the number of finished steps, 0 without a file.
+        """Load the newest file that can be read; returns the number of finished steps, 0 without any.
 
         Raises:
             MismatchError: the file belongs to another recipe or other data.
         """
-        if not self.path.exists():
+        body = next((body for path in (self.path, self.before) if (body := read(path)) is not None), None)
+        if body is None:
             return 0
-        body = torch.load(self.path, map_location="cpu", weights_only=True)
         if body["digest"] != self.digest:
             raise MismatchError(
                 f"{self.path} was written with another recipe or other data",
@@ -72,12 +77,27 @@ class Checkpoint:
             torch.save(body, file)
             file.flush()
             os.fsync(file.fileno())
+        if self.path.exists():
+            os.replace(self.path, self.before)
         os.replace(temporary, self.path)
         self._saved = time.monotonic()
 
     def due(self) -> bool:
         """Whether it is time for the next `save`."""
         return time.monotonic() - self._saved > self.seconds
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """The content of a checkpoint; None where there is none, or it is damaged."""
+    if not path.exists():
+        return None
+    try:
+        body: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception:  # a damaged file ends in whatever the unpickler makes of its bytes
+        return None
+    return body if {"step", "digest", "parts"} <= set(body) else None
 
 
 class Stop:

@@ -25,10 +25,16 @@ class Curves:
             file.write(json.dumps({"step": step, **{k: round(v, 6) for k, v in values.items()}}) + "\n")
 
     def read(self) -> list[dict[str, float]]:
-        """All lines."""
+        """All lines but a last one that a killed run left unfinished."""
         if not self.path.exists():
             return []
-        return [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
+        found = []
+        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                found.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        return found
 
     def cut(self, step: int) -> None:
         """Forget what a killed run logged after its last checkpoint."""

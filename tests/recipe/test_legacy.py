@@ -12,8 +12,8 @@ from cxrsynth.data.patients import patients_seen
 from cxrsynth.evaluate.chains import load_chains
 from cxrsynth.recipe import fingerprint, load, parse
 from cxrsynth.recipe.legacy import arguments
-from cxrsynth.train.adapt_config import AdaptRecipe
-from cxrsynth.train.config import TrainRecipe, load_as
+from cxrsynth.train.config import load_as
+from cxrsynth.train.recipe import ModelRecipe
 from tests.conftest import phantom_body
 
 OLD_CHAIN = [{"use": "decoder", "head": "mini"}, "laterality"]
@@ -41,10 +41,12 @@ def test_a_dataset_whose_recipe_has_the_old_names_can_be_labelled_again(tmp_path
 @pytest.mark.parametrize(
     ("kind", "body", "found"),
     [
-        (AdaptRecipe, {"films": {"fit": "squash"}}, {"images": {"fit": "squash"}}),
-        (AdaptRecipe, {"augment": {"films": {"nih": 5}}}, {"augment": {"images": {"nih": 5}}}),
-        (AdaptRecipe, {"adapt": {"validation_films": 7}}, {"adapt": {"validation_images": 7}}),
-        (TrainRecipe, {"grounding": {"films_per_batch": 2}}, {"grounding": {"images_per_batch": 2}}),
+        (ModelRecipe, {"films": {"fit": "squash"}}, {"images": {"fit": "squash"}}),
+        (ModelRecipe, {"augment": {"films": {"nih": 5}}}, {"augment": {"images": {"nih": 5}}}),
+        (ModelRecipe, {"adapt": {"validation_films": 7}}, {"training": {"validation_images": 7}}),
+        (ModelRecipe, {"adapt": {"steps": 9, "sheet_every": 3, "log_every": 2}}, {"training": {"updates": 9}}),
+        (ModelRecipe, {"vae": {"steps": 9}, "diffusion": {"steps": 5}}, {"training": {"updates": 5}}),
+        (ModelRecipe, {"grounding": {"films_per_batch": 2}}, {"grounding": {"images_per_batch": 2}}),
         (
             CompareRecipe,
             {"real": "a", "synthetic": "b", "tests": [{"data": "c"}], "synthetic_films": [3]},
@@ -62,7 +64,7 @@ def test_old_fields_of_a_configuration_are_read(kind: Any, body: dict[str, Any],
 def test_an_old_field_given_on_the_command_line_changes_one_value_of_the_recipe(tmp_path: Path) -> None:
     file = tmp_path / "new.yaml"
     file.write_text(yaml.safe_dump({"images": {"fit": "squash"}}))
-    images = load_as(AdaptRecipe, file, {"films.size": 64}).images
+    images = load_as(ModelRecipe, file, {"films.size": 64}).images
     assert (images.fit, images.size) == ("squash", 64)
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from diffusers.training_utils import compute_snr
 
-from cxrsynth.train.adapt_config import NoiseConfig
+from cxrsynth.train.config import NoiseConfig
 from cxrsynth.train.noise import draw_noise, draw_timesteps, schedule_of, target, weigh
 
 SD = {"_class_name": "PNDMScheduler", "beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012,

@@ -169,8 +169,7 @@ def look_at(
             for c, name in enumerate(config.classes):
                 ours[drawn == ids[name]] = c + 1
             if variant:
-                image, changed = warp(image, ours, config.augment, rng)
-                ours = changed if changed is not None else ours
+                image, (ours,) = warp(image, [ours], config.augment, rng)
             if image.shape != reader.size:
                 raise UsageError(
                     f"{row['key']} has {image.shape[1]}x{image.shape[0]} pixels, the model sees "

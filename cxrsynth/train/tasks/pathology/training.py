@@ -27,14 +27,15 @@ from cxrsynth.domain.anatomy import CLASSES
 from cxrsynth.domain.lexicon import MARKER, found, is_normal, words_on_findings
 from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.nets.autoencoder import encode
+from cxrsynth.nets.config import WhatConfig
 from cxrsynth.nets.pathology import KEY, Adapter
 from cxrsynth.nets.segmenter import Segmenter, load
 from cxrsynth.nets.text import ids
 from cxrsynth.store import Row, Store, dumps, npz, sha256, write_atomic
 from cxrsynth.train import noise
-from cxrsynth.train.adapt_config import AdaptRecipe
 from cxrsynth.train.base import Base, load_base
 from cxrsynth.train.checkpoint import Checkpoint, finish_the_step, step_rng
+from cxrsynth.train.config import NoiseConfig
 from cxrsynth.train.curves import Curves, Progress
 from cxrsynth.train.device import accelerate
 from cxrsynth.train.schedule import learning_rate
@@ -89,7 +90,7 @@ def train_pathology(
         raise UsageError(f"{out} does not end in .safetensors", "for example: -o pathology.safetensors")
     accelerator = accelerate(device, config.precision)
     rows = fitting(data, config)
-    base = load_base(weights, AdaptRecipe())
+    base = load_base(weights, WhatConfig(), NoiseConfig())
     base.vae.to(accelerator.device)
     labeller = load(segmenter, accelerator.device)
     digest = sha256(
@@ -188,7 +189,7 @@ def look_at(
         tone = AugmentConfig(shift=0, scale=0, rotate=0, gamma=config.gamma)
         latents = []
         for variant in range(config.variants):
-            toned = images if not variant else np.stack([warp(image, None, tone, rng)[0] for image in images])
+            toned = images if not variant else np.stack([warp(image, [], tone, rng)[0] for image in images])
             latents.append(encode(base.vae, toned).numpy().astype(np.float16))
         kept = {"digest": np.array(digest), "masks": masks, "latents": np.stack(latents)}
         write_atomic(cache, npz(kept))

@@ -1,4 +1,4 @@
-"""train-diffusion --base and merge-adapter, as they are typed."""
+"""train-diffusion --base and merge-adapter, as commands."""
 
 import json
 import os
@@ -12,24 +12,25 @@ from tests.conftest import cli
 from tests.tiny import build
 from tests.train.images import make
 
-SMALL = ["adapt.steps=2", "adapt.batch=2", "adapt.validation_images=0", "adapt.sheet_prompts=[]", "what.unet=lora"]
+SMALL = ["training.updates=2", "training.batch=2", "training.validation_images=0", "training.sheet_prompts=[]"]
+SMALL.append("what.unet=lora")
 SETS = [word for value in SMALL for word in ("--set", value)]
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with images and a base."""
+    """A folder with films and a base."""
     root = tmp_path_factory.mktemp("place")
-    make(root / "images")
+    make(root / "films")
     build(root / "sd", gray=False)
     return root
 
 
 def test_an_adapter_is_trained_and_merged_by_commands(place: Path) -> None:
-    trained = cli("train-diffusion", "--data", "images", "--base", "./sd", "-o", "run", *SETS, cwd=place)
+    trained = cli("train-diffusion", "--data", "films", "--base", "./sd", "-o", "run", *SETS, cwd=place)
     assert trained.returncode == 0, trained.stderr
     result = json.loads(trained.stdout)
-    assert result["steps"] == 2
+    assert result["updates"] == 2
     assert result["images"] == {"train": 6, "val": 0, "left_out": {}}
     assert "--base ./sd" in (place / "run/model/README.md").read_text()
     merged = cli("merge-adapter", result["adapter"], "--base", "./sd", "-o", "merged", cwd=place)
@@ -51,7 +52,7 @@ def test_two_processes_train_one_model(place: Path) -> None:
         "--num_machines",
         "1",
     ]
-    words = ["train-diffusion", "images", "--base", "./sd", "-o", "both", "--device", "cpu", *SETS]
+    words = ["train-diffusion", "films", "--base", "./sd", "-o", "both", "--device", "cpu", *SETS]
     done = subprocess.run(
         [*launch, "--mixed_precision", "no", "--dynamo_backend", "no", str(launcher), *words],
         cwd=place,
@@ -61,18 +62,18 @@ def test_two_processes_train_one_model(place: Path) -> None:
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["steps"] == 2  # one of the two speaks
-    assert len((place / "both/adapt_log.jsonl").read_text().splitlines()) == 2
+    assert json.loads(done.stdout)["updates"] == 2  # one of the two speaks
+    assert len((place / "both/diffusion_log.jsonl").read_text().splitlines()) == 2
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["images", "-o", "none", "--recipe", "recipes/train/roentgen.yaml"], "add --base"),
-        (["-o", "none", "--base", "./sd"], "name one dataset"),
-        (["images", "-o", "none", "--base", "./nothing"], "does not exist"),
-        (["images", "-o", "none", "--base", "./sd", "--set", "adapt.stepps=3"], "unknown key"),
-        (["images", "-o", "none", "--base", "./sd", "--set", "what.unet=frozen"], "nothing would train"),
+        (["films", "-o", "none", "--recipe", "recipes/train/roentgen.yaml"], "add --base"),
+        (["-o", "none", "--base", "./sd"], "name a dataset"),
+        (["films", "-o", "none", "--base", "./nothing"], "does not exist"),
+        (["films", "-o", "none", "--base", "./sd", "--set", "training.stepps=3"], "unknown key"),
+        (["films", "-o", "none", "--base", "./sd", "--set", "what.unet=frozen"], "nothing would train"),
     ],
 )
 def test_a_command_that_cannot_be_carried_out_says_why_and_writes_nothing(

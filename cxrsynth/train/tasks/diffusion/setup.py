@@ -1,4 +1,4 @@
-"""What trains in an adaptation: the networks with the right parts unfrozen, and the optimizer's class."""
+"""What trains: the networks with the right parts unfrozen, and the texts whose attention is read."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cxrsynth.errors import MissingError
 from cxrsynth.nets.denoiser import Denoiser
 from cxrsynth.nets.lora import inject
 from cxrsynth.nets.taps import class_text, column_weights, token_columns
 from cxrsynth.nets.text import ids
-from cxrsynth.train.adapt_config import AdaptConfig, AdaptRecipe
 from cxrsynth.train.base import Base
 from cxrsynth.train.grounding import plateau
+from cxrsynth.train.tasks.diffusion.config import DiffusionRecipe
 
 
 @dataclass(slots=True)
@@ -26,15 +25,15 @@ class Setup:
     Attributes:
         lora: part -> its LoRA, empty where both parts train whole or not at all.
         words: key of an image -> what the model reads to it.
-        height: the plateau a class map can reach (`plateau`).
+        height: (K,) the plateau that each class map can reach (`plateau`).
     """
 
-    recipe: AdaptRecipe
+    recipe: DiffusionRecipe
     base: Base
     denoiser: Denoiser
     lora: dict[str, Any]
     words: Mapping[str, str]
-    height: float
+    height: Tensor
 
     def trained(self) -> list[nn.Parameter]:
         """What the optimizer changes."""
@@ -49,26 +48,9 @@ class Setup:
             self.denoiser.unet.eval()
 
 
-class Trained:
-    """What trains of a network, as a part of a checkpoint; the frozen rest is the base's."""
-
-    def __init__(self, network: nn.Module) -> None:
-        self.parameters = {name: value for name, value in network.named_parameters() if value.requires_grad}
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Name -> weights."""
-        return {name: value.detach() for name, value in self.parameters.items()}
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """The reverse, in place."""
-        with torch.no_grad():
-            for name, value in self.parameters.items():
-                value.copy_(state[name])
-
-
-def build(base: Base, recipe: AdaptRecipe, words: Mapping[str, str]) -> Setup:
+def build(base: Base, recipe: DiffusionRecipe, words: Mapping[str, str]) -> Setup:
     """The networks with what trains unfrozen; every process builds the same."""
-    torch.manual_seed(recipe.adapt.seed)
+    torch.manual_seed(recipe.training.seed)
     what = recipe.what
     lora: dict[str, Any] = {}
     for name, model, how, targets in (
@@ -81,32 +63,26 @@ def build(base: Base, recipe: AdaptRecipe, words: Mapping[str, str]) -> Setup:
     for name, parameter in base.text_encoder.named_parameters():
         if "pooler" in name:  # nothing is read from it, and several GPUs would wait for its gradient
             parameter.requires_grad_(False)
-    if recipe.adapt.gradient_checkpointing:
+    if recipe.training.gradient_checkpointing:
         base.unet.enable_gradient_checkpointing()
         if what.text_encoder != "frozen":
             base.text_encoder.gradient_checkpointing_enable({"use_reentrant": False})
-    phrases = list(recipe.grounding.phrases.values())
-    text = class_text(phrases)
-    columns = token_columns(base.tokenizer, text, phrases)
-    weights = column_weights(columns, base.tokens)
+    texts, columns, heights = class_texts(base, recipe)
+    weights = torch.stack([column_weights(found, base.tokens) for found in columns])  # (groups, T, K)
     levels = recipe.grounding.levels
-    denoiser = Denoiser(base.unet, base.text_encoder, ids(base.tokenizer, [text]), weights, levels)
-    return Setup(recipe, base, denoiser.to(memory_format=torch.channels_last), lora, words, plateau(columns))
+    denoiser = Denoiser(base.unet, base.text_encoder, ids(base.tokenizer, texts), weights, levels)
+    denoiser = denoiser.to(memory_format=torch.channels_last)
+    return Setup(recipe, base, denoiser, lora, words, torch.tensor(heights))
 
 
-def optimizer_of(config: AdaptConfig) -> Any:
-    """The class of the optimizer.
-
-    Raises:
-        MissingError: 8-bit Adam was asked for, and bitsandbytes is not installed.
-    """
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW
-    try:
-        from bitsandbytes.optim import AdamW8bit
-    except ImportError as error:
-        raise MissingError(
-            "optimizer adamw8bit needs the package bitsandbytes",
-            "type pip install 'cxrsynth[adam8bit]', or --set adapt.optimizer=adamw",
-        ) from error
-    return AdamW8bit
+def class_texts(base: Base, recipe: DiffusionRecipe) -> tuple[list[str], list[list[list[int]]], list[float]]:
+    """The text of each group of phrases; per group the tokens of all K classes, empty for other groups'; plateaus."""
+    names, groups = recipe.grounding.names, recipe.grounding.groups
+    texts, columns, heights = [], [], []
+    for group in groups:
+        text = class_text(list(group.values()))
+        found = dict(zip(group, token_columns(base.tokenizer, text, list(group.values())), strict=True))
+        texts.append(text)
+        columns.append([found.get(name, []) for name in names])
+        heights += [plateau(list(found.values()))] * len(group)
+    return texts, columns, heights

@@ -1,4 +1,4 @@
-"""What an adaptation leaves behind: a model folder with its card, and the adapter where LoRA says everything."""
+"""What a training leaves behind: a model folder with its card, and the adapter where LoRA says everything."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ from jinja2 import Environment, StrictUndefined
 
 from cxrsynth.nets import bundle
 from cxrsynth.nets.lora import merge, save_adapter
-from cxrsynth.train.tasks.adapt.images import Material
-from cxrsynth.train.tasks.adapt.setup import Setup
-
-SHARD_BYTES = 4 * 2**30  # of a weight file; hubs take more, some file systems do not
+from cxrsynth.train.tasks.diffusion.images import Material
+from cxrsynth.train.tasks.diffusion.setup import Setup
 
 
 def write_result(
@@ -29,11 +27,11 @@ def write_result(
     """
     base, text = setup.base, card(setup, material, steps, validation, command)
     setup.denoiser.cpu().float()
-    if setup.recipe.what.adapter:
+    if setup.recipe.what.adapter and base.name:
         about = {
-            "base": shown(base.weights.name),
-            "base_sha256": base.weights.digest,
-            "base_licence": base.weights.licence,
+            "base": shown(base.name),
+            "base_sha256": base.digest,
+            "base_licence": base.licence,
             "name": setup.recipe.name,
             "card": text,
         }
@@ -41,29 +39,33 @@ def write_result(
     merge(base.unet)
     merge(base.text_encoder)
     whole = bundle.pipeline(base.vae.cpu(), base.unet, base.text_encoder, base.tokenizer, base.schedule)
-    bundle.save(run / "model", whole, SHARD_BYTES, text)
+    bundle.save(run / "model", whole, setup.recipe.shard_mib * 2**20, text)
 
 
 def card(setup: Setup, material: Material, steps: int, validation: dict[str, float], command: str) -> str:
     """The model card: base, data, licences, what trained, and the command."""
     recipe, base = setup.recipe, setup.base
-    licence = recipe.licence or one_licence([base.weights.licence, *material.licences()])
+    known = [base.licence] if base.name else []
+    licence = recipe.licence or one_licence([*known, *material.licences()])
     head: dict[str, Any] = {"license": licence or "other"}
     if not licence:
         head["license_name"] = "several, see below"
-    head |= {"library_name": "diffusers", "pipeline_tag": "text-to-image", "base_model": shown(base.weights.name)}
+    head |= {"library_name": "diffusers", "pipeline_tag": "text-to-image"}
+    if base.name:
+        head["base_model"] = shown(base.name)
     head["tags"] = ["chest x-ray", "radiograph", "synthetic data", "latent diffusion"]
     what = recipe.what
     how = {"full": "trained whole", "lora": f"LoRA of rank {what.rank}", "frozen": "as in the base"}
     encoder = "" if what.encoder is None else f", `{what.encoder.name}` in place of the base's own"
     settings = recipe.model_dump(mode="json", exclude={"what": {"encoder"}})
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(files(__package__).joinpath("adapt_card.md").read_text(encoding="utf-8"))
+    template = environment.from_string(files(__package__).joinpath("card.md").read_text(encoding="utf-8"))
     page = template.render(
         head=yaml.safe_dump(head, sort_keys=False, allow_unicode=True),
         recipe=recipe,
-        base=shown(base.weights.name),
-        weights=base.weights,
+        base=shown(base.name),
+        digest=base.digest,
+        base_licence=base.licence,
         material=material,
         unet=how[what.unet],
         text_encoder=how[what.text_encoder] + encoder,

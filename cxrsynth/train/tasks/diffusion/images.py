@@ -1,4 +1,4 @@
-"""The images and words of an adaptation, looked at before anything is trained or written."""
+"""The images and captions of a training, looked at before anything is trained or written."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image as Picture
 
 from cxrsynth.data.dataset import rows as read_rows
 from cxrsynth.data.dataset import trainable
+from cxrsynth.data.patients import Image
 from cxrsynth.data.reports import Cut, count_cut, unknown_only, words
 from cxrsynth.errors import RecipeError, UsageError
 from cxrsynth.nets.bundle import Tokenizer
 from cxrsynth.store import Row, Store
-from cxrsynth.train.adapt_config import AdaptRecipe, ImageConfig
+from cxrsynth.train.tasks.diffusion.config import DiffusionRecipe, ImageConfig
 
 
 @dataclass(slots=True)
@@ -26,16 +27,16 @@ class Material:
     """What is learned from.
 
     Attributes:
-        train: rows of the training images.
-        val: rows of a few held-out images; may be empty.
-        texts: words of each training image, then of each held-out one.
-        cut: what the encoder's limit takes away from the training images' words.
+        train: the training images.
+        val: a few held-out images; may be empty.
+        texts: caption of each training image, then of each held-out one.
+        cut: what the encoder's limit takes away from the training captions.
         left_out: reason -> images that were skipped.
-        weight: (train,) how often each image is generated, or None.
+        weight: (train,) how often each image is drawn, or None.
     """
 
-    train: list[Row]
-    val: list[Row]
+    train: list[Image]
+    val: list[Image]
     texts: list[str]
     cut: Cut
     left_out: dict[str, int] = field(default_factory=dict)
@@ -43,37 +44,51 @@ class Material:
 
     def words(self) -> dict[str, str]:
         """Key of an image -> what the model reads to it."""
-        return {row["key"]: text for row, text in zip((*self.train, *self.val), self.texts, strict=True)}
+        return {image.row["key"]: text for image, text in zip((*self.train, *self.val), self.texts, strict=True)}
 
     def licences(self) -> dict[str, int]:
         """Licence -> training images under it."""
-        return dict(Counter(str(row.get("licence") or "not stated") for row in self.train))
+        return dict(Counter(str(image.row.get("licence") or "not stated") for image in self.train))
 
     def sources(self) -> dict[str, int]:
         """Source -> training images."""
-        return dict(Counter(str(row.get("source") or "not stated") for row in self.train))
+        return dict(Counter(str(image.row.get("source") or "not stated") for image in self.train))
 
 
-def gather(data: Path, recipe: AdaptRecipe, tokenizer: Tokenizer) -> Material:
+def gather(data: Sequence[Path], recipe: DiffusionRecipe, tokenizer: Tokenizer) -> Material:
     """Choose the images and check every one.
 
+    Args:
+        data: datasets; held-out images come from the first.
+
     Raises:
-        UsageError: no images; or broken ones, unless the recipe skips them.
-        RecipeError: no weight where the recipe names a column, or words that are too long and must not be cut.
+        UsageError: no images, or one key twice; or broken ones, unless the recipe skips them.
+        RecipeError: no weight where the recipe names a column, or captions that are too long and must not be cut.
     """
-    store, chosen, only = Store(data), recipe.images.shares, recipe.images.only
+    chosen, only = recipe.images.shares, recipe.images.only
+    masked = recipe.grounding.findings_per_batch > 0
 
     def wanted(row: Row) -> bool:
         named = all(has_word(str(row.get(column) or ""), some) for column, some in only.items())
-        return trainable(row) and named and (not chosen or row.get("source") in chosen)
+        simulated = masked and bool(row.get("simulated"))
+        return trainable(row) and named and (not chosen or row.get("source") in chosen or simulated)
 
-    train, skipped = check(store, read_rows(data, ("train",), wanted), recipe, tokenizer)
-    held = [row for row in store.rows() if row["split"] == "val" and wanted(row)]
-    few = np.random.default_rng(recipe.adapt.seed).permutation(len(held))[: recipe.adapt.validation_images]
-    val, _ = check(store, [held[i] for i in sorted(few)], recipe, tokenizer)
-    texts = [words(row, recipe.words) for row in (*train, *val)]
+    train: list[Image] = []
+    skipped: Counter[str] = Counter()
+    for root in data:
+        kept, broken = check(Store(root), read_rows(root, ("train",), wanted), recipe, tokenizer)
+        train += kept
+        skipped.update(broken)
+    twice = [key for key, count in Counter(image.row["key"] for image in train).items() if count > 1]
+    if twice:
+        raise UsageError(f"{len(twice)} keys are in two datasets, for example {twice[0]}", "leave one dataset out")
+    first = Store(data[0])
+    held = [row for row in first.rows() if row["split"] == "val" and wanted(row)]
+    few = np.random.default_rng(recipe.training.seed).permutation(len(held))[: recipe.training.validation_images]
+    val, _ = check(first, [held[i] for i in sorted(few)], recipe, tokenizer)
+    texts = [words(image.row, recipe.words) for image in (*train, *val)]
     cut = count_cut(tokenizer, texts[: len(train)], recipe.words.long)
-    return Material(train, val, texts, cut, skipped, weights_of(train, recipe.images))
+    return Material(train, val, texts, cut, dict(skipped), weights_of([image.row for image in train], recipe.images))
 
 
 def has_word(text: str, some: Sequence[str]) -> bool:
@@ -82,9 +97,9 @@ def has_word(text: str, some: Sequence[str]) -> bool:
 
 
 def check(
-    store: Store, rows: Sequence[Row], recipe: AdaptRecipe, tokenizer: Tokenizer
-) -> tuple[list[Row], dict[str, int]]:
-    """The rows that can be learned from, and reason -> how many were skipped.
+    store: Store, rows: Sequence[Row], recipe: DiffusionRecipe, tokenizer: Tokenizer
+) -> tuple[list[Image], dict[str, int]]:
+    """The images that can be learned from, and reason -> how many were skipped.
 
     Raises:
         UsageError: images are broken and the recipe refuses them, or none is left.
@@ -95,9 +110,9 @@ def check(
         shown = "; ".join(f"{key}: {reason}" for key, reason in list(broken.items())[:5])
         raise UsageError(
             f"{len(broken)} of {len(rows)} images cannot be learned from: {shown}",
-            "fix them, or type --set images.broken=skip to leave them out",
+            "fix them, or add --set images.broken=skip to leave them out",
         )
-    kept = [row for row in rows if not reasons[row["key"]]]
+    kept = [Image(store, row) for row in rows if not reasons[row["key"]]]
     if rows and not kept:
         raise UsageError(
             f"not one of {len(rows)} images can be learned from: {next(iter(broken.values()))}",
@@ -107,19 +122,19 @@ def check(
 
 
 def fault(store: Store, row: Row, text: str, tokenizer: Tokenizer) -> str:
-    """Why an image cannot be learned from; empty where it can."""
+    """Why a image cannot be learned from; empty where it can."""
     if not text:
-        return "picture without words"
+        return "image without a caption"
     if unknown_only(tokenizer, text):
         return "words of which the encoder knows none"
     path = store.root / row["image"]
     if not path.exists():
-        return "words without a picture"
+        return "caption without an image"
     try:
-        with Image.open(path) as picture:
-            picture.verify()  # checksums, without decoding
+        with Picture.open(path) as image:
+            image.verify()  # checksums, without decoding
     except (OSError, SyntaxError, ValueError):
-        return "picture cannot be read"
+        return "image cannot be read"
     return ""
 
 
@@ -127,7 +142,7 @@ def weights_of(rows: Sequence[Row], config: ImageConfig) -> np.ndarray | None:
     """(N,) float64 weights from the column that the recipe names, None where it names none.
 
     Raises:
-        RecipeError: an image has no weight, or one that is no number of at least 0; or all are 0.
+        RecipeError: a image has no weight, or one that is no number of at least 0; or all are 0.
     """
     if config.weight is None:
         return None

@@ -1,4 +1,4 @@
-"""Adapting a tiny Stable-Diffusion folder, whole: images in, a diffusers folder out."""
+"""Training from a tiny Stable-Diffusion folder, whole: images in, a diffusers folder out."""
 
 import json
 import os
@@ -14,9 +14,10 @@ from diffusers import StableDiffusionPipeline
 
 from cxrsynth.errors import MismatchError, MissingError, RecipeError, UsageError
 from cxrsynth.nets.lora import merge_adapter
-from cxrsynth.train.adapt_config import AdaptRecipe
 from cxrsynth.train.config import load_as
-from cxrsynth.train.tasks.adapt.training import adapt
+from cxrsynth.train.recipe import ModelRecipe
+from cxrsynth.train.tasks.diffusion.config import DiffusionRecipe
+from cxrsynth.train.tasks.diffusion.training import train_diffusion
 from cxrsynth.weights import resolve
 from tests.tiny import build
 from tests.train.images import make
@@ -25,20 +26,24 @@ SMALL: dict[str, Any] = {
     "name": "small",
     "images": {"fit": "squash"},
     "grounding": {"images_per_batch": 2},
-    "adapt": {"steps": 4, "batch": 4, "validation_images": 2, "sheet_every": 100, "sheet_steps": 1,
-              "sheet_prompts": ["heart"], "lr": 1e-3, "warmup": 0, "ema": 0.5},
+    "training": {"updates": 4, "batch": 4, "validation_images": 2, "look_every": 100, "sheet_steps": 1,
+                 "sheet_prompts": ["heart"], "lr": 1e-3, "warmup": 0, "ema": 0.5},
 }  # fmt: skip
 
 
-def recipe(**changes: dict[str, Any]) -> AdaptRecipe:
+def recipe(**changes: dict[str, Any]) -> DiffusionRecipe:
     body = {**SMALL, **changes}
-    body["adapt"] = {**SMALL["adapt"], **changes.get("adapt", {})}
-    return AdaptRecipe.model_validate(body)
+    body["training"] = {**SMALL["training"], **changes.get("training", {})}
+    return DiffusionRecipe.model_validate(body)
+
+
+def adapt(data: Path, run: Path, *given: Any, **options: Any) -> dict[str, Any]:
+    return train_diffusion([data], run, *given, **options)
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make(tmp_path_factory.mktemp("images"))
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("films"))
 
 
 @pytest.fixture(scope="module")
@@ -48,19 +53,19 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(images: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(films: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run that trained the whole UNet."""
     run = tmp_path_factory.mktemp("runs") / "whole"
-    adapt(images, run, resolve(str(base)), recipe(), "cpu", "cxrsynth train-diffusion images")
+    adapt(films, run, resolve(str(base)), recipe(), "cpu", "cxrsynth train-diffusion films")
     return run
 
 
 @pytest.fixture(scope="module")
-def lora(images: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def lora(films: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run that trained LoRA in both parts."""
     run = tmp_path_factory.mktemp("runs") / "lora"
     what = {"unet": "lora", "text_encoder": "lora", "rank": 2, "alpha": 4}
-    adapt(images, run, resolve(str(base)), recipe(what=what), "cpu")
+    adapt(films, run, resolve(str(base)), recipe(what=what), "cpu")
     return run
 
 
@@ -75,7 +80,7 @@ def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool
 
 
 def log(run: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (run / "adapt_log.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (run / "diffusion_log.jsonl").read_text().splitlines()]
 
 
 def stop_after(steps: int) -> Callable[[int, int, dict[str, float]], None]:
@@ -102,19 +107,20 @@ def test_only_the_unet_changes_when_only_the_unet_trains(whole: Path, base: Path
 
 
 def test_the_model_is_the_average_of_the_weights_and_not_the_last_of_them(whole: Path) -> None:
-    state = torch.load(whole / "adapt.ckpt", weights_only=True)["parts"]
+    state = torch.load(whole / "diffusion.ckpt", weights_only=True)["parts"]
     written = parts(whole / "model")["unet"]
-    averages = dict(zip(state["trained"], state["ema"]["shadow_params"], strict=True))
+    averages = state["average"]["values"]
     for name, average in averages.items():
         assert torch.equal(written[name.removeprefix("unet.")], average.half().float()), name
-    assert any(not torch.equal(last, averages[name]) for name, last in state["trained"].items())
+    assert any(not torch.equal(last, averages[name]) for name, last in state["denoiser.network"].items())
 
 
-def test_the_same_prompts_and_seeds_are_looked_at_and_held_out_images_measured(whole: Path) -> None:
+def test_the_same_prompts_and_seeds_are_looked_at_and_held_out_films_measured(whole: Path) -> None:
     assert (whole / "samples-000004.png").exists()
-    first, last = log(whole)[0]["before"], log(whole)[-1]["validation"]
+    first = json.loads((whole / "before.jsonl").read_text())["before"]
+    last = log(whole)[-1]["validation"]
     assert 0 < last < first  # the base has random weights
-    assert f"{first:.4f} with the base" in (whole / "model/README.md").read_text()
+    assert f"{first:.4f} before" in (whole / "model/README.md").read_text()
 
 
 def test_the_card_names_base_data_licences_and_command(whole: Path, base: Path) -> None:
@@ -122,7 +128,7 @@ def test_the_card_names_base_data_licences_and_command(whole: Path, base: Path) 
     assert resolve(str(base)).digest in card
     assert "| a | 3 |" in card
     assert "6 images: not stated" in card
-    assert "cxrsynth train-diffusion images" in card
+    assert "cxrsynth train-diffusion films" in card
 
 
 def test_the_folder_does_not_tell_where_it_was_trained(whole: Path, base: Path) -> None:
@@ -131,39 +137,39 @@ def test_the_folder_does_not_tell_where_it_was_trained(whole: Path, base: Path) 
             assert str(base.parent) not in path.read_text(), path.name
 
 
-def test_grounding_is_learned_where_masks_exist_and_left_out_where_not(whole: Path, images: Path, base: Path) -> None:
+def test_grounding_is_learned_where_masks_exist_and_left_out_where_not(whole: Path, films: Path, base: Path) -> None:
     assert all("ratio" in line for line in log(whole))
     run = whole.parent / "unmasked"
-    adapt(images, run, resolve(str(base)), recipe(images={"shares": {"b": 1.0}}, adapt={"steps": 1}), "cpu")
+    adapt(films, run, resolve(str(base)), recipe(images={"shares": {"b": 1.0}}, training={"updates": 1}), "cpu")
     assert all("ratio" not in line for line in log(run))
 
 
-def test_a_killed_adaptation_resumes_to_the_same_weights(images: Path, base: Path, whole: Path, tmp_path: Path) -> None:
+def test_a_killed_adaptation_resumes_to_the_same_weights(films: Path, base: Path, whole: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        adapt(images, tmp_path, resolve(str(base)), recipe(), "cpu", on_step=stop_after(1))
+        adapt(films, tmp_path, resolve(str(base)), recipe(), "cpu", on_step=stop_after(1))
     assert len(log(tmp_path)) == 2  # the step that was running is finished
-    assert adapt(images, tmp_path, resolve(str(base)), recipe(), "cpu", export_only=True)["steps"] == 2
+    assert adapt(films, tmp_path, resolve(str(base)), recipe(), "cpu", export_only=True)["updates"] == 2
     assert not same(parts(tmp_path / "model")["unet"], parts(base)["unet"])
-    adapt(images, tmp_path, resolve(str(base)), recipe(), "cpu")
-    ours, theirs = (torch.load(run / "adapt.ckpt", weights_only=True)["parts"] for run in (tmp_path, whole))
-    for name, value in theirs["trained"].items():
-        assert torch.equal(ours["trained"][name], value), name
+    adapt(films, tmp_path, resolve(str(base)), recipe(), "cpu")
+    ours, theirs = (torch.load(run / "diffusion.ckpt", weights_only=True)["parts"] for run in (tmp_path, whole))
+    for name, value in theirs["denoiser.network"].items():
+        assert torch.equal(ours["denoiser.network"][name], value), name
     assert log(tmp_path) == log(whole)
 
 
-def test_a_batch_in_parts_learns_the_same(images: Path, base: Path, whole: Path, tmp_path: Path) -> None:
-    adapt(images, tmp_path, resolve(str(base)), recipe(adapt={"micro": 3}), "cpu")
+def test_a_batch_in_parts_learns_the_same(films: Path, base: Path, whole: Path, tmp_path: Path) -> None:
+    adapt(films, tmp_path, resolve(str(base)), recipe(training={"micro": 3}), "cpu")
     for ours, theirs in zip(log(tmp_path), log(whole), strict=True):
-        assert ours["loss"] == pytest.approx(theirs["loss"], rel=0.02)
+        assert ours["denoising"] == pytest.approx(theirs["denoising"], rel=0.02)
         assert ours["ratio"] == pytest.approx(theirs["ratio"], rel=0.02)
 
 
 def test_gradient_checkpointing_changes_memory_and_nothing_else(
-    images: Path, base: Path, whole: Path, tmp_path: Path
+    films: Path, base: Path, whole: Path, tmp_path: Path
 ) -> None:
-    adapt(images, tmp_path, resolve(str(base)), recipe(adapt={"gradient_checkpointing": True}), "cpu")
+    adapt(films, tmp_path, resolve(str(base)), recipe(training={"gradient_checkpointing": True}), "cpu")
     for ours, theirs in zip(log(tmp_path), log(whole), strict=True):
-        assert ours["norm"] == pytest.approx(theirs["norm"], rel=1e-3)
+        assert ours["denoiser_norm"] == pytest.approx(theirs["denoiser_norm"], rel=1e-3)
 
 
 def test_an_adapter_merged_into_its_base_is_the_model_of_the_run(lora: Path, base: Path, tmp_path: Path) -> None:
@@ -176,7 +182,7 @@ def test_an_adapter_merged_into_its_base_is_the_model_of_the_run(lora: Path, bas
 
 
 def test_an_adapter_is_small_and_its_checkpoint_too(lora: Path, whole: Path) -> None:
-    assert (lora / "adapt.ckpt").stat().st_size < 0.3 * (whole / "adapt.ckpt").stat().st_size
+    assert (lora / "diffusion.ckpt").stat().st_size < 0.3 * (whole / "diffusion.ckpt").stat().st_size
     assert not (whole / "adapter").exists()
 
 
@@ -193,10 +199,10 @@ def test_merging_never_replaces_a_folder(lora: Path, base: Path, tmp_path: Path)
         merge_adapter(lora / "adapter", resolve(str(base)), tmp_path / "there")
 
 
-def test_a_gray_base_that_predicts_velocities_gets_zero_snr(images: Path, tmp_path: Path) -> None:
+def test_a_gray_base_that_predicts_velocities_gets_zero_snr(films: Path, tmp_path: Path) -> None:
     base = build(tmp_path / "gray", prediction="v_prediction")
     changes = {"noise": {"zero_snr": True}, "what": {"text_encoder": "full", "unet": "frozen"}}
-    adapt(images, tmp_path / "run", resolve(str(base)), recipe(adapt={"steps": 2}, **changes), "cpu")
+    adapt(films, tmp_path / "run", resolve(str(base)), recipe(training={"updates": 2}, **changes), "cpu")
     body = json.loads((tmp_path / "run/model/scheduler/scheduler_config.json").read_text())
     assert body["rescale_betas_zero_snr"]
     assert body["prediction_type"] == "v_prediction"
@@ -206,13 +212,13 @@ def test_a_gray_base_that_predicts_velocities_gets_zero_snr(images: Path, tmp_pa
 
 
 def test_a_domain_encoder_of_another_width_takes_the_place_of_the_bases_own(
-    images: Path, base: Path, tmp_path: Path
+    films: Path, base: Path, tmp_path: Path
 ) -> None:
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
     encoder = domain_encoder(tmp_path / "bert")
     what = {"encoder": str(encoder), "text_encoder": "full"}
-    result = adapt(images, tmp_path / "run", resolve(str(base)), recipe(what=what, adapt={"steps": 2}), "cpu")
+    result = adapt(films, tmp_path / "run", resolve(str(base)), recipe(what=what, training={"updates": 2}), "cpu")
     assert result["adapter"] is None
     assert result["captions"]["limit"] == 24
     loaded = StableDiffusionPipeline.from_pretrained(tmp_path / "run/model", torch_dtype=torch.float32)
@@ -245,50 +251,50 @@ def domain_encoder(folder: Path) -> Path:
     return folder
 
 
-def test_keys_of_another_width_cannot_be_learned_by_lora(images: Path, base: Path, tmp_path: Path) -> None:
+def test_keys_of_another_width_cannot_be_learned_by_lora(films: Path, base: Path, tmp_path: Path) -> None:
     what = {"encoder": str(domain_encoder(tmp_path / "bert")), "unet": "lora"}
     with pytest.raises(RecipeError, match="24 numbers") as error:
-        adapt(images, tmp_path / "run", resolve(str(base)), recipe(what=what), "cpu")
+        adapt(films, tmp_path / "run", resolve(str(base)), recipe(what=what), "cpu")
     assert "what.unet=full" in error.value.hint
 
 
 def test_the_checkpoint_of_another_recipe_or_base_is_refused(
-    images: Path, base: Path, whole: Path, tmp_path: Path
+    films: Path, base: Path, whole: Path, tmp_path: Path
 ) -> None:
-    before = (whole / "adapt.ckpt").read_bytes()
+    before = (whole / "diffusion.ckpt").read_bytes()
     with pytest.raises(MismatchError):
-        adapt(images, whole, resolve(str(base)), recipe(noise={"offset": 0.1}), "cpu")
+        adapt(films, whole, resolve(str(base)), recipe(noise={"offset": 0.1}), "cpu")
     with pytest.raises(MismatchError):
-        adapt(images, whole, resolve(str(build(tmp_path / "b", gray=False, seed=1))), recipe(), "cpu")
-    assert (whole / "adapt.ckpt").read_bytes() == before
+        adapt(films, whole, resolve(str(build(tmp_path / "b", gray=False, seed=1))), recipe(), "cpu")
+    assert (whole / "diffusion.ckpt").read_bytes() == before
 
 
-def test_a_model_of_another_training_is_never_replaced(images: Path, base: Path, tmp_path: Path) -> None:
+def test_a_model_of_another_training_is_never_replaced(films: Path, base: Path, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     with pytest.raises(UsageError, match="another training"):
-        adapt(images, tmp_path, resolve(str(base)), recipe(), "cpu")
+        adapt(films, tmp_path, resolve(str(base)), recipe(), "cpu")
 
 
-def test_a_base_in_the_run_folder_is_refused(images: Path, whole: Path) -> None:
+def test_a_base_in_the_run_folder_is_refused(films: Path, whole: Path) -> None:
     with pytest.raises(UsageError, match="lies in the run folder"):
-        adapt(images, whole, resolve(str(whole / "model")), recipe(), "cpu")
+        adapt(films, whole, resolve(str(whole / "model")), recipe(), "cpu")
 
 
 def test_eight_bit_adam_says_what_to_install(
-    images: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    films: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "bitsandbytes.optim", None)
     with pytest.raises(MissingError) as error:
-        adapt(images, tmp_path / "run", resolve(str(base)), recipe(adapt={"optimizer": "adamw8bit"}), "cpu")
+        adapt(films, tmp_path / "run", resolve(str(base)), recipe(training={"optimizer": "adamw8bit"}), "cpu")
     assert "cxrsynth[adam8bit]" in error.value.hint
     assert not (tmp_path / "run").exists()
 
 
-def test_float16_without_a_gpu_is_refused(images: Path, base: Path, tmp_path: Path) -> None:
+def test_float16_without_a_gpu_is_refused(films: Path, base: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="CUDA"):
-        adapt(images, tmp_path / "run", resolve(str(base)), recipe(adapt={"precision": "fp16"}), "cpu")
+        adapt(films, tmp_path / "run", resolve(str(base)), recipe(training={"precision": "fp16"}), "cpu")
 
 
 def test_the_shipped_recipe_can_be_loaded() -> None:
     path = Path(__file__).parents[2] / "recipes/train/roentgen.yaml"
-    assert load_as(AdaptRecipe, path, {"what.unet": "lora"}).what.adapter
+    assert load_as(ModelRecipe, path, {"what.unet": "lora"}).what.adapter

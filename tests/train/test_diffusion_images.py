@@ -14,13 +14,14 @@ from cxrsynth.data.latents import Draws, Latents
 from cxrsynth.data.square import Square
 from cxrsynth.errors import MissingError, RecipeError, UsageError
 from cxrsynth.store import Store, lines
-from cxrsynth.train.base import load_base
-from cxrsynth.train.tasks.adapt.images import gather
-from cxrsynth.train.tasks.adapt.training import adapt
+from cxrsynth.train.base import Base, load_base
+from cxrsynth.train.tasks.diffusion.config import DiffusionRecipe
+from cxrsynth.train.tasks.diffusion.images import Material
+from cxrsynth.train.tasks.diffusion.images import gather as gather_all
 from cxrsynth.weights import resolve
 from tests.tiny import build
 from tests.train.images import make
-from tests.train.test_adapt import domain_encoder, recipe
+from tests.train.test_diffusion import adapt, domain_encoder, recipe
 
 Edit = Callable[[list[dict[str, Any]]], None]
 
@@ -30,9 +31,17 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("base") / "sd", gray=False)
 
 
+def load(folder: Path, config: DiffusionRecipe) -> Base:
+    return load_base(resolve(str(folder)), config.what, config.noise, config.images.size, config.words.tokens)
+
+
+def gather(data: Path, config: DiffusionRecipe, tokenizer: Any) -> Material:
+    return gather_all([data], config, tokenizer)
+
+
 @pytest.fixture(scope="module")
 def tokenizer(base: Path) -> Any:
-    return load_base(resolve(str(base)), recipe()).tokenizer
+    return load(base, recipe()).tokenizer
 
 
 def images(root: Path, edit: Edit = lambda rows: None) -> Path:
@@ -62,9 +71,9 @@ def unreadable(root: Path) -> Path:
 
 
 BROKEN = [
-    (without_words, "picture without words"),
-    (without_picture, "words without a picture"),
-    (unreadable, "picture cannot be read"),
+    (without_words, "image without a caption"),
+    (without_picture, "caption without an image"),
+    (unreadable, "image cannot be read"),
 ]
 
 
@@ -85,7 +94,7 @@ def test_a_broken_image_can_be_left_out_and_is_counted(
 ) -> None:
     found = gather(damage(tmp_path), recipe(images={"broken": "skip"}), tokenizer)
     assert found.left_out == {reason: 1}
-    assert [row["key"] for row in found.train] == ["000", "002", "003", "004", "005"]
+    assert [image.row["key"] for image in found.train] == ["000", "002", "003", "004", "005"]
 
 
 def test_words_that_an_encoder_does_not_know_are_refused(base: Path, tmp_path: Path) -> None:
@@ -114,7 +123,7 @@ def test_images_are_chosen_by_words_of_a_column(tokenizer: Any, tmp_path: Path) 
         rows[0]["findings"], rows[1]["findings"], rows[2]["findings"] = "Pneumonia|edema", "pneumonias", "normal"
 
     found = gather(images(tmp_path, find), recipe(images={"only": {"findings": ["pneumonia", "normal"]}}), tokenizer)
-    assert [row["key"] for row in found.train] == ["000", "002"]
+    assert [image.row["key"] for image in found.train] == ["000", "002"]
 
 
 def test_weights_decide_how_often_an_image_is_drawn(tokenizer: Any, tmp_path: Path) -> None:
@@ -124,14 +133,16 @@ def test_weights_decide_how_often_an_image_is_drawn(tokenizer: Any, tmp_path: Pa
 
     found = gather(images(tmp_path, weigh), recipe(images={"weight": "wanted", "shares": {"b": 1.0}}), tokenizer)
     count = len(found.train)
-    latents = Latents(torch.zeros(count, 4, 2, 2), np.arange(count), found.train, np.zeros(0, int), torch.zeros(0))
+    rows, none = [image.row for image in found.train], np.zeros(0, int)
+    empty = torch.zeros(0, 3)
+    latents = Latents(torch.zeros(count, 4, 2, 2), np.arange(count), rows, none, empty, empty)
     places, _ = Draws(latents, {"b": 1.0}, found.weight)(np.random.default_rng(0), 5000, 0)
-    shares = {found.train[i]["key"]: float((places == i).mean()) for i in range(count)}
+    shares = {found.train[i].row["key"]: float((places == i).mean()) for i in range(count)}
     assert shares == pytest.approx({"001": 0.6, "003": 0.2, "005": 0.2}, abs=0.03)
 
 
 @pytest.mark.parametrize("value", ["", "many", -1, None])
-def test_an_image_without_a_usable_weight_is_named(value: object, tokenizer: Any, tmp_path: Path) -> None:
+def test_a_film_without_a_usable_weight_is_named(value: object, tokenizer: Any, tmp_path: Path) -> None:
     data = images(tmp_path, lambda rows: [row.update(wanted=1) for row in rows] and rows[3].update(wanted=value))
     with pytest.raises(RecipeError, match="image 003"):
         gather(data, recipe(images={"weight": "wanted"}), tokenizer)
@@ -171,7 +182,7 @@ def test_a_base_that_cannot_be_fed_is_refused(
     shutil.copytree(base, tmp_path / "sd")
     change(tmp_path / "sd", part, **values)
     with pytest.raises(MissingError, match=message):
-        load_base(resolve(str(tmp_path / "sd")), recipe())
+        load(tmp_path / "sd", recipe())
 
 
 def test_a_base_without_a_text_encoder_is_refused(base: Path, tmp_path: Path) -> None:
@@ -183,13 +194,13 @@ def test_a_base_without_a_text_encoder_is_refused(base: Path, tmp_path: Path) ->
 
 def test_zero_snr_needs_a_model_that_predicts_velocities(base: Path) -> None:
     with pytest.raises(RecipeError, match="zero terminal SNR") as error:
-        load_base(resolve(str(base)), recipe(noise={"zero_snr": True}))
+        load(base, recipe(noise={"zero_snr": True}))
     assert "noise.prediction=v_prediction" in error.value.hint
 
 
 def test_a_size_that_the_grids_do_not_divide_is_refused(base: Path) -> None:
     with pytest.raises(RecipeError, match="multiple of 8"):
-        load_base(resolve(str(base)), recipe(images={"size": 60}))
+        load(base, recipe(images={"size": 60}))
 
 
 def test_layers_that_are_not_there_get_no_lora(base: Path, tmp_path: Path) -> None:

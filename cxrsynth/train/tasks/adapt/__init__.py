@@ -1,1 +1,0 @@
-"""Adapting a Stable-Diffusion model to radiographs and reports."""

@@ -1,0 +1,1 @@
+"""Training a latent diffusion model, from nothing or from a base."""
