@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cxrsynth.data.config import AugmentConfig
 from cxrsynth.data.dataset import groundable
-from cxrsynth.data.patients import Image
+from cxrsynth.data.patients import DatasetImage
 from cxrsynth.data.square import Square
 from cxrsynth.errors import RecipeError
 from cxrsynth.nets.autoencoder import encode
@@ -106,7 +106,7 @@ class Draws:
 
 
 def prepare(
-    images: Sequence[Image],
+    images: Sequence[DatasetImage],
     vae: Vae,
     config: AugmentConfig,
     names: Sequence[str],
@@ -150,7 +150,7 @@ def encoder_digest(vae: Vae) -> str:
     return sha256(b"".join(value.cpu().numpy().tobytes() for value in encoder.values()))
 
 
-def limit(images: Sequence[Image], most: dict[str, int], seed: int) -> list[Image]:
+def limit(images: Sequence[DatasetImage], most: dict[str, int], seed: int) -> list[DatasetImage]:
     """At most ``most[source]`` images of a source, chosen at random; sources that are not named keep all."""
     rng = np.random.default_rng(seed)
     keep = np.ones(len(images), bool)
@@ -161,7 +161,7 @@ def limit(images: Sequence[Image], most: dict[str, int], seed: int) -> list[Imag
 
 
 def compute(
-    images: Sequence[Image],
+    images: Sequence[DatasetImage],
     vae: Vae,
     config: AugmentConfig,
     names: Sequence[str],
@@ -205,7 +205,7 @@ def compute(
     }
 
 
-def class_layers(image: Image, names: Sequence[str]) -> list[np.ndarray | None]:
+def class_layers(image: DatasetImage, names: Sequence[str]) -> list[np.ndarray | None]:
     """(H, W) bool of each class, None where the image does not tell of it. Overlapping classes come from layers."""
     declared = image.store.classes()
     told = set(image.row.get("mask_classes") or declared) if groundable(image.row) else set()

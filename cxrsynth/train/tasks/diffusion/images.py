@@ -14,7 +14,7 @@ from PIL import Image as Picture
 
 from cxrsynth.data.dataset import rows as read_rows
 from cxrsynth.data.dataset import trainable
-from cxrsynth.data.patients import Image
+from cxrsynth.data.patients import DatasetImage
 from cxrsynth.data.reports import Cut, count_cut, unknown_only, words
 from cxrsynth.errors import RecipeError, UsageError
 from cxrsynth.nets.bundle import Tokenizer
@@ -35,8 +35,8 @@ class Material:
         weight: (train,) how often each image is drawn, or None.
     """
 
-    train: list[Image]
-    val: list[Image]
+    train: list[DatasetImage]
+    val: list[DatasetImage]
     texts: list[str]
     cut: Cut
     left_out: dict[str, int] = field(default_factory=dict)
@@ -73,7 +73,7 @@ def gather(data: Sequence[Path], recipe: DiffusionRecipe, tokenizer: Tokenizer) 
         simulated = masked and bool(row.get("simulated"))
         return trainable(row) and named and (not chosen or row.get("source") in chosen or simulated)
 
-    train: list[Image] = []
+    train: list[DatasetImage] = []
     skipped: Counter[str] = Counter()
     for root in data:
         kept, broken = check(Store(root), read_rows(root, ("train",), wanted), recipe, tokenizer)
@@ -98,7 +98,7 @@ def has_word(text: str, some: Sequence[str]) -> bool:
 
 def check(
     store: Store, rows: Sequence[Row], recipe: DiffusionRecipe, tokenizer: Tokenizer
-) -> tuple[list[Image], dict[str, int]]:
+) -> tuple[list[DatasetImage], dict[str, int]]:
     """The images that can be learned from, and reason -> how many were skipped.
 
     Raises:
@@ -112,7 +112,7 @@ def check(
             f"{len(broken)} of {len(rows)} images cannot be learned from: {shown}",
             "fix them, or add --set images.broken=skip to leave them out",
         )
-    kept = [Image(store, row) for row in rows if not reasons[row["key"]]]
+    kept = [DatasetImage(store, row) for row in rows if not reasons[row["key"]]]
     if rows and not kept:
         raise UsageError(
             f"not one of {len(rows)} images can be learned from: {next(iter(broken.values()))}",

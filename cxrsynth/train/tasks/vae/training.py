@@ -24,8 +24,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
-from cxrsynth.data.dataset import images as read_images
-from cxrsynth.data.dataset import rows, trainable
+from cxrsynth.data.dataset import read_images, rows, trainable
 from cxrsynth.data.sharpness import relative
 from cxrsynth.nets.autoencoder import decode, encode
 from cxrsynth.nets.bundle import Vae
