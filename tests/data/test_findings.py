@@ -80,6 +80,15 @@ def test_nothing_put_in_is_said_to_be_no_finding(chest: tuple[np.ndarray, np.nda
     assert np.abs(made.image.astype(float) - chest[0]).mean() < 4
 
 
+def test_what_is_called_bilateral_is_on_both_sides(chest: tuple[np.ndarray, np.ndarray]) -> None:
+    settings = {"ground_glass": {"pattern": "bilateral"}}
+    for seed in range(6):
+        made = simulate(*chest, rng(seed), ["ground_glass"], settings)
+        both = len(made.facts["ground_glass"]["zones"]) == 2
+        assert both == (made.facts["ground_glass"]["pattern"] == "bilateral")
+        assert both or "bilateral" not in made.words
+
+
 def test_an_unknown_finding_is_refused_with_the_right_names() -> None:
     flat = np.zeros((64, 64), np.uint8)
     with pytest.raises(UsageError, match="efusion") as caught:

@@ -34,7 +34,7 @@ class Effusion(Finding):
 
     severity: Severity = "any"
     both: float = Field(0.2, ge=0, le=1)
-    density: tuple[float, float] = (0.7, 1.1)
+    density: tuple[float, float] = (0.82, 1.15)
     shares: tuple[float, float, float, float] = Field((0.4, 0.35, 0.2, 0.05), description="Of the severities.")
 
     def __call__(self, image: np.ndarray, chest: Chest, rng: np.random.Generator) -> Put:

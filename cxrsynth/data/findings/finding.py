@@ -15,6 +15,7 @@ Side = Literal["any", "right", "left", "both"]
 Zone = Literal["any", "upper", "mid", "lower"]
 ZONES = ("upper", "mid", "lower")
 LEAST_MASK = 12  # pixels at a width of 256: less is no finding
+LEAST_SIDE = 0.05  # of a finding's area: a lung with less is not named
 SHARE = 0.22  # of a finding's area within a lung: a third with less is not named
 
 
@@ -130,7 +131,7 @@ def zones_of(mask: np.ndarray, chest: Chest) -> dict[str, list[str]]:
     total = max(int(mask.sum()), 1)
     for side, lung in chest.lungs.items():
         here = mask & lung.mask
-        if here.sum() < 0.12 * total:
+        if here.sum() < LEAST_SIDE * total:
             continue
         third = np.clip((lung.down[:, 0] * 3).astype(int), 0, 2)
         per_row = here.sum(axis=1)

@@ -111,7 +111,7 @@ class Mass(Nodule):
     phrases: ClassVar[tuple[str, ...]] = ("mass", "lung mass", "pulmonary mass")
 
     radius: tuple[float, float] = (0.14, 0.26)
-    peak: tuple[float, float] = (0.55, 1.0)
+    peak: tuple[float, float] = (0.45, 0.9)
     several: float = Field(0.0, ge=0, le=1)
     uneven: tuple[float, float] = (0.04, 0.14)
 

@@ -34,9 +34,10 @@ class Opacity(Finding):
         "ground", "atelectasis", "ARDS", "mass",
     )  # fmt: skip
     excludes: ClassVar[frozenset[str]] = frozenset({"consolidation", "ground_glass"})
+    strengths: ClassVar[tuple[str, str]] = ("faint ", "dense ")  # words for the lowest and the highest quarter
 
     pattern: Literal["any", "focal", "lobar", "patchy", "bilateral"] = "any"
-    peak: tuple[float, float] = (0.3, 0.95)
+    peak: tuple[float, float] = (0.36, 0.95)
     size: tuple[float, float] = (0.22, 0.5)
     rim: tuple[float, float] = (0.14, 0.36)
     clouds: tuple[float, float] = (0.15, 0.42)
@@ -61,6 +62,8 @@ class Opacity(Finding):
         large_enough(mask, chest, self.name)
         zones = zones_of(mask, chest)
         where = place_words(zones, rng)
+        if len(zones) < 2 and pattern == "bilateral":
+            pattern = "patchy"  # one side was too little to be named
         facts = {"pattern": pattern, "density": round(peak, 3), "zones": zones}
         return Put(attenuate(image, density), mask, f"{self.noun(pattern, peak, rng)} {where}", facts)
 
@@ -80,7 +83,7 @@ class Opacity(Finding):
         """``dense patchy opacities``: severity and pattern in words."""
         low, high = self.peak
         share = (peak - low) / max(high - low, 1e-6)
-        strength = "faint " if share < 0.25 else "dense " if share > 0.75 else ""
+        strength = self.strengths[0] if share < 0.25 else self.strengths[1] if share > 0.75 else ""
         kind = {"focal": "focal ", "lobar": "lobar ", "patchy": "patchy ", "bilateral": "bilateral "}[pattern]
         phrase = self.phrases[rng.choice(len(self.phrases), p=_falling(len(self.phrases)))]
         plural = pattern in ("patchy", "bilateral") and phrase.endswith("opacity") and rng.random() < 0.7
@@ -133,6 +136,7 @@ class Consolidation(Opacity):
     name: ClassVar[str] = "consolidation"
     phrases: ClassVar[tuple[str, ...]] = ("consolidation", "airspace consolidation")
     excludes: ClassVar[frozenset[str]] = frozenset({"opacity"})
+    strengths: ClassVar[tuple[str, str]] = ("", "dense ")
 
     peak: tuple[float, float] = (0.65, 1.15)
     rim: tuple[float, float] = (0.1, 0.24)
@@ -146,6 +150,7 @@ class GroundGlass(Opacity):
     name: ClassVar[str] = "ground_glass"
     phrases: ClassVar[tuple[str, ...]] = ("ground-glass opacity", "hazy opacity")
     excludes: ClassVar[frozenset[str]] = frozenset({"opacity"})
+    strengths: ClassVar[tuple[str, str]] = ("subtle ", "")
 
     peak: tuple[float, float] = (0.2, 0.42)
     size: tuple[float, float] = (0.28, 0.6)

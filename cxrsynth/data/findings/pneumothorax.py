@@ -59,7 +59,7 @@ class Pneumothorax(Finding):
     zoned: ClassVar[bool] = False
 
     severity: Severity = "any"
-    line: tuple[float, float] = (0.16, 0.36)
+    line: tuple[float, float] = (0.13, 0.3)
     air: tuple[float, float] = (0.06, 0.17)
     shares: tuple[float, float, float] = Field((0.35, 0.4, 0.25), description="Of the severities.")
 
