@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help benchmark-labels benchmark-strong demo test lint train-mini bench-speed mini-auxiliary bench-masks bench-control bench-grounding tables benchmark benchmark-smoke benchmark-roentgen bench-train bench-adapt bench-adaptation
+.PHONY: help benchmark-labels benchmark-strong demo test lint train-mini bench-speed mini-auxiliary bench-masks bench-control bench-grounding tables benchmark benchmark-smoke benchmark-roentgen bench-train bench-adapt bench-adaptation benchmark-findings
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -218,6 +218,16 @@ bench-adaptation: data/train256 $(LEARNED)/model/config.json $(SEGMENTER)/model/
 
 bench-grounding: runs/mini/.autoencoder  ## train shortly with and without grounding; writes results/grounding.json
 	$(BIN)/python -m benchmarks.grounding data/train256 runs/mini
+
+# The half of the patients whose boxes are looked at: working, or once reporting.
+HALF ?= working
+
+benchmark-findings: data/train256  ## words for findings on radiologists' boxes, of the bundled model and of a network trained on simulated findings; writes results/lesions.json
+	$(BIN)/cxrsynth evaluate grounding data/train256 --half $(HALF)
+	$(BIN)/cxrsynth evaluate grounding data/train256 --half $(HALF) --against "no finding" --name "mini against no finding"
+	$(BIN)/cxrsynth simulate data/train256 --finding opacity --none 0.3 --count 2000 -o out/simulated
+	$(BIN)/cxrsynth train-seg --data out/simulated --classes opacity --size 192 --updates 1000 -o runs/simulated
+	$(BIN)/cxrsynth evaluate grounding data/train256 --half $(HALF) --segmenter runs/simulated --phrase opacity
 
 bench-train: $(READY)  ## training speed and memory against a plain smp loop; writes results/train.json
 	$(BIN)/python -m benchmarks.segmentation

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from cxrsynth.console import console, meter
+
+if TYPE_CHECKING:
+    from cxrsynth.evaluate.results import Record
 
 
 def evaluate_grounding(
@@ -51,7 +54,7 @@ def evaluate_grounding(
     """Pointing game, mean IoU, contrast and AUROC per pixel of phrases against radiologists' boxes.
 
     Each figure has a 95 % interval by patient, chance beside it, and the controls "dog" and "no abnormality": a phrase
-    that points no better than a dog has found nothing. Writes OUT/findings.json. Example:
+    that points no better than a dog has found nothing. Writes OUT/lesions.json. Example:
 
         cxrsynth evaluate grounding data/images --phrase opacity --phrase consolidation --against "no finding"
 
@@ -87,15 +90,25 @@ def evaluate_grounding(
     with meter(len({case.row["key"] for case in chosen}), "evaluate grounding") as bar:
         values = findings.measure(images, chosen, read, lambda done, total: bar.set(done))
     found = findings.records(chosen, values, name or arm, images.resolve().name, half)
-    results.write(out / "findings.json", found)
-    from rich.table import Table
-
-    table = Table("boxes", "finding", "arm", "metric", "value", "95 % interval", "n")
-    for one in found:
-        shown = (f"{one['value']:.3f}", f"{one['lo']:.3f} to {one['hi']:.3f}", str(one["n"]))
-        table.add_row(one["dataset"], one["class"], one["arm"], one["metric"], *shown)
-    console.print(table)
+    results.write(out / "lesions.json", found)
+    show(found)
     if lungs is None:
         console.print("the whole image counts; give --lungs to count within lungs and heart only")
     if as_json:
         print(json.dumps(found, indent=2))
+
+
+def show(found: list[Record]) -> None:
+    """One line per boxes, finding and phrase, the figures side by side."""
+    from rich.table import Table
+
+    from cxrsynth.evaluate.pointing import METRICS
+
+    table = Table("boxes", "finding", "phrase", *METRICS, "n")
+    lines: dict[tuple[str, str, str], dict[str, Record]] = {}
+    for one in found:
+        lines.setdefault((one["dataset"], one["class"], one["arm"]), {})[one["metric"]] = one
+    for names, figures in lines.items():
+        shown = [f"{one['value']:.2f} ({one['lo']:.2f} to {one['hi']:.2f})" for one in figures.values()]
+        table.add_row(*names, *shown, str(next(iter(figures.values()))["n"]))
+    console.print(table)

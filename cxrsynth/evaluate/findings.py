@@ -286,7 +286,7 @@ def records(
                 known = int((~np.isnan(column)).sum())
                 if known:
                     interval = bootstrap(column, patients, seed=seed)
-                    found.append(record("findings", arm, dataset, metric, interval, known, finding, [seed]))
+                    found.append(record("lesions", arm, dataset, metric, interval, known, finding, [seed]))
             if not controls:
                 continue
             best = max(controls, key=lambda phrase: float(np.nanmean(columns[phrase])))
@@ -294,5 +294,5 @@ def records(
                 if phrase not in (CHANCE, *controls):
                     over = bootstrap(column - columns[best], patients, seed=seed)
                     arm = f"{name}: {phrase} - {best}"
-                    found.append(record("findings", arm, dataset, metric, over, len(mine), finding, [seed]))
+                    found.append(record("lesions", arm, dataset, metric, over, len(mine), finding, [seed]))
     return found

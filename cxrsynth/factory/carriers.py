@@ -15,8 +15,7 @@ from cxrsynth.domain.lexicon import found, is_normal, words_on_findings
 from cxrsynth.errors import UsageError
 from cxrsynth.store import Row, Store, dumps, sha256
 
-# Row key -> how a mask came to be, as a simulated image's row says it.
-LUNGS_FROM = {"train": "human mask", "model": "mask head"}
+USABLE = ("train", "model")  # masks that may be built on; those for benchmarks only may not
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,7 @@ def find(images: Path, splits: Sequence[str] = (), origins: Sequence[str] = (), 
     usable = [
         row
         for row in fitting
-        if row.get("mask") and row.get("mask_use", "train") in LUNGS_FROM and lungs <= set(row.get("mask_classes", ids))
+        if row.get("mask") and row.get("mask_use", "train") in USABLE and lungs <= set(row.get("mask_classes", ids))
     ]
     if not usable or not lungs <= set(ids):
         raise UsageError(
@@ -116,5 +115,7 @@ def has(row: Row, kind: str) -> bool:
 
 
 def lungs_from(row: Row) -> str:
-    """``human mask`` or ``mask head``."""
-    return LUNGS_FROM[row.get("mask_use", "train")]
+    """Who drew the lungs: ``human``, ``model`` (attention, mask head), ``network``, or ``generated`` with the image."""
+    if row.get("mask_by"):
+        return "network"
+    return {"train": "human", "model": "model"}.get(row.get("mask_use", ""), "generated")

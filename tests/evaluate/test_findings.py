@@ -99,6 +99,6 @@ def test_the_command_writes_records(boxed: Path, tmp_path: Path) -> None:
     arguments = ["evaluate", "grounding", str(boxed), "--pred", str(boxed), "--phrase", "left_lung", "--half", "both"]
     done = CliRunner().invoke(app, [*arguments, "-o", str(tmp_path)])
     assert done.exit_code == 0, done.output
-    written = json.loads((tmp_path / "findings.json").read_text())
+    written = json.loads((tmp_path / "lesions.json").read_text())
     assert {one["metric"] for one in written} == {"pointing", "miou", "cnr", "auroc"}
     assert all(one["lo"] <= one["value"] <= one["hi"] for one in written)

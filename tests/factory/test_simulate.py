@@ -51,7 +51,7 @@ def test_a_row_says_what_is_simulated_in_which_image_with_whose_lungs(carriers: 
     run(carriers, tmp_path / "d", "effusion+nodule")
     for row in Store(tmp_path / "d").rows():
         assert set(row["simulated"]) == {"effusion", "nodule"}
-        assert row["lungs_from"] == "human mask"
+        assert row["lungs_from"] == "human"
         assert row["carrier"] in {f"image-{number}" for number in range(4)}
         assert row["prompt"].endswith(f"Findings: {row['findings']}.")
         assert "effusion" in row["findings"]
