@@ -13,12 +13,13 @@ FINDINGS = [
     {"name": "effusion", "id": 9, "phrase": "pleural effusion", "optional": True, "overlap": True},
 ]
 # Drawn slot by slot: with these shares the six slots have every split.
+CARD = {"licence": "CC0-1.0"}
 SPLIT = {"train": 2, "val": 1, "test": 1}
 
 
 def make(out: Path, **changes: Any) -> Path:
     """A finished dataset of six phantoms, or as the changes say."""
-    run(make_plan(parse(phantom_body(**{"split": SPLIT, "masks": {"refine": []}, **changes})), out))
+    run(make_plan(parse(phantom_body(**{"split": SPLIT, "masks": {"refine": []}, "card": CARD, **changes})), out))
     return out
 
 

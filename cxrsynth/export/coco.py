@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from cxrsynth.export.folder import Folder
 from cxrsynth.export.selection import Selection, shape, split
-from cxrsynth.pages.card.croissant import _address as address
+from cxrsynth.pages.card.croissant import address
 from cxrsynth.store import Row, dumps
 
 EIGHT = np.ones((3, 3), bool)  # pixels that touch at a corner belong together

@@ -14,7 +14,7 @@ from PIL import Image
 from cxrsynth import __version__
 from cxrsynth.data.dataset import trainable
 from cxrsynth.errors import UsageError
-from cxrsynth.pages.card.readme import model
+from cxrsynth.pages.card.readme import citation
 from cxrsynth.pages.summary import Summary, summarise
 from cxrsynth.store import Row, dumps, lines, sha256
 
@@ -82,19 +82,18 @@ class Selection:
 
     def licence(self, row: Row) -> str:
         """The licence of one image in its own words; empty where none is stated."""
-        return str(row.get("licence") or (self.summary.recipe.get("card") or {}).get("licence") or "")
+        return str(row.get("licence") or self.summary.licence)
 
     def provenance(self) -> dict[str, Any]:
         """Where the images come from, and what may be done with them, in plain types."""
-        card = self.summary.recipe.get("card") or {}
         return {
             "dataset": self.summary.name,
             "fingerprint": self.summary.fingerprint,
             "synthetic": self.summary.synthetic,
             "generator": self.summary.recipe.get("generator") if self.summary.synthetic else None,
-            "model": model(self.summary) or None,
+            "model": self.summary.model or None,
             "licences": self.summary.licences(),
-            "citation": card.get("citation") or "",
+            "citation": citation(self.summary),
             "cxrsynth": __version__,
         }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +13,8 @@ from typing import Any, TypeVar
 import numpy as np
 import yaml
 
-from cxrsynth.errors import UsageError
+from cxrsynth import weights
+from cxrsynth.errors import MissingError, UsageError
 from cxrsynth.store import Row, Store
 
 T = TypeVar("T")
@@ -94,10 +96,26 @@ class Summary:
         usual = [name for name in ("train", "val", "test") if name in found]
         return {name: found[name] for name in [*usual, *(name for name in found if name not in usual)]}
 
+    @property
+    def licence(self) -> str:
+        """The licence of images that state none: the recipe's, else for synthetic ones the model's; may be empty."""
+        stated = str((self.recipe.get("card") or {}).get("licence") or "")
+        return stated or (self.model.get("licence", "") if self.synthetic else "")
+
+    @property
+    def model(self) -> dict[str, str]:
+        """Name, digest and licence of the weights; empty where nothing was generated with weights."""
+        name = str(self.recipe.get("model") or "")
+        if not self.weights or not name:
+            return {}
+        # A folder's full path says something about a machine, its name something about the model.
+        shown = Path(name).name if Path(name).is_absolute() or name.startswith((".", "~")) else name
+        return {"name": shown, "digest": self.weights, "licence": _licence_of(name, shown)}
+
     def licences(self) -> dict[str, int]:
         """Licence -> pictures: what each image says of itself, else what the recipe says of all."""
         stated = self.count("licence")
-        general = str((self.recipe.get("card") or {}).get("licence") or "")
+        general = self.licence
         rest = len(self.rows) - stated.total()
         return {**stated, general: stated[general] + rest} if general and rest else dict(stated)
 
@@ -142,6 +160,19 @@ def summarise(root: Path) -> Summary:
         weights=str(identity.get("model") or ""),
         versions=receipts[0].versions,
     )
+
+
+def _licence_of(model: str, shown: str) -> str:
+    """What the card of a model says of its licence, in words that stand for themselves."""
+    folders = (weights.MODELS / model, Path(model).expanduser())
+    folder = next((path for path in folders if (path / "README.md").is_file()), None)
+    if folder is None and weights.HUB_ID.fullmatch(model):
+        with suppress(MissingError):
+            folder = weights.from_hub(model, offline=True)
+    found = weights.licence(folder) if folder else ""
+    if not found:
+        return f"unknown: see the card of the model {shown}"
+    return f"{found}: see the card of the model {shown}" if found in ("other", "unknown") else found
 
 
 def measure_areas(summary: Summary, limit: int) -> dict[str, list[float]]:

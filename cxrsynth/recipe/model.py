@@ -194,7 +194,7 @@ class Card(Config):
 
     title: str = ""
     description: str = ""
-    licence: str = "CC-BY-4.0"
+    licence: str = Field("", description="of the dataset; default: what the card of the model says")
     citation: str = ""
 
 

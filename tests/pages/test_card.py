@@ -105,6 +105,28 @@ def test_several_licences_are_all_named(tmp_path: Path) -> None:
     assert "CC-BY-4.0: 2 pictures\n" in card_text(root)
 
 
+def test_the_licence_of_generated_images_is_that_of_the_models_card(tmp_path: Path) -> None:
+    cases = {
+        "license: cc-by-nc-4.0": ("cc-by-nc-4.0", "cc-by-nc-4.0: 6 images"),
+        "license: other": ("other", "other: see the card of the model my-model: 6 images"),
+        "tags: [xray]": ("other", "unknown: see the card of the model my-model: 6 images"),
+    }
+    for number, (line, (known, told)) in enumerate(cases.items()):
+        root = make(tmp_path / str(number), generator="latent", model=str(tmp_path / "my-model"), card={})
+        (tmp_path / "my-model").mkdir(exist_ok=True)
+        (tmp_path / "my-model/README.md").write_text(f"---\n{line}\n---\n")
+        Store(root).write("identity.json", dumps({"fingerprint": FINGERPRINT, "identity": {"model": "ef" * 32}}))
+        write_card(root)
+        assert head(root)["license"] == known
+        assert told.replace("images", "pictures") in card_text(root)
+
+
+def test_a_licence_that_nobody_states_is_said_to_be_missing(tmp_path: Path) -> None:
+    write_card(make(tmp_path / "small", card={}))
+    assert (head(tmp_path / "small")["license"], head(tmp_path / "small")["license_name"]) == ("other", "not stated")
+    assert "No licence is stated" in card_text(tmp_path / "small")
+
+
 def test_a_hostile_prompt_is_only_text(dataset: Path) -> None:
     assert f"`{HOSTILE}`" in card_text(dataset)
     assert cell("a|b\n<b>") == "a\\|b &lt;b&gt;"
@@ -131,6 +153,23 @@ def test_croissant_readers_find_every_picture_and_mask(dataset: Path) -> None:
     for record in records:
         assert (dataset / record["samples/image"].decode()).is_file()
         assert (dataset / record["samples/mask"].decode()).is_file()
+
+
+def test_croissant_readers_find_fields_and_scores(dataset: Path) -> None:
+    first = next(iter(mlcroissant.Dataset(dataset / "croissant.json").records("samples")))
+    assert first["samples/fields/view"] == b"PA"
+    assert first["samples/scores/area.heart"] == pytest.approx(0.04)
+
+
+def test_croissant_says_how_to_cite_and_keeps_the_date_of_the_first_card(tmp_path: Path) -> None:
+    root = make(tmp_path / "small")
+    write_card(root)
+    path = root / "croissant.json"
+    body = json.loads(path.read_text())
+    assert FINGERPRINT[:12] in body["citeAs"]
+    path.write_text(json.dumps({**body, "datePublished": "2020-02-02"}))
+    write_card(root)
+    assert json.loads(path.read_text())["datePublished"] == "2020-02-02"
 
 
 def test_croissant_readers_find_the_classes(dataset: Path) -> None:

@@ -59,7 +59,15 @@ def find(place: Path, splits: Sequence[str] = (), origins: Sequence[str] = ()) -
         )
     if place.is_file():
         key = safe(place.stem)
-        images = iter([SourceImage(key, place, {"key": key, "prompt": "", "split": "test", "patient": key})])
+        images = iter(
+            [
+                SourceImage(
+                    key,
+                    place,
+                    {"key": key, "prompt": "", "split": "test", "patient": key, "source": place.resolve().parent.name},
+                )
+            ]
+        )
     elif place.is_dir():
         images = Folder(place).images()
     else:

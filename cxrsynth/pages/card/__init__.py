@@ -1,14 +1,19 @@
 """The dataset card: README.md for people and hubs, croissant.json for programs, preview.png for the eye.
 
-The same dataset always gives the same bytes: no dates, no machine, no paths from outside the dataset.
+The same dataset always gives the same bytes: no machine, no paths from outside the dataset, and no date but that of the
+day the card was first written.
 """
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
+from datetime import date
 from pathlib import Path
 
 from cxrsynth.errors import UsageError
 from cxrsynth.pages.card.croissant import croissant
+from cxrsynth.pages.card.hub import dataset_files
 from cxrsynth.pages.card.readme import readme
 from cxrsynth.pages.sheet import Item, contact_sheet, encode
 from cxrsynth.pages.summary import Summary, choose, summarise
@@ -16,15 +21,18 @@ from cxrsynth.store import dumps
 
 
 def write_card(store_root: Path) -> list[Path]:
-    """Write ``README.md`` and ``croissant.json`` into a dataset.
+    """Write ``README.md``, the metadata files that it names, and ``croissant.json`` into a dataset.
 
     Raises:
         UsageError: the folder is no dataset, or it holds no picture.
     """
     summary = _kept(store_root)
+    # The card names the metadata files: it comes after them.
+    written = [summary.store.write(name, data) for name, data in dataset_files(summary).items()]
     return [
+        *written,
         summary.store.write("README.md", readme(summary).encode()),
-        summary.store.write("croissant.json", dumps(croissant(summary))),
+        summary.store.write("croissant.json", dumps(croissant(summary, _published(summary)))),
     ]
 
 
@@ -41,6 +49,13 @@ def write_preview(store_root: Path, n: int = 16) -> Path:
     legend = {label.name: label.id for label in summary.labels}
     title = f"{summary.name}: {len(chosen)} of {len(summary.rows):,} pictures"
     return summary.store.write("preview.png", encode(contact_sheet(items, cell=192, legend=legend, title=title)))
+
+
+def _published(summary: Summary) -> str:
+    """The date of a dataset: the one its card has, else today."""
+    with suppress(OSError, json.JSONDecodeError, KeyError):
+        return str(json.loads((summary.store.root / "croissant.json").read_text(encoding="utf-8"))["datePublished"])
+    return date.today().isoformat()
 
 
 def _kept(root: Path) -> Summary:

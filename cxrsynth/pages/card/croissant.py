@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cxrsynth.pages.card.readme import spdx, tags
+from cxrsynth.pages.card.readme import citation, spdx, tags
 from cxrsynth.pages.summary import Summary
 
 COLUMNS = {
@@ -26,12 +26,23 @@ COLUMNS = {
 EXTRACTS = {"key": {"extract": {"column": "image"}, "transform": {"regex": ".*/([^/]+)\\.png$"}}}
 
 
-def croissant(summary: Summary) -> dict[str, Any]:
-    """The dataset in the form of Croissant 1.0 (https://docs.mlcommons.org/croissant)."""
+# Mappings inside a line: column -> (data type, what it is).
+NESTED = {
+    "fields": ("sc:Text", "What the prompt was filled with."),
+    "scores": ("sc:Float", "Figure of labelling or curation."),
+}
+
+
+def croissant(summary: Summary, date: str) -> dict[str, Any]:
+    """The dataset in the form of Croissant 1.0 (https://docs.mlcommons.org/croissant).
+
+    Args:
+        date: of publication, ``2026-01-31``.
+    """
     card = summary.recipe.get("card") or {}
     first = "Synthetic chest X-rays, not for diagnosis." if summary.synthetic else "Chest X-rays, not for diagnosis."
     found = list(summary.licences()) or ["not stated"]
-    urls = [_address(name) for name in found]
+    urls = [address(name) for name in found]
     columns = {name: COLUMNS[name] for name in COLUMNS if any(row.get(name) is not None for row in summary.rows)}
     fields = [
         {
@@ -44,6 +55,7 @@ def croissant(summary: Summary) -> dict[str, Any]:
         }
         for name, (kind, told) in columns.items()
     ]
+    fields += nested(summary)
     trees = [("images", "Pictures, 8-bit gray."), ("masks", "Class ids, 8 bits."), ("layers", "One bit per class.")]
     present = [tree for tree in trees if (summary.store.root / tree[0]).is_dir()]
     return {
@@ -53,7 +65,8 @@ def croissant(summary: Summary) -> dict[str, Any]:
         "name": "".join(letter if letter.isalnum() else "-" for letter in summary.name),
         "description": " ".join([first, str(card.get("description") or "")]).strip(),
         "license": urls if len(urls) > 1 else urls[0],
-        **({"citeAs": card["citation"]} if card.get("citation") else {}),
+        **({"citeAs": citation(summary)} if citation(summary) else {}),
+        "datePublished": date,
         "version": "1.0.0",
         "keywords": tags(summary),
         "isLiveDataset": False,
@@ -90,6 +103,26 @@ def croissant(summary: Summary) -> dict[str, Any]:
     }
 
 
+def nested(summary: Summary) -> list[dict[str, Any]]:
+    """A field for each thing that prompts were filled with, and for each score."""
+    return [
+        {
+            "@type": "cr:Field",
+            "@id": f"samples/{column}/{name}",
+            "name": f"{column}/{name}",
+            "description": told,
+            "dataType": kind,
+            "source": {
+                "fileSet": {"@id": "meta"},
+                "extract": {"column": column},
+                "transform": {"jsonPath": f"$.'{name}'"},
+            },
+        }
+        for column, (kind, told) in NESTED.items()
+        for name in sorted({name for row in summary.rows for name in row.get(column) or {} if "'" not in name})
+    ]
+
+
 def _file_set(ident: str, told: str, encoding: str, includes: str) -> dict[str, Any]:
     return {
         "@type": "cr:FileSet",
@@ -101,7 +134,7 @@ def _file_set(ident: str, told: str, encoding: str, includes: str) -> dict[str, 
     }
 
 
-def _address(licence: str) -> str:
+def address(licence: str) -> str:
     """The address of a licence that SPDX knows; others in their own words."""
     name = spdx(licence)
     if name is None:

@@ -78,7 +78,7 @@ def table(summary: Summary, rows: Sequence[Row], files: Sequence[str]) -> Rows:
         found |= {"key": row["key"], "prompt": row.get("prompt") or "", "classes": names}
         found |= {
             "synthetic": "source" not in row,
-            "licence": str(row.get("licence") or (summary.recipe.get("card") or {}).get("licence") or ""),
+            "licence": str(row.get("licence") or summary.licence),
         }
         for name in ("seed", "attempt"):
             if all(isinstance(one.get(name), int) for one in rows):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 from jinja2 import Environment, StrictUndefined
 
-from cxrsynth import weights
+from cxrsynth.pages.card.hub import dataset_configs
 from cxrsynth.pages.summary import Label, Summary, measure_areas
 
 MEASURED = 1000  # masks whose areas are measured
@@ -30,14 +29,14 @@ def readme(summary: Summary) -> str:
         title=card.get("title") or summary.name,
         description=card.get("description") or "",
         licences=summary.licences(),
-        citation=card.get("citation") or "",
+        citation=citation(summary),
         splits=summary.splits(),
         table=class_table(summary),
         measured=min(MEASURED, sum(1 for row in summary.rows if row.get("mask"))),
         labelled=sum(1 for row in summary.rows if row.get("mask")),
         overlapping=[item["name"] for item in summary.recipe.get("classes", []) if item.get("overlap")],
         imposed=(summary.recipe.get("masks") or {}).get("use") == "control",
-        model=model(summary),
+        model=summary.model,
     )
     return page.rstrip() + "\n"
 
@@ -57,9 +56,18 @@ def front_matter(summary: Summary) -> dict[str, Any]:
         "annotations_creators": ["machine-generated" if summary.synthetic or summary.simulated else "found"],
         "size_categories": [_size(len(summary.rows))],
         "tags": tags(summary),
-        # One list of all pictures: the column `split` says where each belongs.
-        "configs": [{"config_name": "samples", "data_files": [{"split": "all", "path": "meta/*.jsonl"}]}],
+        "configs": dataset_configs(summary),
     }
+
+
+def citation(summary: Summary) -> str:
+    """How to cite a dataset: what its recipe says, else for synthetic images its name and fingerprint."""
+    stated = str((summary.recipe.get("card") or {}).get("citation") or "")
+    if stated or not summary.synthetic:
+        return stated
+    title = (summary.recipe.get("card") or {}).get("title") or summary.name
+    version = summary.versions.get("cxrsynth", "")
+    return f"{title}. Generated with cxrsynth {version}, fingerprint {summary.fingerprint[:12]}.".replace(" ,", ",")
 
 
 def spdx(licence: str) -> str | None:
@@ -102,18 +110,6 @@ def _asked(summary: Summary, label: Label) -> dict[str, int]:
         if there:
             found[str(row.get("split"))] = found.get(str(row.get("split")), 0) + 1
     return found
-
-
-def model(summary: Summary) -> dict[str, str]:
-    """Name, digest and licence of the weights; empty where nothing was generated with weights."""
-    name = str(summary.recipe.get("model") or "")
-    if not summary.weights or not name:
-        return {}
-    folder = next((path for path in (weights.MODELS / name, Path(name)) if (path / "README.md").is_file()), None)
-    licence = weights.licence(folder) if folder else ""
-    # A folder's full path says something about a machine, its name something about the model.
-    shown = Path(name).name if Path(name).is_absolute() or name.startswith((".", "~")) else name
-    return {"name": shown, "digest": summary.weights, "licence": licence or "see the card of the model"}
 
 
 def code(text: object) -> str:
