@@ -38,7 +38,10 @@ def evaluate_grounding(
         typer.Option(help="Half of the patients: look at one while you work, report the other once."),
     ] = "working",
     boxes: Annotated[
-        list[str] | None, typer.Option(help="Boxes of this reader only, rsna or nih; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            help="Boxes of this reader only: rsna, nih; or readings, the zones that readings of tuberculosis name."
+        ),
     ] = None,
     lungs: Annotated[
         Path | None,
@@ -60,13 +63,13 @@ def evaluate_grounding(
 
     A network instead of a model:  cxrsynth evaluate grounding data/images --segmenter runs/simulated --phrase opacity
     """
-    from cxrsynth.data.boxes import READERS
+    from cxrsynth.data.boxes import READERS, READINGS
     from cxrsynth.errors import UsageError
     from cxrsynth.registry import unknown
 
     for reader in boxes or ():
-        if reader not in READERS:
-            raise unknown("readers", reader, list(READERS))
+        if reader not in (*READERS, READINGS):
+            raise unknown("readers", reader, [*READERS, READINGS])
     if predicted is not None and segmenter is not None:
         raise UsageError("--pred and --segmenter exclude each other", "leave one out")
     from cxrsynth.device import resolve

@@ -7,6 +7,7 @@ pixels of the original image. Ingesting cut the image to its content box and squ
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,10 @@ from cxrsynth.errors import UsageError
 from cxrsynth.store import Row
 
 READERS = ("rsna", "nih")
+# Readings of tuberculosis that name one side and one zone, for example "PTB in the right upper field".
+READINGS = "readings"
+TUBERCULOSIS = ("tb", "ptb", "stb", "tuberculosis")
+ZONES = {"upper": ("upper",), "mid": ("mid", "middle"), "lower": ("lower",)}
 # What a reader calls a finding, and what it is called here.
 FINDING_OF = {
     "lung_opacity": "opacity",
@@ -69,6 +74,17 @@ def boxes_of(row: Row) -> list[Box]:
             if edges[2] > edges[0] and edges[3] > edges[1]:
                 found.append(Box(reader, FINDING_OF.get(said, said), *(float(edge) for edge in edges)))
     return found
+
+
+def zone_of(row: Row) -> str:
+    """The one zone that the reading of an image puts tuberculosis in, ``right upper zone``; empty where it names none,
+    several, or both sides.
+    """
+    words = set(re.findall(r"[a-z]+", str(row.get("text") or "").lower()))
+    sides = [side for side in ("right", "left") if side in words]
+    zones = [zone for zone, names in ZONES.items() if words & set(names)]
+    alone = len(sides) == len(zones) == 1 and not words & {"bilateral", "both"} and words & set(TUBERCULOSIS)
+    return f"{sides[0]} {zones[0]} zone" if alone else ""
 
 
 def fill(boxes: Sequence[Box], shape: tuple[int, ...]) -> np.ndarray:

@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from diffusers import StableDiffusionPipeline
 
-from cxrsynth.data.boxes import READERS, boxes_of, fill
+from cxrsynth.data.boxes import READERS, READINGS, boxes_of, fill, zone_of
 from cxrsynth.data.dataset import rows as read_rows
 from cxrsynth.data.findings import PHRASES
-from cxrsynth.domain.regions import body
+from cxrsynth.domain.anatomy import CLASSES
+from cxrsynth.domain.regions import body, resolve
 from cxrsynth.errors import UsageError
 from cxrsynth.evaluate.pointing import METRICS, chance, figures
 from cxrsynth.evaluate.results import Record, record
@@ -72,10 +73,11 @@ def half_of(patient: str) -> Half:
 def cases(
     data: Path, half: Half = "working", readers: Sequence[str] = READERS, lungs: Path | None = None
 ) -> list[Case]:
-    """All images with boxes.
+    """All images in which somebody said where a finding is.
 
     Args:
         data: images that `cxrsynth ingest` wrote, with their boxes.
+        readers: of `READERS`; `READINGS` takes the zone that a reading of tuberculosis names.
         lungs: a dataset with masks of the same images: figures count within the hull of lungs and heart. Without, the
             whole image counts.
 
@@ -83,41 +85,56 @@ def cases(
         UsageError: no image has a box, or ``lungs`` lacks one of them.
     """
     store, found = Store(data), []
-    hulls = _hulls(lungs) if lungs is not None else None
+    if READINGS in readers and lungs is None:
+        raise UsageError("a zone in words needs masks of the lungs", "add --lungs: cxrsynth annotate makes them")
+    masks = _masks(lungs) if lungs is not None else None
     for row in read_rows(data):
-        if not any(row.get(f"boxes_{reader}") for reader in readers):
-            continue
         if half != "both" and half_of(str(row.get("patient") or row["key"])) != half:
             continue
-        boxes = [box for box in boxes_of(row) if box.reader in readers]
+        boxes = [box for box in boxes_of(row) if box.reader in readers] if _boxed(row, readers) else []
+        zone = zone_of(row) if READINGS in readers else ""
+        if not boxes and not zone:
+            continue
         shape = store.load_image(row).shape
-        region = np.ones(shape, bool) if hulls is None else hulls(row["key"], shape)
+        mask = masks(row["key"], shape) if masks is not None else None
+        region = np.ones(shape, bool) if mask is None else body(mask)
         for reader, finding in sorted({(box.reader, box.finding) for box in boxes}):
             mine = [box for box in boxes if (box.reader, box.finding) == (reader, finding)]
             found.append(Case(row, reader, finding, fill(mine, shape), region))
+        if zone and mask is not None:
+            found.append(Case(row, READINGS, "tuberculosis", resolve(zone, mask), region))
     if not found:
         raise UsageError(
-            f"no image of {data} has a box of {' or '.join(readers)} in the {half} half",
+            f"no image of {data} has the place of a finding from {' or '.join(readers)} in the {half} half",
             "ingest a collection whose table has boxes_nih or boxes_rsna, or choose another --half",
         )
     return found
 
 
-def _hulls(lungs: Path) -> Callable[[str, tuple[int, ...]], np.ndarray]:
+def _boxed(row: Row, readers: Sequence[str]) -> bool:
+    return any(row.get(f"boxes_{reader}") for reader in readers)
+
+
+def _masks(lungs: Path) -> Callable[[str, tuple[int, ...]], np.ndarray]:
+    """Key and shape of an image -> (H, W) uint8 ids of `cxrsynth.domain.anatomy.CLASSES`."""
     store = Store(lungs)
-    store.classes()
-    masks = {row["key"]: row for row in store.rows() if row.get("mask")}
+    ids = store.classes()
+    held = {row["key"]: row for row in store.rows() if row.get("mask")}
 
-    def hull(key: str, shape: tuple[int, ...]) -> np.ndarray:
-        if key not in masks:
+    def load(key: str, shape: tuple[int, ...]) -> np.ndarray:
+        if key not in held:
             raise UsageError(f"{lungs} has no mask of {key}", "annotate the same images")
-        mask = store.load_mask(masks[key])
-        assert mask is not None
-        if mask.shape != shape:
-            raise UsageError(f"the mask of {key} is {mask.shape}, the image {shape}", "annotate the same images")
-        return body(mask)
+        stored = store.load_mask(held[key])
+        assert stored is not None  # rows without a mask were left out
+        if stored.shape != shape:
+            raise UsageError(f"the mask of {key} is {stored.shape}, the image {shape}", "annotate the same images")
+        mask = np.zeros_like(stored)
+        for name, number in CLASSES.items():
+            if name in ids:
+                mask[stored == ids[name]] = number
+        return mask
 
-    return hull
+    return load
 
 
 def measure(
@@ -262,8 +279,10 @@ def segmented(segmenter: Segmenter, classes: Sequence[str]) -> Read:
 
 
 def phrases_for(findings: Sequence[str]) -> list[str]:
-    """The phrase of every finding that has one, and the controls."""
-    return list(dict.fromkeys([*(PHRASES.get(name, name.replace("_", " ")) for name in findings), *CONTROLS]))
+    """The phrase of every finding, "opacity" beside those that the simulator does not know, and the controls."""
+    own = [PHRASES.get(name, name.replace("_", " ")) for name in findings]
+    also = [PHRASES["opacity"]] if any(name not in PHRASES for name in findings) else []
+    return list(dict.fromkeys([*own, *also, *CONTROLS]))
 
 
 def records(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxrsynth.data.boxes import Box, boxes_of, fill
+from cxrsynth.data.boxes import Box, boxes_of, fill, zone_of
 from cxrsynth.errors import UsageError
 from cxrsynth.ingest.collection import Collection
 from cxrsynth.ingest.convert import ingest
@@ -64,3 +64,19 @@ def test_a_bright_rectangle_lies_in_its_box_after_ingest(tmp_path: Path) -> None
     (only,) = store.rows()
     bright, marked = store.load_image(only) > 160, fill(boxes_of(only), (64, 64))
     assert (bright & marked).sum() / (bright | marked).sum() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("text", "zone"),
+    [
+        ("PTB in the right upper field", "right upper zone"),
+        ("secondary PTB in the left middle field", "left mid zone"),
+        ("STB of the left lower field, with calcification", "left lower zone"),
+        ("PTB in the bilateral upper field", ""),
+        ("PTB in the right upper and middle field", ""),
+        ("right PTB", ""),
+        ("normal", ""),
+    ],
+)
+def test_a_reading_has_a_zone_where_it_names_one_alone(text: str, zone: str) -> None:
+    assert zone_of({"text": text}) == zone

@@ -35,6 +35,7 @@ def boxed(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "key": f"image-{number}", "prompt": "Chest X-ray.", "split": "test", "source": "clinic",
             "patient": f"p{number}", "content_box": [0, 0, 128, 128], "boxes_nih": "",
             "boxes_rsna": json.dumps([box]) if number else "",
+            "text": "" if number else "PTB in the right upper field",
         }  # fmt: skip
         entries.append(Entry(row, image, mask))
     store.write_shard(0, entries, fingerprint="0" * 64, planned=[entry.row["key"] for entry in entries])
@@ -49,7 +50,7 @@ def test_every_patient_is_in_one_half_and_stays_there(boxed: Path) -> None:
 
 
 def test_images_without_boxes_are_refused(boxed: Path) -> None:
-    with pytest.raises(UsageError, match="box of nih"):
+    with pytest.raises(UsageError, match="from nih"):
         cases(boxed, "both", ["nih"])
 
 
@@ -68,6 +69,20 @@ def test_figures_count_within_lungs_and_heart_where_their_masks_are_given(boxed:
     assert whole.region.all()
     assert within.region.sum() < whole.region.sum()
     assert within.region[within.target].mean() > 0.9
+
+
+def test_a_zone_in_words_needs_masks_of_the_lungs(boxed: Path) -> None:
+    with pytest.raises(UsageError, match="masks of the lungs"):
+        cases(boxed, "both", ["readings"])
+
+
+def test_a_reading_is_the_zone_of_the_images_own_lung(boxed: Path) -> None:
+    (case,) = cases(boxed, "both", ["readings"], lungs=boxed)
+    mask = Store(boxed).load_mask(case.row)
+    assert mask is not None
+    assert (case.row["key"], case.finding) == ("image-0", "tuberculosis")
+    assert case.target.any()
+    assert (mask[case.target] == CLASSES["right_lung"]).all()
 
 
 def test_a_class_that_was_not_predicted_is_refused(boxed: Path) -> None:
