@@ -50,7 +50,7 @@ def writing(out: Path, part: tuple[int, int] = (0, 1)) -> Iterator[None]:
                 gate.release()
         except Timeout as error:
             raise UsageError(
-                f"another command is writing to {out}", "wait for it, or choose another folder with -o"
+                f"another run is writing to {out}", "wait for it, or choose another folder with -o"
             ) from error
         except (OSError, NotImplementedError) as error:
             raise UsageError(

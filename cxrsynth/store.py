@@ -29,18 +29,28 @@ from uuid import uuid4
 
 import numpy as np
 from PIL import Image
+from pydantic import TypeAdapter, ValidationError
 
+from cxrsynth.data import keys
+from cxrsynth.data.classes import read_classes
+from cxrsynth.data.documents import read_arrays, read_json, read_json_lines, read_text
+from cxrsynth.data.masks import MaskError, read_mask
+from cxrsynth.data.paths import OutsideError, inside, shown, trouble
 from cxrsynth.errors import DiskFull, MismatchError, UsageError
 from cxrsynth.records import Failure, Receipt
 
 Write = Callable[[Path], Any]
 
 TMP = ".tmp-"
+RECEIPT = TypeAdapter(Receipt)
 Row = dict[str, Any]
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file so that it is complete or absent under its name, also after a power cut.
+def write_atomic(path: Path, data: bytes, last: bool = True) -> None:
+    """Write a file so that it is complete or absent under its name.
+
+    Args:
+        last: also after a power cut; without, the caller syncs the folder (`sync`) when all files in it are written.
 
     Raises:
         DiskFull: no space left; the temporary file is removed, what was there before stays.
@@ -48,12 +58,14 @@ def write_atomic(path: Path, data: bytes) -> None:
     """
     temporary = path.parent / f"{TMP}{path.name}-{uuid4().hex[:8]}"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make(path.parent)
         with open(temporary, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        if last:
+            sync(path.parent)
     except BaseException as error:
         # Ctrl-C included: what is half written never stays.
         with suppress(OSError):
@@ -62,11 +74,29 @@ def write_atomic(path: Path, data: bytes) -> None:
             raise
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFull(
-                f"no space left on the disk of {path.parent}", "free some space, then type the same command"
+                f"no space left on the disk of {path.parent}", "free some space, then re-run the same command"
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
-            raise UsageError(f"cannot write {path}: {error.strerror}", "choose another folder with -o") from error
-        raise
+        raise UsageError(
+            f"cannot write {path}: {error.strerror or error}", "choose another folder with -o, or check the disk"
+        ) from error
+
+
+def _make(folder: Path) -> None:
+    """Make a folder and those around it, each lasting in the one that holds it."""
+    if not folder.is_dir():
+        _make(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync(folder.parent)
+
+
+def sync(folder: Path) -> None:
+    """Make the names in a folder last, where the file system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def png(array: np.ndarray) -> bytes:
@@ -95,6 +125,11 @@ def file_sha256(path: Path) -> str:
     """The sha256 of a file, hex, without reading it whole."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def seal(body: Any, fingerprint: str) -> str:
+    """What binds a file without a receipt to its dataset: the sha256 of its content and the fingerprint."""
+    return sha256(dumps([body, fingerprint]))
 
 
 @dataclass(slots=True)
@@ -151,16 +186,18 @@ class Store:
         """
         name = f"{shard:05d}"
         self._sweep(name)
+        taken = keys.Keys()
         files: dict[str, dict[str, Any]] = {}
 
         def put(relative: str, data: bytes) -> str:
-            write_atomic(self.root / relative, data)
+            write_atomic(self.root / relative, data, last=False)
             files[relative] = {"sha256": sha256(data), "size": len(data)}
             return relative
 
         rows: list[Row] = []
         for entry in entries:
             key = entry.row["key"]
+            taken.add(key)
             row = {**entry.row, "shard": shard, "image": put(f"images/{name}/{key}.png", png(entry.image))}
             row["mask"] = None if entry.mask is None else put(f"masks/{name}/{key}.png", png(entry.mask))
             if entry.layers is not None:
@@ -173,12 +210,15 @@ class Store:
         reasons: dict[str, int] = {}
         discarded: list[Row] = []
         for row, picture in rejected or []:
+            keys.check([row["key"]])
             reasons[row["reason"]] = reasons.get(row["reason"], 0) + 1
             path = put(f"rejected/{name}/{row['key']}-{row['attempt']}.png", png(picture))
             discarded.append({**row, "image": path})
         put(f"rejected/{name}.jsonl", lines(discarded))
-        keys = [row["key"] for row in rows]
-        receipt = Receipt(shard, fingerprint, planned, keys, reasons, files, versions or {})
+        kept = [row["key"] for row in rows]
+        receipt = Receipt(shard, fingerprint, planned, kept, reasons, files, versions or {})
+        for folder in {(self.root / relative).parent for relative in files}:
+            sync(folder)
         write_atomic(self.receipt_path(shard), dumps(receipt.as_json()))
         (self.root / f"failures/{name}.json").unlink(missing_ok=True)
         return receipt
@@ -212,14 +252,22 @@ class Store:
     def receipt(self, shard: int) -> Receipt | None:
         """The receipt of a shard, or None where there is none that can be read."""
         try:
-            return Receipt(**json.loads(self.receipt_path(shard).read_text()))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError, TypeError):
+            receipt = RECEIPT.validate_json(read_text(self.receipt_path(shard))[0], strict=True)
+        except (UsageError, ValidationError):
             return None
+        stated = receipt.files.values()
+        whole = all(isinstance(one.get("sha256"), str) and isinstance(one.get("size"), int) for one in stated)
+        return receipt if whole and receipt.shard == shard else None
+
+    def shards(self) -> list[int]:
+        """The numbers of the shards that have a receipt, readable or not."""
+        paths = (self.root / "shards").glob("[0-9]*.json")
+        return sorted(int(path.stem) for path in paths if path.stem.isdecimal())
 
     def receipts(self) -> Iterator[Receipt]:
         """All receipts in the order of the shards."""
-        for path in sorted((self.root / "shards").glob("[0-9]*.json")):
-            receipt = self.receipt(int(path.stem))
+        for shard in self.shards():
+            receipt = self.receipt(shard)
             if receipt is not None:
                 yield receipt
 
@@ -228,26 +276,42 @@ class Store:
         receipt = self.receipt(shard)
         if receipt is None or receipt.fingerprint != fingerprint or not set(planned) <= set(receipt.planned):
             return False
-        return all(_size(self.root / path) == stated["size"] for path, stated in receipt.files.items())
+        return all(self._size(path) == stated["size"] for path, stated in receipt.files.items())
+
+    def _size(self, relative: str) -> int:
+        """Bytes of a file, -1 where there is none in this folder."""
+        try:
+            return inside(self.root, relative).stat().st_size
+        except (OSError, OutsideError):
+            return -1
 
     def rows(self) -> Iterator[Row]:
         """The meta lines of all finished shards, in order; file paths are relative to the dataset."""
         for receipt in self.receipts():
-            path = self.root / f"meta/{receipt.shard:05d}.jsonl"
-            with open(path, encoding="utf-8") as file:
-                yield from map(json.loads, file)
+            yield from self._lines(f"meta/{receipt.shard:05d}.jsonl")
 
     def rejects(self) -> Iterator[Row]:
         """The rejected attempts of all finished shards."""
         for receipt in self.receipts():
-            path = self.root / f"rejected/{receipt.shard:05d}.jsonl"
-            if path.exists():
-                with open(path, encoding="utf-8") as file:
-                    yield from map(json.loads, file)
+            if (self.root / f"rejected/{receipt.shard:05d}.jsonl").exists():
+                yield from self._lines(f"rejected/{receipt.shard:05d}.jsonl")
+
+    def _lines(self, relative: str) -> Iterator[Row]:
+        """The rows of a file of JSON lines, each with a key.
+
+        Raises:
+            MismatchError: the file is gone or damaged.
+        """
+        try:
+            for row in read_json_lines(inside(self.root, relative)):
+                keys.check([row.get("key")])
+                yield row
+        except UsageError as error:
+            raise MismatchError(error.message, f"see cxrsynth verify {self.root}") from error
 
     def failures(self) -> list[dict[str, Any]]:
         """The recorded failures, in the order of the shards."""
-        return [json.loads(path.read_text()) for path in sorted((self.root / "failures").glob("[0-9]*.json"))]
+        return [read_json(path) for path in sorted((self.root / "failures").glob("[0-9]*.json"))]
 
     def classes(self) -> dict[str, int]:
         """Class name -> id."""
@@ -257,43 +321,65 @@ class Store:
                 f"{self.root} is not a cxrsynth dataset (no classes.json)",
                 "point to a folder that 'cxrsynth generate' or 'cxrsynth ingest' wrote",
             )
-        return {item["name"]: int(item["id"]) for item in json.loads(path.read_text())["classes"]}
+        return {item["name"]: item["id"] for item in read_classes(inside(self.root, "classes.json"), empty=True)}
 
     def load_image(self, row: Row) -> np.ndarray:
         """(H, W) uint8 picture of a row."""
-        return np.asarray(Image.open(self.root / row["image"]).convert("L"))
+        return self._pixels(row["image"])
 
     def load_mask(self, row: Row) -> np.ndarray | None:
-        """(H, W) uint8 class ids of a row, or None where nobody labelled it."""
-        return None if row.get("mask") is None else np.asarray(Image.open(self.root / row["mask"]))
+        """(H, W) uint8 class ids of a row, 255 where nobody decided; None where nobody labelled it."""
+        return None if row.get("mask") is None else self._pixels(row["mask"])
 
     def load_layers(self, row: Row, count: int) -> np.ndarray | None:
         """(count, H, W) bool, one mask per class, or None where the recipe has no overlapping classes."""
         if row.get("layers") is None:
             return None
-        bits = np.asarray(Image.open(self.root / row["layers"]))
+        bits = self._pixels(row["layers"])
         return np.unpackbits(bits[None], axis=0, bitorder="little", count=count).astype(bool)
 
     def load_maps(self, row: Row) -> dict[str, np.ndarray] | None:
         """The stored attention maps of a row, or None where the recipe did not keep them."""
         if row.get("maps") is None:
             return None
-        with np.load(self.root / row["maps"]) as archive:
-            return {name: archive[name] for name in archive.files}
+        path = inside(self.root, row["maps"])
+        try:
+            return read_arrays(path)
+        except UsageError as error:
+            raise MismatchError(error.message, f"see cxrsynth verify {self.root}") from error
+
+    def _pixels(self, relative: object) -> np.ndarray:
+        """(H, W) uint8 of a picture of this dataset; ids and gray levels are both plain bytes.
+
+        Raises:
+            OutsideError: its path leaves the dataset.
+            MismatchError: it is gone or damaged.
+        """
+        path = inside(self.root, relative)
+        try:
+            return read_mask(path, ignore=True)[0]
+        except MaskError as error:
+            what = str(error).removeprefix("mask ").removeprefix("mask: ")
+            raise MismatchError(f"{path}: {what}", f"see cxrsynth verify {self.root}") from error
 
     def verify(self) -> Iterator[Problem]:
         """Compare every file with its receipt; yields what is missing, changed, or half written."""
         seen = 0
-        for path in sorted((self.root / "shards").glob("[0-9]*.json")):
+        for shard in self.shards():
             seen += 1
-            receipt = self.receipt(int(path.stem))
+            receipt = self.receipt(shard)
             if receipt is None:
-                yield Problem(str(path.relative_to(self.root)), "receipt cannot be read")
+                yield Problem(f"shards/{shard:05d}.json", "receipt cannot be read")
                 continue
             for relative, stated in receipt.files.items():
-                file = self.root / relative
-                if not file.exists():
-                    yield Problem(relative, "missing")
+                try:
+                    file = inside(self.root, relative)
+                except OutsideError as error:
+                    yield Problem(shown(relative), error.message)
+                    continue
+                why = trouble(file)
+                if why:
+                    yield Problem(relative, "missing" if why == "file is missing" else why)
                 elif file_sha256(file) != stated["sha256"]:
                     yield Problem(relative, "changed since it was written")
         if not seen:
@@ -305,13 +391,6 @@ def npz(arrays: dict[str, np.ndarray]) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **{name: arrays[name] for name in sorted(arrays)})  # type: ignore[arg-type]
     return buffer.getvalue()
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return -1
 
 
 def publish(folder: Path, write: Write) -> None:

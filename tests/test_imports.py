@@ -13,6 +13,9 @@ PACKAGE = Path(__file__).parent.parent / "cxrsynth"
 # its path; what is not named belongs to the room around it.
 ORDER = [
     {"errors"},
+    {"data.paths"},
+    {"data.documents"},
+    {"data.keys", "data.tables", "data.masks", "data.classes", "data.matching"},
     {"registry", "console", "pool", "lock", "device", "statistics"},
     {"records"},
     {"store"},

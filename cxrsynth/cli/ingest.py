@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+SHOWN = 10  # refused images on screen; summary.json lists all
+# Names and reasons come from outside: they are text, never markup.
+PLAIN: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
 
 
 def ingest(
@@ -44,8 +49,25 @@ def ingest(
         task = progress.add_task("ingest", total=None)
         result = run(images, out, size, lambda done, total: progress.update(task, completed=done, total=total))
     body = result.as_json()
-    for row in body["refused"][:10]:
-        console.print(f"refused {row['source']}/{row['key']}: {row['reason']}", style="yellow", highlight=False)
+    for row in body["refused"][:SHOWN]:
+        console.print(f"refused {row['source']}/{row['key']}: {row['reason']}", style="yellow", **PLAIN)
+    if len(body["refused"]) > SHOWN:
+        console.print(f"and {len(body['refused']) - SHOWN} more refused", style="yellow", **PLAIN)
+    if body["skipped"]:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(body["skipped"].items()))
+        console.print(f"{sum(body['skipped'].values())} files skipped for their type: {kinds}", style="yellow", **PLAIN)
+        if "DICOM" in body["skipped"]:
+            console.print("DICOM files are read with --layout dicom", **PLAIN)
+    reasons = Counter(row["reason"] for row in body["notes"] if row["reason"].startswith("mask "))
+    for reason, count in reasons.most_common(SHOWN):
+        console.print(f"{count} masks left out: {reason}", style="yellow", **PLAIN)
+    for remark in body["remarks"]:
+        console.print(f"note: {remark}", **PLAIN)
     shown = {key: body[key] for key in ("planned", "kept", "masks", "by_source")}
-    shown |= {"refused": len(body["refused"]), "notes": len(body["notes"]), "details": str(out / "summary.json")}
+    shown |= {
+        "refused": len(body["refused"]),
+        "skipped": body["skipped"],
+        "notes": len(body["notes"]),
+        "details": str(out / "summary.json"),
+    }
     typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))

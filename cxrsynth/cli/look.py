@@ -103,20 +103,25 @@ def state(dataset: Path) -> dict[str, Any]:
 
 
 def verify(dataset: Dataset, as_json: Json = False) -> None:
-    """Compare every file with the sha256 in its receipt; exit 5 where one differs."""
-    from cxrsynth.store import Store
+    """Check every file, receipt and row, the classes, the recipe and the identity; exit 5 where something differs.
 
-    problems = list(Store(dataset).verify())
+    Example:  cxrsynth verify out/lung
+    """
+    from cxrsynth.factory.verify import verify as check
+
+    problems = list(check(dataset))
     if as_json:
         emit([{"path": problem.path, "what": problem.what} for problem in problems])
     for problem in problems[:20]:
-        console.print(f"  {problem.path}: {problem.what}")
+        console.print(f"  {problem.path}: {problem.what}", markup=False)
+    if len(problems) > 20:
+        console.print(f"  and {len(problems) - 20} more; --json lists all")
     if problems:
         raise MismatchError(
-            f"{len(problems)} files of {dataset} are not what their receipts say",
-            "remove the receipts (shards/NNNNN.json) of those shards and run the generate command again",
+            f"{dataset} is not what it says: {len(problems)} problems",
+            "remove the receipts (shards/NNNNN.json) of those shards and re-run the command that wrote it",
         )
-    console.print(f"{dataset}: every file is what its receipt says")
+    console.print(f"{dataset}: every file is what its receipt says", markup=False)
 
 
 def report(dataset: Dataset) -> None:

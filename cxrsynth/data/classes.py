@@ -16,11 +16,14 @@ EXAMPLE = '{"classes": [{"name": "lung", "id": 1, "phrase": "lung"}]}'
 Colour = tuple[int, int, int]
 
 
-def read_classes(path: Path) -> list[dict[str, Any]]:
+def read_classes(path: Path, empty: bool = False) -> list[dict[str, Any]]:
     """The classes of a dataset or of a folder of masks, in the order of the file.
 
     Read are ``{"classes": [{"name", "id", "phrase", "colour"}]}``, the list alone, a list of names (numbered from 1),
     and ``{"labels": {"lung": 1}}``. A missing phrase is the name in words; background may be named and is left out.
+
+    Args:
+        empty: accept a list without classes, as a dataset without masks has it.
 
     Returns:
         One mapping per class with at least ``name`` (snake_case), ``id`` (1 to 254) and ``phrase``; other keys stay.
@@ -33,6 +36,8 @@ def read_classes(path: Path) -> list[dict[str, Any]]:
         body = body.get("classes", body.get("labels", body))
     if isinstance(body, Mapping):
         body = [{"name": name, "id": number} for name, number in body.items()]
+    if empty and body == []:
+        return []
     if not isinstance(body, list) or not body:
         raise UsageError(f"{path} lists no classes", f"write for example: {EXAMPLE}")
     if len(body) > LARGEST + 1:

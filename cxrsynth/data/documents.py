@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import codecs
 import json
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from cxrsynth.data.paths import trouble
@@ -16,6 +18,7 @@ from cxrsynth.errors import UsageError
 MOST_BYTES = 256 * 2**20
 MOST_NODES = 1_000_000  # of a YAML document, aliases followed
 DEEPEST = 100
+MOST_ARRAY_BYTES = 2**30  # of all arrays of an .npz, unpacked
 
 # Byte order marks, the longer before the shorter that it begins with.
 MARKS = (
@@ -149,3 +152,25 @@ def _nodes(node: yaml.Node, known: dict[int, int], depth: int) -> int:
             inner = node.value
         known[id(node)] = 1 + sum(_nodes(one, known, depth + 1) for one in inner)
     return known[id(node)]
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an ``.npz``; objects are never unpacked.
+
+    Raises:
+        UsageError: missing, damaged, or larger unpacked than `MOST_ARRAY_BYTES`.
+    """
+    why = trouble(path)
+    if why:
+        raise UsageError(f"{path}: {why}", "name an .npz that can be read")
+    try:
+        with zipfile.ZipFile(path) as packed:
+            size = sum(member.file_size for member in packed.infolist())
+        if size > MOST_ARRAY_BYTES:
+            raise UsageError(f"{path} unpacks to {size / 2**30:.1f} GiB", "it holds no maps of one image")
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except UsageError:
+        raise
+    except Exception as error:  # a decoder that is given garbage may raise anything
+        raise UsageError(f"{path} is damaged: {error}", "write it anew") from error

@@ -71,19 +71,20 @@ class Keys:
         self.taken.add(fold(key))
         return True
 
+    def add(self, key: object) -> None:
+        """Take a key as it is: the last door before files are written.
 
-def check(keys: Iterable[object]) -> None:
-    """The last door before files are written: every key is a file stem and none comes twice.
-
-    Raises:
-        MismatchError: naming the key.
-    """
-    seen: dict[str, str] = {}
-    for key in keys:
+        Raises:
+            MismatchError: it is no file stem, or somebody has it.
+        """
         if not isinstance(key, str) or key != safe(key):
             raise MismatchError(f"the key {str(key)[:200]!r} is not the name of a file", "rename the image")
-        if fold(key) in seen:
-            raise MismatchError(
-                f"the keys '{seen[fold(key)]}' and '{key}' name one file", "give every image a name of its own"
-            )
-        seen[fold(key)] = key
+        if not self._free(key):
+            raise MismatchError(f"the key '{key}' comes twice", "give every image a name of its own")
+
+
+def check(keys: Iterable[object]) -> None:
+    """Refuse keys that are no file stems or come twice; `Keys.add` for many."""
+    taken = Keys()
+    for key in keys:
+        taken.add(key)

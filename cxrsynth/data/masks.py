@@ -56,7 +56,8 @@ def read_mask(
     strange = sorted(found - {0} - set(ids) - ({IGNORE} if ignore else set())) if ids else []
     if strange or (found and not 0 <= min(found) <= max(found) <= 255):
         listed = ", ".join(f"{value:g}" for value in (strange or sorted(found - set(range(256))))[:5])
-        raise MaskError(f"mask has the values {listed} that no class stands for")
+        why = "; 0 and 255 are read where classes.json has one class" if strange == [255] else ""
+        raise MaskError(f"mask has the values {listed} that no class stands for{why}")
     return values.astype(np.uint8), notes
 
 
@@ -76,11 +77,13 @@ def _pixels(path: Path, colours: Mapping[Colour, int] | None) -> tuple[np.ndarra
                     raise MaskError("mask has several frames; expected one")
                 mode = image.mode
                 array = np.asarray(image.convert("RGB") if mode in ("RGBA", "CMYK", "YCbCr", "LAB", "HSV") else image)
+    except MaskError:
+        raise
     except UnidentifiedImageError:
         raise MaskError("mask is not a picture") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise MaskError("mask has more pixels than any radiograph") from None
-    except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, MemoryError) as error:
+    except Exception as error:  # a decoder that is given garbage may raise anything
         raise MaskError(f"mask is corrupt: {error}") from None
     if mode in ("LA", "La", "PA"):
         return array[..., 0], ["transparency left out"]

@@ -90,3 +90,9 @@ def refuse_overlap(source: Path, out: Path) -> None:
     if contained(source, out):
         where = "is" if source.resolve() == out.resolve() else "lies in"
         raise UsageError(f"{out} {where} the folder that is read, {source}", "choose a folder outside it with -o")
+
+
+def shown(path: Path | str) -> str:
+    """A path as text that can be written and printed, whatever bytes it has."""
+    text = str(path).encode("utf-8", "backslashreplace").decode()
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -13,7 +13,8 @@ import yaml
 
 from cxrsynth import curate
 from cxrsynth.errors import UsageError
-from cxrsynth.factory.run import Summary, claim, locked
+from cxrsynth.factory.run import Summary, claim
+from cxrsynth.lock import writing
 from cxrsynth.masks.labels import Labelling, make_sample
 from cxrsynth.pool import spawn_pool
 from cxrsynth.recipe import Recipe, assign, masks_identity, parse
@@ -87,7 +88,7 @@ def relabel(plan: RelabelPlan, advance: Callable[[float], None]) -> Summary:
     rows: dict[int, list[Row]] = {}
     for row in plan.source.rows():
         rows.setdefault(row["shard"], []).append(row)
-    with locked(plan.out.root, (0, 1)), spawn_pool(2) as pool:
+    with writing(plan.out.root), spawn_pool(2) as pool:
         claim(plan.out, plan.recipe, plan.fingerprint, plan.identity)
         summary = Summary(str(plan.out.root), plan.fingerprint)
         for receipt in plan.todo:

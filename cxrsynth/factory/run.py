@@ -7,16 +7,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock, Timeout
 
 from cxrsynth import registry
-from cxrsynth.errors import DiskFull, UsageError
+from cxrsynth.errors import DiskFull
 from cxrsynth.factory.plan import Plan, bytes_per_sample, mib
 from cxrsynth.factory.shard import Advance, Job
+from cxrsynth.lock import writing
 from cxrsynth.recipe import Recipe
 from cxrsynth.records import Failure, Receipt
 from cxrsynth.store import Store, dumps, write_atomic
@@ -72,7 +71,7 @@ def run(
         receipt = store.receipt(shard)
         if receipt is not None:
             summary.add(receipt)
-    with locked(job.out, part), _shown_to_workers(job):
+    with writing(job.out, part), _shown_to_workers(job):
         # A smaller count takes nothing away that is there, and wants nothing that is not.
         count = max([job.recipe.count, *(int(key) + 1 for one in store.receipts() for key in one.planned)])
         claim(store, job.recipe.model_copy(update={"count": count}), job.fingerprint, plan.identity)
@@ -116,29 +115,6 @@ def _log(summary: Summary, store: Store, job: Job, engine: str) -> None:
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
     body = {**asdict(summary), "started": stamp, "host": os.uname().nodename, "engine": engine}
     store.write(f"runs/{stamp}-{job.nonce[:6]}.json", dumps(body))
-
-
-@contextmanager
-def locked(out: Path, part: tuple[int, int]) -> Iterator[None]:
-    """Hold the folder, or this part of it, against a second run.
-
-    Raises:
-        UsageError: somebody else holds it.
-    """
-    lock = FileLock(out / (".lock" if part[1] == 1 else f".lock-{part[0]}-of-{part[1]}"))
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise UsageError(f"another run is writing to {out}", "wait for it, or choose another folder with -o") from error
-    except OSError as error:
-        raise UsageError(
-            f"cannot write to {out}: {error.strerror or error}", "choose another folder with -o"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

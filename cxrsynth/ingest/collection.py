@@ -7,14 +7,17 @@ DIR/<source>/masks/<id>.png      the ``mask`` column is relative to the source's
 
 from __future__ import annotations
 
-import csv
-import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from cxrsynth.data.classes import class_name
+from cxrsynth.data.keys import Keys
+from cxrsynth.data.paths import inside
+from cxrsynth.data.tables import Table, age, read_table, split_name
 from cxrsynth.errors import UsageError
+from cxrsynth.ingest.folder import split_of
 from cxrsynth.ingest.image import CLASSES, SourceImage
 from cxrsynth.registry import unknown
 from cxrsynth.store import Row
@@ -27,6 +30,8 @@ KEPT = (
 # Masks whose licence forbids their use for weights that are given away lie in a folder of this name.
 BENCHMARK_MASKS = "masks_nc"
 SUFFIXES = (".jpg", ".png", ".jpeg", ".tif", ".tiff")
+USES = ("open", "test")  # may be trained on, or only measured on
+BENCHMARK_HINT = "add --benchmark to measure on it"
 
 
 class Collection:
@@ -38,6 +43,8 @@ class Collection:
         benchmark: also take images of external test sets, and masks whose licence allows benchmarks only.
         definitions: mask definitions to take; each has its own class names.
     """
+
+    found = None
 
     def __init__(
         self,
@@ -52,81 +59,159 @@ class Collection:
             if name not in CLASSES:
                 raise unknown("definitions", name, sorted(CLASSES))
         self.definitions = tuple(definitions)
-        known = sorted({row["source"] for row in self.table})
+        known = sorted({row["source"] for row in self.rows})
         for name in sources:
             if name not in known:
                 raise unknown("sources", name, known)
         self.sources = tuple(sources) or tuple(known)
+        self.notes: list[str] = []
         self.options: dict[str, Any] = {
             "sources": list(self.sources),
             "benchmark": benchmark,
             "definitions": list(self.definitions),
         }
-        if sources and not benchmark:
-            for name in sources:
-                if all(row["use"] == "test" for row in self.table if row["source"] == name):
-                    raise UsageError(
-                        f"'{name}' is an external test set: nothing may be trained or tuned on it",
-                        "add --benchmark to measure on it",
-                    )
+        for name in self.sources if not benchmark else ():
+            only_tests = all(row["use"] == "test" for row in self.rows if row["source"] == name)
+            if only_tests and (sources or len(known) == 1):
+                raise UsageError(
+                    f"'{name}' is an external test set: nothing may be trained or tuned on it", BENCHMARK_HINT
+                )
+        if not benchmark and all(row["use"] == "test" for row in self.rows):
+            raise UsageError(f"every image of {root} is of an external test set", BENCHMARK_HINT)
 
     @cached_property
-    def table(self) -> list[dict[str, str]]:
-        """All rows of ``metadata.csv``."""
+    def table(self) -> Table:
+        """``metadata.csv`` as it is.
+
+        Raises:
+            UsageError: missing, unreadable, without a column that is needed, or without a row.
+        """
         path = self.root / "metadata.csv"
         if not path.exists():
             raise UsageError(
                 f"{path} is missing", "point to the folder that holds metadata.csv, or use --layout folder"
             )
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        missing = [name for name in NEEDED if not rows or name not in rows[0]]
-        if missing:
-            raise UsageError(f"{path} lacks the columns {', '.join(missing)}", f"needed: {', '.join(NEEDED)}")
-        return rows
+        table = read_table(inside(self.root, "metadata.csv"), NEEDED)
+        if not table.rows:
+            raise UsageError(f"{path} describes no image", "write one line per image below the names of the columns")
+        if "mask" in table.columns and "mask_classes" not in table.columns and any(row["mask"] for row in table.rows):
+            raise UsageError(
+                f"{path} has a column 'mask' and no column 'mask_classes'",
+                "say what the values 1, 2, ... stand for: right_lung|left_lung|heart",
+            )
+        return table
+
+    @cached_property
+    def rows(self) -> list[dict[str, str]]:
+        """All rows of ``metadata.csv``, their use and split checked.
+
+        Raises:
+            UsageError: naming the line.
+        """
+        checked: list[dict[str, str]] = []
+        seen: dict[tuple[str, str], int] = {}
+        for position, row in enumerate(self.table.rows):
+            where, use = self.table.where(position), row["use"].lower()
+            if not row["id"] or not row["source"]:
+                raise UsageError(f"{where}, has no id or no source", "every image has both")
+            if use not in USES:
+                raise UsageError(f"{where}: use '{row['use']}' is none of {', '.join(USES)}", "fix that line")
+            before = seen.setdefault((row["source"], row["id"]), position)
+            if before != position:
+                raise UsageError(
+                    f"{where}, names {row['id']} of {row['source']} again, after line {self.table.numbers[before]}",
+                    "give every image one line",
+                )
+            try:
+                split = split_name(row["split"])
+            except ValueError as error:
+                raise UsageError(f"{where}: {error}", "write train, val or test") from error
+            patient = row.get("group_id") or row.get("patient_id") or row["id"]
+            checked.append({**row, "use": use, "split": split or split_of(patient), "patient": patient, "where": where})
+        return checked
 
     def images(self) -> Iterator[SourceImage]:
         """The images of the chosen sources in the order of the table."""
-        seen: set[str] = set()
-        for row in self.table:
-            if row["source"] not in self.sources or (row["use"] == "test" and not self.benchmark):
+        self.notes = list(self.table.notes)
+        keys = Keys()
+        held = 0
+        for row in self.rows:
+            if row["source"] not in self.sources:
+                continue
+            if row["use"] == "test" and not self.benchmark:
+                held += 1
                 continue
             # Two sources may number their images alike; the second one is told apart by its source.
-            key = safe(row["id"]) if safe(row["id"]) not in seen else safe(f"{row['source']}_{row['id']}")
-            seen.add(key)
-            yield self.image(key, row)
+            yield self.image(keys.take(row["id"], f"{row['source']}_{row['id']}"), row)
+        if held:
+            self.notes.append(f"{held} images of external test sets left out; {BENCHMARK_HINT}")
 
     def image(self, key: str, row: dict[str, str]) -> SourceImage:
-        """One row of the table as an image."""
-        folder = self.root / row["source"]
+        """One row of the table as an image.
+
+        Raises:
+            UsageError: a mask with a class nobody knows.
+        """
         mask = row.get("mask", "")
         definition = row.get("mask_definition", "")
         only_benchmark = mask.startswith(BENCHMARK_MASKS)
         if definition not in self.definitions or (only_benchmark and not self.benchmark):
             mask = ""
-        labels: dict[int, str] = {}
-        if mask:
-            suffix = "" if definition == "standard" else f"_{definition}"
-            labels = {i: f"{name}{suffix}" for i, name in enumerate(row["mask_classes"].split("|"), start=1)}
+        labels = self.labels(row, definition) if mask else {}
+        notes: list[str] = []
+        years: float | None = None
+        try:
+            years = age(row.get("age", ""))
+        except ValueError as error:
+            notes.append(str(error))
         meta: Row = {name: row.get(name, "") for name in KEPT}
         meta |= {
             "key": key,
             "prompt": row["caption"],
             "split": row["split"],
-            "patient": row.get("group_id") or row.get("patient_id") or row["id"],
-            "age": float(row["age"]) if row.get("age") else None,
+            "patient": row["patient"],
+            "age": years,
             "mask_use": "" if not mask else "benchmark" if only_benchmark or row["use"] == "test" else "train",
             "mask_classes": list(labels.values()),
         }
-        picture = next((p for p in (folder / "images" / f"{row['id']}{s}" for s in SUFFIXES) if p.exists()), None)
-        return SourceImage(
-            key=key,
-            path=picture or folder / "images" / f"{row['id']}{SUFFIXES[0]}",
-            row=meta,
-            mask=folder / mask if mask else None,
-            labels=labels,
-            box=box(row.get("content_box", "")),
-        )
+        reason, path, place = "", self.root, None
+        try:
+            path = self.picture(row)
+            place = inside(self.root, f"{row['source']}/{mask}") if mask else None
+        except UsageError as error:
+            reason = error.message
+        content = None
+        try:
+            content = box(row.get("content_box", ""))
+        except (ValueError, OverflowError):
+            reason = reason or f"content_box '{row['content_box']}' is not left top right bottom"
+        return SourceImage(key, path, meta, place, labels, content, reason=reason, notes=tuple(notes))
+
+    def picture(self, row: dict[str, str]) -> Path:
+        """The file of a row, the first that is there.
+
+        Raises:
+            UsageError: its path would leave the folder.
+        """
+        places = [inside(self.root, f"{row['source']}/images/{row['id']}{suffix}") for suffix in SUFFIXES]
+        return next((path for path in places if path.exists()), places[0])
+
+    def labels(self, row: dict[str, str], definition: str) -> dict[int, str]:
+        """Pixel value -> class name of a row's mask.
+
+        Raises:
+            UsageError: a class that its definition does not know.
+        """
+        suffix = "" if definition == "standard" else f"_{definition}"
+        known = CLASSES[definition]
+        found: dict[int, str] = {}
+        for value, word in enumerate(row.get("mask_classes", "").split("|"), start=1):
+            name = f"{class_name(word)}{suffix}"
+            if name not in known:
+                error = unknown("classes", word, [one.removesuffix(suffix) for one in known])
+                raise UsageError(f"{row['where']}: {error.message} in mask_classes", error.hint)
+            found[value] = name
+        return found
 
     def classes(self) -> list[dict[str, Any]]:
         """The classes that occur in the masks of the chosen images, numbered from 1."""
@@ -136,13 +221,12 @@ class Collection:
         return [{"id": i, "name": name, "phrase": every[name]} for i, name in enumerate(names, start=1)]
 
 
-def safe(name: str) -> str:
-    """A name that is a file stem on every system."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._") or "image"
-
-
 def box(text: str) -> tuple[int, int, int, int] | None:
-    """``"left top right bottom"`` -> four pixel positions, None where the column is empty."""
+    """``"left top right bottom"`` -> four pixel positions, None where the column is empty.
+
+    Raises:
+        ValueError: anything else.
+    """
     if not text.strip():
         return None
     left, top, right, bottom = (int(float(part)) for part in text.split())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -12,12 +11,16 @@ from typing import Any
 
 import numpy as np
 
+from cxrsynth.data.documents import read_json, read_json_lines
+from cxrsynth.data.paths import refuse_overlap
 from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.ingest.image import TONE, Layout, SourceImage, UnreadableError, read_gray, read_image, read_mask
+from cxrsynth.lock import writing
 from cxrsynth.pages.sheet import Item, contact_sheet
-from cxrsynth.store import Entry, Row, Store, dumps, lines, sha256
+from cxrsynth.store import Entry, Row, Store, dumps, lines, seal, sha256
 
 SHARD = 64
+LARGEST = 4096  # side, pixels
 SHEET_IMAGES = 24
 
 
@@ -32,6 +35,8 @@ class Summary:
         by_source: source -> split -> images.
         refused: one row per image that is not there, with its reason.
         notes: one row per image that is there but not as it was (16 bits, mask dropped ...).
+        skipped: kind of file -> how many were not read because of their type.
+        remarks: what is to be known of the folder as a whole.
     """
 
     planned: int
@@ -40,6 +45,8 @@ class Summary:
     by_source: dict[str, dict[str, int]]
     refused: list[Row] = field(default_factory=list)
     notes: list[Row] = field(default_factory=list)
+    skipped: dict[str, int] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -54,12 +61,13 @@ def ingest(layout: Layout, out: Path, size: int = 256, on_shard: Callable[[int, 
         on_shard: called with (images done, images planned) after every shard.
 
     Raises:
-        MismatchError: ``out`` holds images that were ingested otherwise.
+        UsageError: ``out`` lies in the folder that is read, or somebody else writes to it.
+        MismatchError: ``out`` holds images that were ingested otherwise, or something else.
     """
-    if size < 32 or size % 8:
-        raise UsageError(f"size {size} is not a multiple of 8 of at least 32", "try --size 256")
+    if not 32 <= size <= LARGEST or size % 8:
+        raise UsageError(f"size {size} is not a multiple of 8 from 32 to {LARGEST}", "try --size 256")
+    refuse_overlap(layout.root, out)
     images = list(layout.images())
-    store = Store(out)
     classes = layout.classes()
     plan = {
         "layout": type(layout).__name__,
@@ -69,28 +77,46 @@ def ingest(layout: Layout, out: Path, size: int = 256, on_shard: Callable[[int, 
         "classes": classes,
     }
     fingerprint = sha256(dumps([plan, [[image.key, image.row, image.labels, image.box] for image in images]]))
-    before = out / "ingest.json"
-    if before.exists() and json.loads(before.read_text())["fingerprint"] != fingerprint:
-        raise MismatchError(
-            f"{out} holds other images, or the same ones ingested otherwise", "choose another folder with -o"
-        )
-    store.write("classes.json", dumps({"classes": classes}))
-    store.write("ingest.json", dumps({**plan, "fingerprint": fingerprint}))
+    check_owner(out, "ingest.json", fingerprint)
+    store = Store(out)
     ids = {item["name"]: item["id"] for item in classes}
-    for shard, start in enumerate(range(0, len(images), SHARD)):
-        part = images[start : start + SHARD]
-        planned = [image.key for image in part]
-        if not store.is_done(shard, fingerprint, planned):
-            entries, troubles = read_shard(part, ids, size)
-            store.write(f"troubles/{shard:05d}.jsonl", lines(troubles))
-            store.write_shard(shard, entries, fingerprint=fingerprint, planned=planned)
-        if on_shard:
-            on_shard(start + len(part), len(images))
-    result = summarise(store, len(images))
-    store.write("summary.json", dumps(result.as_json()))
-    if result.kept:
-        store.write("contact.png", contact(store))
+    with writing(out):
+        store.write("ingest.json", dumps({**plan, "fingerprint": fingerprint, "seal": seal(plan, fingerprint)}))
+        store.write("classes.json", dumps({"classes": classes}))
+        for shard, start in enumerate(range(0, len(images), SHARD)):
+            part = images[start : start + SHARD]
+            planned = [image.key for image in part]
+            if not store.is_done(shard, fingerprint, planned):
+                entries, troubles = read_shard(part, ids, size)
+                store.write(f"troubles/{shard:05d}.jsonl", lines(troubles))
+                store.write_shard(shard, entries, fingerprint=fingerprint, planned=planned)
+            if on_shard:
+                on_shard(start + len(part), len(images))
+        result = summarise(store, len(images), layout)
+        store.write("summary.json", dumps(result.as_json()))
+        if result.kept:
+            store.write("contact.png", contact(store))
     return result
+
+
+def check_owner(out: Path, about: str, fingerprint: str) -> None:
+    """Refuse a folder that holds anything but what is about to be written, or a part of it.
+
+    Args:
+        about: name of the file that says what the folder is for.
+
+    Raises:
+        MismatchError: it holds something else.
+    """
+    held = out / about
+    if held.exists():
+        body = read_json(held)
+        if not isinstance(body, dict) or body.get("fingerprint") != fingerprint:
+            raise MismatchError(
+                f"{out} holds other images, or the same ones made otherwise", "choose another folder with -o"
+            )
+    elif out.is_dir() and any(not entry.name.startswith(".") for entry in out.iterdir()):
+        raise MismatchError(f"{out} is not empty and holds something else", "choose another folder with -o")
 
 
 def read_shard(images: list[SourceImage], ids: dict[str, int], size: int) -> tuple[list[Entry], list[Row]]:
@@ -109,7 +135,8 @@ def read_shard(images: list[SourceImage], ids: dict[str, int], size: int) -> tup
         row = {**image.row, "aspect": round(width / height, 4), "squashed": width != height, "content_box": box}
         if image.mask is not None:
             try:
-                mask = read_mask(image, ids, read_gray(image.path)[0].shape, size)
+                mask, more = read_mask(image, ids, read_gray(image.path)[0].shape, size)
+                notes += more
             except UnreadableError as error:
                 notes.append(str(error))
                 row |= {"mask_use": "", "mask_classes": []}
@@ -118,19 +145,18 @@ def read_shard(images: list[SourceImage], ids: dict[str, int], size: int) -> tup
     return entries, troubles
 
 
-def summarise(store: Store, planned: int) -> Summary:
-    """Count what is on disk."""
+def summarise(store: Store, planned: int, layout: Layout) -> Summary:
+    """Count what is on disk, and what never came there."""
     by_source: dict[str, Counter[str]] = {}
     kept = masks = 0
     for row in store.rows():
         kept += 1
         masks += row["mask"] is not None
         by_source.setdefault(row["source"], Counter())[row["split"]] += 1
-    troubles = [
-        json.loads(line)
-        for path in sorted((store.root / "troubles").glob("[0-9]*.jsonl"))
-        for line in path.read_text(encoding="utf-8").splitlines()
-    ]
+    troubles = [row for path in sorted((store.root / "troubles").glob("[0-9]*.jsonl")) for row in read_json_lines(path)]
+    found = layout.found
+    for place, reason in found.troubles if found else ():
+        troubles.append({"key": place, "source": "", "kept": False, "reason": reason})
     return Summary(
         planned,
         kept,
@@ -138,6 +164,8 @@ def summarise(store: Store, planned: int) -> Summary:
         {source: dict(count) for source, count in sorted(by_source.items())},
         [row for row in troubles if not row["kept"]],
         [row for row in troubles if row["kept"]],
+        dict(found.skipped) if found else {},
+        list(layout.notes),
     )
 
 

@@ -33,12 +33,15 @@ class Dicom:
         source: name of where they come from; patients of two sources are two patients, whatever their numbers.
     """
 
+    found = None
+
     def __init__(self, root: Path, source: str = SOURCE) -> None:
         if not root.is_dir():
             raise UsageError(f"{root} is not a folder", "point to the folder that holds the DICOM files")
         self.root = root
         self.source = source
         self.options: dict[str, Any] = {"source": source}
+        self.notes: list[str] = []
         if not self.paths():
             raise UsageError(
                 f"no DICOM file below {root}", "use --layout folder for PNG and JPEG, or point to another folder"

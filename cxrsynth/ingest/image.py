@@ -5,6 +5,7 @@ A layout says which images there are (`SourceImage`); reading pixels and fixing 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,10 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from cxrsynth.data import masks
+from cxrsynth.data.classes import Colour
+from cxrsynth.data.paths import trouble
+from cxrsynth.ingest.scan import Found
 from cxrsynth.store import Row
 
 # Class names in the order of their ids. The V7 lungs include what lies behind the heart: another definition, so
@@ -22,6 +27,8 @@ CLASSES: dict[str, dict[str, str]] = {
     "v7": {"right_lung_v7": "right lung", "left_lung_v7": "left lung"},
 }
 SMALLEST_SIDE = 32
+# A strip is a panorama of teeth or a band of a scanner, no chest.
+LONGEST_SIDE = 8.0
 # JPEG colour noise of a gray image stays below this mean difference between channels (of 255).
 COLOUR_TOLERANCE = 4.0
 # A photograph of a light box has the colour of its lamp: one channel may be brighter throughout, by this at most.
@@ -44,6 +51,9 @@ class SourceImage:
         mask: its mask, or None where nobody labelled it.
         labels: pixel value in the mask -> class name, for example ``{1: "right_lung"}``.
         box: (left, top, right, bottom) of the content, without image borders, in pixels of the picture; None for all.
+        colours: colour in the mask -> pixel value, where its classes are colours.
+        reason: why it is refused without being opened; empty for all others.
+        notes: what is known to be not as it should be, though it can be used.
     """
 
     key: str
@@ -52,12 +62,25 @@ class SourceImage:
     mask: Path | None = None
     labels: dict[int, str] = field(default_factory=dict)
     box: tuple[int, int, int, int] | None = None
+    colours: dict[Colour, int] = field(default_factory=dict)
+    reason: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class Layout(Protocol):
-    """Knows how a kind of folder is arranged."""
+    """Knows how a kind of folder is arranged.
 
+    Attributes:
+        root: the folder.
+        options: what was chosen of it; part of the identity of the result.
+        notes: what is not as it should be with the folder as a whole; filled by `images`.
+        found: what lies in the folder, where the layout looked through it.
+    """
+
+    root: Path
     options: dict[str, Any]
+    notes: list[str]
+    found: Found | None
 
     def images(self) -> Iterator[SourceImage]:
         """All images, in an order that does not depend on the machine."""
@@ -74,22 +97,33 @@ def read_gray(path: Path) -> tuple[np.ndarray, list[str]]:
     Raises:
         UnreadableError: missing, empty, corrupt, in colour, or too small; the message names which.
     """
+    why = trouble(path)
+    if why:
+        raise UnreadableError(why)
+    if path.stat().st_size == 0:
+        raise UnreadableError("empty file")
     try:
-        if path.stat().st_size == 0:
-            raise UnreadableError("empty file")
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)  # a phone stores the picture as it held it
-            mode = upright.mode
-            array = np.asarray(
-                upright.convert("RGB") if mode in ("P", "RGBA", "LA", "PA", "CMYK", "YCbCr") else upright
-            )
-    except FileNotFoundError:
-        raise UnreadableError("file is missing") from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as opened:
+                if getattr(opened, "n_frames", 1) > 1:
+                    raise UnreadableError("several frames; expected one")
+                upright = ImageOps.exif_transpose(opened)  # a phone stores the picture as it held it
+                mode = upright.mode
+                array = np.asarray(
+                    upright.convert("RGB") if mode in ("P", "RGBA", "LA", "PA", "CMYK", "YCbCr") else upright
+                )
+    except UnreadableError:
+        raise
     except UnidentifiedImageError:
         raise UnreadableError("not a picture") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise UnreadableError("more pixels than any radiograph") from None
+    except Exception as error:  # a decoder that is given garbage may raise anything
         raise UnreadableError(f"corrupt picture: {error}") from None
     notes = []
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise UnreadableError("pixels that are no numbers (NaN or infinite)")
     if array.ndim == 3:
         channels = array.astype(np.float32)
         spread = colour(channels)
@@ -102,6 +136,8 @@ def read_gray(path: Path) -> tuple[np.ndarray, list[str]]:
         notes.append(f"{array.dtype} tone mapped to 8 bits")
     if min(array.shape) < SMALLEST_SIDE:
         raise UnreadableError(f"only {array.shape[1]}x{array.shape[0]} pixels")
+    if max(array.shape) > LONGEST_SIDE * min(array.shape):
+        raise UnreadableError(f"{array.shape[1]}x{array.shape[0]} pixels: a strip, no radiograph")
     return array.astype(np.float32), notes
 
 
@@ -137,41 +173,37 @@ def read_image(image: SourceImage, size: int) -> tuple[np.ndarray, list[str], tu
     Raises:
         UnreadableError: as in `read_gray` and `stretch`.
     """
+    if image.reason:
+        raise UnreadableError(image.reason)
     array, notes = read_gray(image.path)
+    notes = [*image.notes, *notes]
     array = crop(array, image.box)
     return square(stretch(array), size), notes, (array.shape[1], array.shape[0])
 
 
-def read_mask(image: SourceImage, ids: dict[str, int], shape: tuple[int, int], size: int) -> np.ndarray:
-    """The mask of an image as (size, size) uint8 ids of this dataset's classes.
+def read_mask(
+    image: SourceImage, ids: dict[str, int], shape: tuple[int, int], size: int
+) -> tuple[np.ndarray, list[str]]:
+    """The mask of an image as (size, size) uint8 ids of this dataset's classes, and notes.
 
     Args:
         ids: class name -> id in the dataset.
-        shape: (H, W) of the image's picture before cropping; a mask of another aspect belongs to something else.
+        shape: (H, W) of the image's picture before cropping; a mask of another size belongs to something else.
 
     Raises:
         UnreadableError: missing, corrupt, another shape, or with values that no class stands for.
     """
-    assert image.mask is not None
+    if image.mask is None:
+        raise UnreadableError("mask is missing")
     try:
-        with Image.open(image.mask) as opened:
-            values = np.asarray(opened)
-    except FileNotFoundError:
-        raise UnreadableError("mask is missing") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UnreadableError(f"mask is corrupt: {error}") from None
-    if values.ndim != 2:
-        raise UnreadableError("mask is in colour; expected class ids in one channel")
-    if values.shape != shape:
-        raise UnreadableError(f"mask has {values.shape[1]}x{values.shape[0]} pixels, its image {shape[1]}x{shape[0]}")
-    strange = sorted(set(np.unique(values).tolist()) - {0} - set(image.labels))
-    if strange:
-        raise UnreadableError(f"mask has values {strange[:5]} that no class stands for")
+        values, notes = masks.read_mask(image.mask, image.labels, shape=shape, colours=image.colours)
+    except masks.MaskError as error:
+        raise UnreadableError(str(error)) from None
     table = np.zeros(256, np.uint8)
     for value, name in image.labels.items():
         table[value] = ids[name]
     labels = Image.fromarray(crop(table[values], image.box), mode="L")
-    return np.asarray(labels.resize((size, size), Image.Resampling.NEAREST))
+    return np.asarray(labels.resize((size, size), Image.Resampling.NEAREST)), notes
 
 
 def crop(array: np.ndarray, box: tuple[int, int, int, int] | None) -> np.ndarray:

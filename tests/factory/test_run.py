@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import stat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -197,7 +198,7 @@ def test_a_disk_that_fills_up_names_what_is_still_needed(tmp_path: Path, monkeyp
 
     def full_later(descriptor: int) -> None:
         nonlocal calls
-        calls += 1
+        calls += stat.S_ISREG(os.fstat(descriptor).st_mode)
         if calls > 20:
             raise OSError(errno.ENOSPC, "No space left on device")
         real(descriptor)

@@ -20,7 +20,8 @@ from PIL import Image
 from cxrsynth.errors import MismatchError
 from cxrsynth.factory.apply.image import Labelled, content, embed, fractions, label_one, seed_of, shrink
 from cxrsynth.factory.apply.sources import Picture, Source, find, open_all
-from cxrsynth.factory.run import claim, locked
+from cxrsynth.factory.run import claim
+from cxrsynth.lock import writing
 from cxrsynth.masks.labels import Labelling
 from cxrsynth.pages.sheet import Item, contact_sheet, save
 from cxrsynth.pool import spawn_pool
@@ -111,7 +112,7 @@ def annotate(
     shards = [sources[start : start + SHARD] for start in range(0, len(sources), SHARD)]
     todo = [i for i, part in enumerate(shards) if not store.is_done(i, fingerprint, [one.key for one in part])]
     result = Result(str(out), len(sources))
-    with locked(out, (0, 1)):
+    with writing(out):
         claim(store, recipe, fingerprint, identity)
         result.skipped = len(sources) - sum(len(shards[i]) for i in todo)
         done = result.skipped

@@ -13,14 +13,16 @@ from typing import Any
 
 import numpy as np
 
+from cxrsynth.data.keys import safe
 from cxrsynth.data.labelled import check_finished
+from cxrsynth.data.paths import inside, refuse_overlap, shown, trouble
 from cxrsynth.errors import MismatchError, UsageError
-from cxrsynth.ingest.collection import safe
 from cxrsynth.ingest.folder import SUFFIXES, Folder
-from cxrsynth.ingest.image import UnreadableError, read_gray, stretch
+from cxrsynth.ingest.image import SourceImage, UnreadableError, read_gray, stretch
+from cxrsynth.lock import writing
 from cxrsynth.nets.segmenter import Segmenter
 from cxrsynth.pages.sheet import Item, contact_sheet, save
-from cxrsynth.store import Entry, Row, Store, dumps, sha256
+from cxrsynth.store import Entry, Row, Store, dumps, seal, sha256
 
 SHARD = 64
 SHEET_IMAGES = 24
@@ -36,11 +38,13 @@ class Picture:
         row: what is known about it, with its key.
         path: the file.
         raw: whether it comes from outside and its tone has to be stretched, as ingest does.
+        reason: why it is refused without being opened; empty for all others.
     """
 
     row: Row
     path: Path
     raw: bool
+    reason: str = ""
 
 
 @dataclass(slots=True)
@@ -71,24 +75,23 @@ def find(images: Path, split: str = "") -> list[Picture]:
         rows = [row for row in Store(images).rows() if not split or row.get("split") == split]
         if not rows:
             raise UsageError(f"{images} has no image in split '{split}'", "leave out --split to label all images")
-        return [Picture(row, images / row["image"], raw=False) for row in rows]
+        return [Picture(row, inside(images, row["image"]), raw=False) for row in rows]
     if split:
         raise UsageError(f"{images} is no dataset and has no splits", "leave out --split")
     if images.is_file():
-        paths, names = [images], [Path(images.name)]
+        key = safe(images.stem)
+        found: list[SourceImage] = [SourceImage(key, images, {"key": key, "patient": key})]
     elif images.is_dir():
-        layout = Folder(images)
-        paths = layout.paths()
-        names = [path.relative_to(layout.pictures) for path in paths]
+        found = list(Folder(images).images())
     else:
         raise UsageError(f"{images} does not exist", f"name a picture ({', '.join(sorted(SUFFIXES))}) or a folder")
-    keys: dict[str, Path] = {}
-    for path, name in zip(paths, names, strict=True):
-        key = safe(str(name.with_suffix("")))
-        # Two pictures that differ only in their ending are two images.
-        keys[key if key not in keys else safe(str(name))] = path
-    common = {"prompt": "Frontal chest X-ray.", "split": "test", "source": images.stem}
-    return [Picture({**common, "key": key, "patient": key}, path, raw=True) for key, path in keys.items()]
+    common = {"prompt": "Frontal chest X-ray.", "split": "test", "source": shown(images.resolve().stem)}
+    return [
+        Picture(
+            {**common, "key": image.key, "patient": image.row.get("patient", image.key)}, image.path, True, image.reason
+        )
+        for image in found
+    ]
 
 
 def read(picture: Picture) -> np.ndarray:
@@ -97,6 +100,8 @@ def read(picture: Picture) -> np.ndarray:
     Raises:
         UnreadableError: as in ingest; the message is the reason.
     """
+    if picture.reason:
+        raise UnreadableError(picture.reason)
     array, _ = read_gray(picture.path)
     return (stretch(array) if picture.raw else array).round().astype(np.uint8)
 
@@ -118,44 +123,46 @@ def segment(
         MismatchError: ``out`` holds masks of another network or of other images.
     """
     pictures = find(images, split)
-    if images.resolve() == out.resolve():
-        raise UsageError(f"{out} is the folder of the images itself", "choose another folder with -o")
+    refuse_overlap(images, out)
     store = Store(out)
     classes = [{"id": i, "name": name, "phrase": name.replace("_", " ")} for i, name in enumerate(segmenter.classes, 1)]
     keys = [picture.row["key"] for picture in pictures]
-    sizes = [picture.path.stat().st_size for picture in pictures]
+    sizes = [0 if trouble(picture.path) else picture.path.stat().st_size for picture in pictures]
     weights = segmenter.config["sha256"]
-    plan = {"weights_sha256": weights, "planned": len(keys), "arch": segmenter.config["arch"]}
+    plan = {"weights_sha256": weights, "planned": len(keys), "arch": segmenter.config["arch"], "classes": classes}
     fingerprint = sha256(dumps([weights, keys, sizes]))
     before = [receipt.fingerprint for receipt in store.receipts()]
     if (out / "classes.json").exists() and not (out / "segment.json").exists():
         raise MismatchError(f"{out} holds another dataset", "choose another folder with -o")
     if any(other != fingerprint for other in before):
         raise MismatchError(f"{out} holds masks of other images or of another network", "choose another folder with -o")
-    store.write("classes.json", dumps({"background": 0, "ignore": 255, "classes": classes}))
-    store.write("segment.json", dumps(plan))
     result = Segmented()
-    for shard, start in enumerate(range(0, len(pictures), SHARD)):
-        part = pictures[start : start + SHARD]
-        planned = keys[start : start + SHARD]
-        readable, refused = take(part)
-        result.refused += refused
-        if not store.is_done(shard, fingerprint, planned):
-            masks = segmenter([image for _, image in readable])
-            entries = [
-                Entry(row_of(picture, segmenter), image, mask)
-                for (picture, image), mask in zip(readable, masks, strict=True)
-            ]
-            store.write_shard(shard, entries, fingerprint=fingerprint, planned=planned)
-        result.images += len(readable)
-        if advance:
-            advance(start + len(part), len(pictures))
+    with writing(out):
+        sealed = {**plan, "fingerprint": fingerprint, "seal": seal(plan, fingerprint)}
+        store.write("segment.json", dumps(sealed))
+        store.write("classes.json", dumps({"background": 0, "ignore": 255, "classes": classes}))
+        for shard, start in enumerate(range(0, len(pictures), SHARD)):
+            part = pictures[start : start + SHARD]
+            planned = keys[start : start + SHARD]
+            readable, refused = take(part)
+            result.refused += refused
+            if not store.is_done(shard, fingerprint, planned):
+                masks = segmenter([image for _, image in readable])
+                entries = [
+                    Entry(row_of(picture, segmenter), image, mask)
+                    for (picture, image), mask in zip(readable, masks, strict=True)
+                ]
+                store.write_shard(shard, entries, fingerprint=fingerprint, planned=planned)
+            result.images += len(readable)
+            if advance:
+                advance(start + len(part), len(pictures))
+        if result.images:
+            save(overlays(store, segmenter.classes), out / "contact.png")
     if not result.images:
         first = result.refused[0]
         raise UsageError(
             f"{first['path']}: {first['reason']}", "none of the pictures can be read; give 8- or 16-bit gray"
         )
-    save(overlays(store, segmenter.classes), out / "contact.png")
     return result
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from cxrsynth.data.keys import safe
+from cxrsynth.data.paths import trouble
 from cxrsynth.errors import UsageError
-from cxrsynth.ingest.collection import safe
 from cxrsynth.ingest.folder import Folder
 from cxrsynth.ingest.image import SourceImage, UnreadableError, crop, read_gray, stretch
 from cxrsynth.store import Row, Store, file_sha256
@@ -73,7 +74,8 @@ def find(place: Path, splits: Sequence[str] = (), origins: Sequence[str] = ()) -
     else:
         raise UsageError(f"{place} does not exist", "name a picture, a folder of pictures, or a dataset")
     for image in images:
-        yield Source(image.key, file_sha256(image.path), image.row, image)
+        digest = "" if image.reason or trouble(image.path) else file_sha256(image.path)
+        yield Source(image.key, digest, image.row, image)
 
 
 def open_all(sources: Sequence[Source], origin: Store) -> tuple[list[Picture], list[Row]]:
@@ -85,6 +87,8 @@ def open_all(sources: Sequence[Source], origin: Store) -> tuple[list[Picture], l
             pictures.append((source, origin.load_image(source.row)))
             continue
         try:
+            if source.image.reason:
+                raise UnreadableError(source.image.reason)
             array, _ = read_gray(source.image.path)
             toned = stretch(crop(array, source.image.box))
         except UnreadableError as error:

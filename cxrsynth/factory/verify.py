@@ -1,0 +1,211 @@
+"""Whether a dataset is what it says: every file, every receipt, every row, the classes, the recipe and the identity.
+
+It finds damage and changes that forget something. Whoever rewrites a file, its receipt, and all that speaks of the two
+alike is not found: nothing here is signed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from cxrsynth import recipe as recipes
+from cxrsynth.data import keys
+from cxrsynth.data.documents import read_json, read_json_lines, read_yaml
+from cxrsynth.data.paths import inside, shown
+from cxrsynth.errors import CxrError, MismatchError, UsageError
+from cxrsynth.recipe import Recipe, parse
+from cxrsynth.records import Receipt
+from cxrsynth.store import Problem, Row, Store, seal
+
+# Folders whose every file belongs to a receipt.
+TREES = ("images", "masks", "layers", "maps", "meta", "rejected")
+PATHS = {"image": "images", "mask": "masks", "layers": "layers", "maps": "maps"}
+# Say what a folder is for, and carry a seal over the rest of themselves.
+SEALED = ("ingest.json", "segment.json")
+
+
+def verify(root: Path) -> Iterator[Problem]:
+    """All that is wrong with a dataset.
+
+    Raises:
+        UsageError: there is no dataset.
+        MismatchError: no shard is finished.
+    """
+    store = Store(root)
+    if not (root / "classes.json").exists() and not (root / "shards").is_dir():
+        store.classes()  # says that this is no dataset
+    if not store.shards():
+        raise MismatchError(f"{root} has no finished shard", "re-run the command that writes it to complete it")
+    yield from store.verify()
+    receipts = list(store.receipts())
+    for receipt in receipts:
+        yield from _receipt(store, receipt)
+    yield from _together(receipts)
+    yield from _strangers(store, receipts)
+    yield from _about(store, receipts)
+
+
+def _receipt(store: Store, receipt: Receipt) -> Iterator[Problem]:
+    """A receipt against the rows it speaks of."""
+    name = f"{receipt.shard:05d}"
+    where = f"shards/{name}.json"
+    if not set(receipt.keys) <= set(receipt.planned):
+        yield Problem(where, "keeps keys that were not planned")
+    rows, rejected = [], []
+    for relative, found in ((f"meta/{name}.jsonl", rows), (f"rejected/{name}.jsonl", rejected)):
+        if relative not in receipt.files:
+            yield Problem(where, f"does not name {relative}")
+        try:
+            found.extend(read_json_lines(inside(store.root, relative)))
+        except UsageError as error:
+            yield Problem(relative, error.message)
+    if [row.get("key") for row in rows] != receipt.keys:
+        yield Problem(f"meta/{name}.jsonl", "its rows are not the keys of the receipt")
+    if dict(Counter(str(row.get("reason")) for row in rejected)) != receipt.rejects:
+        yield Problem(f"rejected/{name}.jsonl", "its rows are not the rejects of the receipt")
+    named = {f"meta/{name}.jsonl", f"rejected/{name}.jsonl"}
+    for row in rows:
+        yield from _row(row, receipt, named)
+    named |= {str(row.get("image")) for row in rejected}
+    for relative in sorted(set(receipt.files) ^ named):
+        yield Problem(shown(relative), "no row names it" if relative in receipt.files else "no receipt names it")
+
+
+def _row(row: Row, receipt: Receipt, named: set[str]) -> Iterator[Problem]:
+    """One row against its receipt; the files it names are added to ``named``."""
+    key = row.get("key")
+    if row.get("shard") != receipt.shard:
+        yield Problem(f"meta/{receipt.shard:05d}.jsonl", f"{key} says it is of shard {row.get('shard')}")
+    for field, tree in PATHS.items():
+        relative = row.get(field)
+        if relative is None and field != "image":
+            continue
+        named.add(str(relative))
+        ending = ".npz" if field == "maps" else ".png"
+        if relative != f"{tree}/{receipt.shard:05d}/{key}{ending}":
+            yield Problem(f"meta/{receipt.shard:05d}.jsonl", f"{key} has another file as its {field}: {relative}")
+
+
+def _together(receipts: list[Receipt]) -> Iterator[Problem]:
+    """The receipts as one dataset: no gap, one fingerprint, no key twice."""
+    numbers = {receipt.shard for receipt in receipts}
+    for shard in range(max(numbers, default=-1)):
+        if shard not in numbers:
+            yield Problem(f"shards/{shard:05d}.json", "missing")
+    fingerprints = Counter(receipt.fingerprint for receipt in receipts)
+    usual = fingerprints.most_common(1)[0][0] if fingerprints else ""
+    taken = keys.Keys()
+    for receipt in receipts:
+        if receipt.fingerprint != usual:
+            yield Problem(f"shards/{receipt.shard:05d}.json", "another fingerprint than the other shards")
+        for key in receipt.planned:
+            try:
+                taken.add(key)
+            except MismatchError as error:
+                yield Problem(f"shards/{receipt.shard:05d}.json", error.message)
+
+
+def _strangers(store: Store, receipts: list[Receipt]) -> Iterator[Problem]:
+    """Files in the folders of a dataset that belong to no receipt."""
+    known = {relative for receipt in receipts for relative in receipt.files}
+    for tree in TREES:
+        for path in sorted((store.root / tree).rglob("*")):
+            relative = path.relative_to(store.root).as_posix()
+            if (path.is_symlink() or not path.is_dir()) and relative not in known:
+                yield Problem(shown(relative), "belongs to no finished shard")
+    for path in sorted((store.root / "shards").iterdir()):
+        if path.suffix != ".json" or not path.stem.isdecimal():
+            yield Problem(shown(path.relative_to(store.root)), "is no receipt")
+
+
+def _about(store: Store, receipts: list[Receipt]) -> Iterator[Problem]:
+    """What the folder says of itself: classes, recipe, identity, and how many images there should be."""
+    try:
+        classes = store.classes()
+    except CxrError as error:
+        yield Problem("classes.json", error.message)
+        classes = {}
+    planned = sum(len(receipt.planned) for receipt in receipts)
+    fingerprints = {receipt.fingerprint for receipt in receipts}
+    sealed = [name for name in SEALED if (store.root / name).exists()]
+    try:
+        if sealed:
+            yield from _sealed(store, sealed[0], classes, fingerprints, planned)
+        else:
+            yield from _recipe(store, classes, fingerprints, receipts)
+    except CxrError as error:
+        yield Problem(".", error.message)
+
+
+def _sealed(
+    store: Store, name: str, classes: dict[str, int], fingerprints: set[str], planned: int
+) -> Iterator[Problem]:
+    """The file of an ingested or segmented dataset."""
+    body = read_json(store.root / name)
+    if not isinstance(body, dict):
+        yield Problem(name, "is no JSON object")
+        return
+    stamp, fingerprint = body.pop("seal", ""), body.pop("fingerprint", "")
+    if stamp != seal(body, fingerprint):
+        yield Problem(name, "changed since it was written")
+    if fingerprints - {fingerprint}:
+        yield Problem(name, "its fingerprint is not that of the receipts")
+    if {item["name"]: item["id"] for item in body.get("classes", [])} != classes:
+        yield Problem("classes.json", f"its classes are not those of {name}")
+    summary = store.root / "summary.json"
+    said = read_json(summary) if summary.exists() else body
+    wanted = said.get("planned") if isinstance(said, dict) else None
+    if wanted != planned:
+        yield Problem(
+            summary.name if summary.exists() else name, f"{wanted} images planned, the receipts say {planned}"
+        )
+
+
+def _recipe(
+    store: Store, classes: dict[str, int], fingerprints: set[str], receipts: list[Receipt]
+) -> Iterator[Problem]:
+    """Recipe and identity of a generated, annotated or relabelled dataset."""
+    held = read_json(store.root / "identity.json")
+    identity = held.get("identity") if isinstance(held, dict) else None
+    if not isinstance(identity, dict):
+        yield Problem("identity.json", "holds no identity")
+        return
+    fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    if held.get("fingerprint") != fingerprint or fingerprints - {fingerprint}:
+        yield Problem("identity.json", "its fingerprint is not that of the receipts")
+    recipe = parse(read_yaml(store.root / "recipe.yaml"), "recipe.yaml")
+    if {item.name: item.id for item in recipe.classes} != classes:
+        yield Problem("classes.json", "its classes are not those of recipe.yaml")
+    for place in _differences(identity, _own(recipe, identity)):
+        yield Problem("recipe.yaml", f"{place} is not what the dataset was made with")
+    if "films" in identity or "images" in identity or "relabelled_from" in identity:
+        return  # of other images, whose number the recipe does not say
+    planned = {receipt.shard: receipt.planned for receipt in receipts}
+    for shard in range(recipe.shards):
+        if shard not in planned:
+            yield Problem(f"shards/{shard:05d}.json", "missing")
+        elif planned[shard] != recipe.shard_keys(shard):
+            yield Problem(f"shards/{shard:05d}.json", "planned other slots than the recipe")
+
+
+def _own(recipe: Recipe, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The identity of the recipe as it stands in the folder; files that are not here any more are believed."""
+    try:
+        return json.loads(json.dumps(recipes.identity(recipe, str(stored.get("model", "")))))  # type: ignore[no-any-return]
+    except (CxrError, OSError):
+        return {}
+
+
+def _differences(stored: Mapping[str, Any], own: Mapping[str, Any], place: str = "") -> Iterator[str]:
+    """Dotted names of the values that both sides have and that differ; an identity may hold a part of a block only."""
+    for name in sorted(set(stored) & set(own)):
+        old, new = stored[name], own[name]
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from _differences(old, new, f"{place}{name}.")
+        elif old != new:
+            yield f"{place}{name}"
