@@ -106,7 +106,12 @@ def annotate(
 
 
 def evaluate_masks(
-    pred: Annotated[Path, typer.Argument(help="Masks to measure: a dataset or a folder of PNGs.", show_default=False)],
+    pred: Annotated[
+        Path,
+        typer.Argument(
+            help="Masks to measure: a dataset, or a folder of PNGs such as nnU-Net's predictions.", show_default=False
+        ),
+    ],
     true: Annotated[Path, typer.Argument(help="Masks that count: a dataset or a folder of PNGs.", show_default=False)],
     split: Annotated[list[str] | None, typer.Option(help="Of the truth: only this split; may be repeated.")] = None,
     spacing: Annotated[float, typer.Option(min=1e-6, help="mm per pixel of the truth; 1 counts in pixels.")] = 1.0,
@@ -118,8 +123,12 @@ def evaluate_masks(
     """Dice, IoU, HD95 and NSD per class, with 95 % intervals resampled by patient.
 
     A class that is in neither mask of an image does not count for that image; one that is in only one of them has Dice,
-    IoU and NSD 0 and the picture's diagonal as HD95. Pixels of 255 in the truth are left out. Example:
+    IoU and NSD 0 and the picture's diagonal as HD95. Pixels of 255 in the truth are left out.
 
+    A folder of PNGs is matched by file name; a dataset.json of nnU-Net or a classes.json in it names the classes.
+    Examples:
+
+        cxrsynth evaluate masks predictions/ out/lung --split test
         cxrsynth evaluate masks out/images-labelled data/images --split test --worst worst.png
     """
     from cxrsynth.console import console

@@ -13,6 +13,7 @@ from PIL import Image
 
 from cxrsynth.errors import UsageError
 from cxrsynth.evaluate.metrics import TOLERANCE, Scores, score, worst
+from cxrsynth.evaluate.nnunet import case_names, check_painted, label_names
 from cxrsynth.pages.sheet import Item, contact_sheet
 from cxrsynth.store import Row, Store
 
@@ -79,7 +80,7 @@ class Comparison:
 
 
 def gather(path: Path, splits: Sequence[str] = ()) -> Masks:
-    """The masks of a dataset, or the PNGs of a folder by their file name.
+    """The masks of a dataset, or the PNGs of a folder by their file name, as nnU-Net and others write them.
 
     Raises:
         UsageError: nothing there, or no mask in it.
@@ -101,8 +102,12 @@ def gather(path: Path, splits: Sequence[str] = ()) -> Masks:
     else:
         folder = path / "masks" if (path / "masks").is_dir() else path
         files = sorted(folder.rglob("*.png")) if folder.is_dir() else []
-        found = {str(f.relative_to(folder).with_suffix("")): Mask(f.stem, f, f.stem) for f in files}
+        names = case_names([str(file.relative_to(folder).with_suffix("")) for file in files])
+        found = {name: Mask(Path(name).name, file, Path(name).name) for name, file in zip(names, files, strict=True)}
         classes = json_classes(path)
+        if not classes and (labels := label_names(folder)):
+            classes = labels
+            check_painted(folder, {int(value) for mask in found.values() for value in np.unique(mask.load())}, classes)
     if not found:
         raise UsageError(f"{path} holds no masks", "name a dataset, or a folder with one PNG of class ids per image")
     return Masks(classes, found)
