@@ -10,6 +10,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.connection import wait
 from multiprocessing.util import Finalize
+from pathlib import Path
 from weakref import ReferenceType, ref
 
 LOOK_EVERY = 1.0  # seconds between two looks at the processes
@@ -76,3 +77,14 @@ def follow_parent() -> None:
 def _end_with(sentinel: int) -> None:
     wait([sentinel])
     os._exit(1)
+
+
+def cores() -> int:
+    """The cores this process may use: those of the machine, less what affinity and the container's quota take away."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = Path("/sys/fs/cgroup/cpu.max")
+    if quota.is_file():
+        limit, period = [*quota.read_text().split(), "100000"][:2]
+        if limit.isdigit():
+            count = min(count, max(1, int(limit) // int(period)))
+    return count

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -92,6 +93,7 @@ def from_hub(model: str, offline: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
+    offline = offline or os.environ.get("HF_HUB_OFFLINE") == "1"
     wanted = ["model_index.json", "README.md", *(f"{part}/*" for part in PARTS)]
     by_hand = f"download it first with `huggingface-cli download {model} --local-dir DIR`, then --model DIR"
     try:

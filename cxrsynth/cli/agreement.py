@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from cxrsynth.cli.answer import answer
+from cxrsynth.cli.options import Device, Json, Offline, Threads
 from cxrsynth.cli.train import progress
 
 
@@ -20,8 +21,11 @@ def evaluate_agreement(
         Path | None, typer.Option(help="YAML with chains to try on the same maps; the own labels only by default.")
     ] = None,
     name: Annotated[str, typer.Option(help="Name of the dataset in the table; default: the folder's.")] = "",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.", envvar="CXRSYNTH_DEVICE")] = "auto",
+    device: Device = "auto",
+    threads: Threads = None,
+    offline: Offline = False,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("results"),
+    as_json: Json = False,
 ) -> None:
     """Do the labels of synthetic images say what a network trained on real images sees in the pictures?
 
@@ -44,4 +48,4 @@ def evaluate_agreement(
         found = run.agreement(generated, segmenter, tried, on_image)
     made = run.records(found, name or generated.resolve().name)
     write(out / "masks.json", made)
-    typer.echo(json.dumps(run.table(made), indent=2))
+    answer(run.table(made), as_json)

@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
-from cxrsynth.cli.segment import Device, split_names
+from cxrsynth.cli.answer import answer
+from cxrsynth.cli.options import Device, Json, Offline, Threads
+from cxrsynth.cli.segment import split_names
 from cxrsynth.cli.train import overrides, progress
 from cxrsynth.console import console
 
@@ -42,7 +44,10 @@ def train_cls(
         int | None, typer.Option(help="Validations without gain before it stops; 0 never.  [default: 10]")
     ] = None,
     device: Device = "auto",
+    threads: Threads = None,
+    offline: Offline = False,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Any other value: augment.rotate=5.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Train a classifier on what is said about images; re-running the command goes on where it stopped.
 
@@ -70,7 +75,7 @@ def train_cls(
         model = train_classifier(sources, out, config, held_out, init, encoder_weights, device, on_step)
     console.print(f"open {model / 'curves.png'}")
     metrics = json.loads((model / "metrics.json").read_text(encoding="utf-8"))
-    typer.echo(json.dumps({"model": str(model), **metrics}, indent=2))
+    answer({"model": str(model), **metrics}, as_json)
 
 
 def classify(
@@ -81,6 +86,9 @@ def classify(
     ] = None,
     split: Annotated[str, typer.Option(help="Of a dataset, only this split.")] = "",
     device: Device = "auto",
+    threads: Threads = None,
+    offline: Offline = False,
+    as_json: Json = False,
 ) -> None:
     """Probability of every label a trained classifier knows, image by image. Not for diagnosis.
 
@@ -107,13 +115,13 @@ def classify(
         first = result.refused[0]
         raise UsageError(f"{first['path']}: {first['reason']}", "none of the pictures can be read; give gray images")
     if out is None:
-        typer.echo(json.dumps(result.images, indent=2))
+        answer(result.images, as_json)
         return
     write_atomic(
         out, as_csv(result.images, classifier.labels).encode() if out.suffix == ".csv" else dumps(result.images)
     )
     shown = {"images": len(result.images), "refused": len(result.refused), "labels": list(classifier.labels)}
-    typer.echo(json.dumps({**shown, "out": str(out)}, indent=2))
+    answer({**shown, "out": str(out)}, as_json)
 
 
 def evaluate_cls(
@@ -124,7 +132,10 @@ def evaluate_cls(
     labels: Labels = "",
     arm: Annotated[str, typer.Option(help="Name of the row in tables; that of the run folder by default.")] = "",
     device: Device = "auto",
+    threads: Threads = None,
+    offline: Offline = False,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("results"),
+    as_json: Json = False,
 ) -> None:
     """AUROC per label with 95 % intervals by patient; auroc_within counts only pairs of the same source.
 
@@ -142,4 +153,4 @@ def evaluate_cls(
     records = predicted.records(name, f"{data.resolve().name}:{split}", seeds=seeds)
     write(out / "classify.json", records)
     shown = ("arm", "dataset", "class", "metric", "value", "lo", "hi", "n")
-    typer.echo(json.dumps([{key: item[key] for key in shown} for item in records], indent=2))
+    answer([{key: item[key] for key in shown} for item in records], as_json)

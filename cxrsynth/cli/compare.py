@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from cxrsynth.cli.answer import answer
+from cxrsynth.cli.options import Device, Json, Offline, Threads
 from cxrsynth.cli.train import overrides
 from cxrsynth.console import console, meter
 from cxrsynth.registry import unknown
@@ -17,11 +18,14 @@ def compare(
     recipe: Annotated[Path, typer.Option("--recipe", "-r", help="Comparison: a YAML file, or compare/lung.")],
     task: Annotated[str, typer.Option(help="segment: Dice of masks. classify: AUROC of findings.")] = "segment",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder; default out/compare/NAME.")] = None,
-    device: Annotated[str, typer.Option(envvar="CXRSYNTH_DEVICE", help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
+    threads: Threads = None,
+    offline: Offline = False,
     workers: Annotated[
         int, typer.Option(min=1, help="Trainings side by side; as many as CPU cores, or 2 to 4 on one GPU.")
     ] = 1,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change a value: --set train.updates=500.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Train the same network on real, synthetic and mixed images, and measure each on real test images, with intervals.
 
@@ -34,7 +38,7 @@ def compare(
         cxrsynth compare --task classify --recipe recipes/compare/findings.yaml
     """
     if task == "classify":
-        return compare_classifiers(recipe, out, device, workers, overrides(set_))
+        return compare_classifiers(recipe, out, device, workers, overrides(set_), as_json)
     if task != "segment":
         raise unknown("tasks", task, ["segment", "classify"])
     from cxrsynth import compare as rooms
@@ -49,11 +53,13 @@ def compare(
     shown = ("arm", "dataset", "class", "metric", "value", "lo", "hi", "n")
     wanted = ("dice", "dice_ratio", "real_equivalents")
     picked = [item for item in outcome.records if item["metric"] in wanted]
-    typer.echo(json.dumps([{name: item[name] for name in shown} for item in picked], indent=2))
+    answer([{name: item[name] for name in shown} for item in picked], as_json)
     return None
 
 
-def compare_classifiers(recipe: Path, out: Path | None, device: str, workers: int, changes: dict[str, Any]) -> None:
+def compare_classifiers(
+    recipe: Path, out: Path | None, device: str, workers: int, changes: dict[str, Any], as_json: bool
+) -> None:
     """The comparison of classifiers: the downstream utility of synthetic images for telling findings."""
     from cxrsynth.compare import classify
     from cxrsynth.compare.classify_recipe import load
@@ -78,4 +84,4 @@ def compare_classifiers(recipe: Path, out: Path | None, device: str, workers: in
     write_atomic(folder / "compare.md", "\n".join(parts).encode())
     console.print(f"open {folder / 'compare.md'}")
     shown = ("arm", "dataset", "class", "metric", "value", "lo", "hi", "n")
-    typer.echo(json.dumps([{name: item[name] for name in shown} for item in records], indent=2))
+    answer([{name: item[name] for name in shown} for item in records], as_json)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from cxrsynth.cli.answer import answer
+from cxrsynth.cli.options import Device, Json, Model, Offline, OtherModel, Threads
 from cxrsynth.cli.train import configured, progress
-
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.", envvar="CXRSYNTH_DEVICE")]
 
 
 def train_anatomy(
@@ -23,7 +22,10 @@ def train_anatomy(
         ),
     ] = None,
     device: Device = "auto",
+    threads: Threads = None,
+    offline: Offline = False,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change a value: --set steps=800.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Train the network that turns a label map into a pseudo-radiograph; running it again goes on where it stopped.
 
@@ -42,7 +44,7 @@ def train_anatomy(
     with progress("train-anatomy") as on_step:
         result = run(data, out, config, weights, device, on_step)
     console.print(f"open {out.with_suffix('.png')}")
-    typer.echo(json.dumps(result, indent=2))
+    answer(result, as_json)
 
 
 def train_pathology(
@@ -52,10 +54,12 @@ def train_pathology(
         typer.Option("--weights", "-w", help="Run folder of train-seg that finds the zones.", show_default=False),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Weights file to write.")] = Path("pathology.safetensors"),
-    model: Annotated[str, typer.Option(envvar="CXRSYNTH_MODEL", help="mini, a folder, or a hub id.")] = "mini",
+    model: Model = "mini",
     device: Device = "auto",
-    offline: Annotated[bool, typer.Option("--offline", help="Never ask the network.")] = False,
+    threads: Threads = None,
+    offline: Offline = False,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change a value: --set steps=800.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Teach a model what findings look like in a place, as a small LoRA; running it again goes on where it stopped.
 
@@ -75,7 +79,7 @@ def train_pathology(
 
     with progress("train-pathology") as on_step:
         result = run(data, out, found, config, weights, device, on_step)
-    typer.echo(json.dumps(result, indent=2))
+    answer(result, as_json)
 
 
 def control(
@@ -112,13 +116,15 @@ def control(
         "recipes/control.yaml"
     ),
     seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
-    model: Annotated[str | None, typer.Option(envvar="CXRSYNTH_MODEL", help="mini, a folder, or a hub id.")] = None,
+    model: OtherModel = None,
     device: Device = "auto",
-    offline: Annotated[bool, typer.Option("--offline", help="Never ask the network.")] = False,
+    threads: Threads = None,
+    offline: Offline = False,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", envvar="CXRSYNTH_SET", help="Change a value: --set control.anatomy.until=0.8."),
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """One image: a label map in, an image out; an image and a region in, the image with a finding there out.
 
@@ -163,7 +169,7 @@ def control(
         files["region"] = str(out.with_name(f"{out.stem}-region.png"))
         write_atomic(Path(files["region"]), png((made.region * 255).astype("uint8")))
     console.print(f"open {beside}")
-    typer.echo(json.dumps({**files, "region_pixels": int(made.region.sum())}, indent=2))
+    answer({**files, "region_pixels": int(made.region.sum())}, as_json)
 
 
 def evaluate_control(
@@ -196,7 +202,10 @@ def evaluate_control(
         Path | None, typer.Option(help="PNG to write: anatomies and images, before and after.", show_default=False)
     ] = None,
     device: Device = "auto",
+    threads: Threads = None,
+    offline: Offline = False,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("results"),
+    as_json: Json = False,
 ) -> None:
     """Measure prompt adherence: imposed against synthetic anatomy, findings inside and outside their region, variety,
     cost.
@@ -237,7 +246,7 @@ def evaluate_control(
 
         save(control_sheet(made, after or []), picture)
     shown = ("arm", "class", "metric", "value", "lo", "hi", "n")
-    typer.echo(json.dumps([{key: item[key] for key in shown} for item in found], indent=2))
+    answer([{key: item[key] for key in shown} for item in found], as_json)
 
 
 def _fidelity(made: Path, free: Path | None, real: Path, model: str) -> list[dict[str, object]]:

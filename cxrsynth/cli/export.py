@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from cxrsynth.cli.generate import Json, emit
+from cxrsynth.cli.generate import emit
+from cxrsynth.cli.options import Json
 from cxrsynth.cli.segment import split_names
 from cxrsynth.console import console, meter
 

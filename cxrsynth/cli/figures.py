@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cxrsynth.cli.segment import Device
+from cxrsynth.cli.answer import answer
+from cxrsynth.cli.options import Device, Json, Model, Offline, Threads
 from cxrsynth.console import console, meter
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ Results = Annotated[Path, typer.Option("--out", "-o", help="Folder of the result
 
 def evaluate_model(
     data: Annotated[Path, typer.Argument(help="Real images, as `cxrsynth ingest` wrote them.", show_default=False)],
-    model: Annotated[str, typer.Option(help="Bundled name, folder or hub id.")] = "mini",
+    model: Model = "mini",
     made: Annotated[
         Path | None, typer.Option(help="Images of the model, as `cxrsynth generate` wrote them.", show_default=False)
     ] = None,
@@ -33,8 +33,10 @@ def evaluate_model(
     classifier: Classifier = None,
     segmenter: Segmenter = None,
     device: Device = "auto",
-    offline: Annotated[bool, typer.Option("--offline", help="Never ask the network.")] = False,
+    threads: Threads = None,
+    offline: Offline = False,
     out: Results = Path("results"),
+    as_json: Json = False,
 ) -> None:
     """Measure a model on held-out real images; with --made also what it generated.
 
@@ -69,14 +71,15 @@ def evaluate_model(
         bar.set(parts, "done")
     results.write(out / "taps.json", taps)
     results.write(out / "images.json", found)
-    show([*taps, *found])
+    show([*taps, *found], as_json)
 
 
 def evaluate_images(
     synthetic: Annotated[Path, typer.Argument(help="Synthetic images, a dataset.", show_default=False)],
     real: Annotated[Path, typer.Argument(help="Real images, a dataset with splits.", show_default=False)],
     model: Annotated[
-        str, typer.Option(help="Model whose autoencoder makes features: name, folder or hub id.")
+        str,
+        typer.Option(envvar="CXRSYNTH_MODEL", help="Model whose autoencoder makes features: name, folder or hub id."),
     ] = "mini",
     split: Split = "test",
     classifier: Classifier = None,
@@ -92,8 +95,10 @@ def evaluate_images(
         Path | None, typer.Option(help="File to write: keys of the images that are no copies, one per line.")
     ] = None,
     device: Device = "auto",
-    offline: Annotated[bool, typer.Option("--offline", help="Never ask the network.")] = False,
+    threads: Threads = None,
+    offline: Offline = False,
     out: Results = Path("results"),
+    as_json: Json = False,
 ) -> None:
     """Fidelity, variety, alignment with the prompt, and copies of training images, each next to real against real.
 
@@ -125,7 +130,7 @@ def evaluate_images(
         kept = report.kept()
         write_atomic(reject_copies, "".join(f"{key}\n" for key in kept).encode())
         console.print(f"{reject_copies}: {len(kept)} of {len(report.generated.rows)} images are no copies")
-    show(report.records)
+    show(report.records, as_json)
 
 
 def evaluate_text(
@@ -135,8 +140,10 @@ def evaluate_text(
     name: Annotated[str, typer.Option(help="Name of the arm in tables; that of the model by default.")] = "",
     classifier: Classifier = None,
     device: Device = "auto",
-    offline: Annotated[bool, typer.Option("--offline", help="Never ask the network.")] = False,
+    threads: Threads = None,
+    offline: Offline = False,
     out: Results = Path("results"),
+    as_json: Json = False,
 ) -> None:
     """Probe a text encoder: does it know that two words mean the same, and does an image find its caption?
 
@@ -163,10 +170,10 @@ def evaluate_text(
         net = classifier_net(load(classifier, find_device(device)))
         records += text.retrieval(weights.path, data, net, split, arm)
     results.write(out / "text.json", records)
-    show(records)
+    show(records, as_json)
 
 
-def show(records: Sequence[Record]) -> None:
-    """Figures on stdout, without what only matters in files."""
+def show(records: Sequence[Record], as_json: bool) -> None:
+    """Figures, without what only matters in files."""
     shown = ("benchmark", "arm", "dataset", "class", "metric", "value", "lo", "hi", "n")
-    typer.echo(json.dumps([{key: item[key] for key in shown} for item in records], indent=2))
+    answer([{key: item[key] for key in shown} for item in records], as_json)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from cxrsynth.cli.options import Device, FarDevice, Json, Offline, OtherModel, Threads
 from cxrsynth.cli.pages import pages_are_stale, write_pages
 from cxrsynth.console import console, meter
 from cxrsynth.errors import ShardsFailed, UsageError
@@ -38,21 +39,12 @@ Count = Annotated[
     typer.Option("--count", "-n", envvar="CXRSYNTH_COUNT", help="Slots to fill; raising it extends a dataset."),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", envvar="CXRSYNTH_SEED", help="Recipe seed.")]
-Model = Annotated[
-    str | None,
-    typer.Option("--model", envvar="CXRSYNTH_MODEL", help="mini (bundled), a diffusers folder, or a hub id."),
-]
-Device = Annotated[str, typer.Option("--device", envvar="CXRSYNTH_DEVICE", help="auto, cpu, cuda, cuda:1.")]
 Set = Annotated[
     list[str] | None,
     typer.Option(
         "--set", envvar="CXRSYNTH_SET", help="Change one value of the recipe: --set sampler.batch=8. Repeatable."
     ),
 ]
-Offline = Annotated[
-    bool, typer.Option("--offline", envvar="CXRSYNTH_OFFLINE", help="Open no connection, whatever is missing.")
-]
-Json = Annotated[bool, typer.Option("--json", envvar="CXRSYNTH_JSON", help="Write the result to stdout as JSON.")]
 
 
 def generate(
@@ -60,8 +52,9 @@ def generate(
     out: Out = None,
     count: Count = None,
     seed: Seed = None,
-    model: Model = None,
-    device: Device = "auto",
+    model: OtherModel = None,
+    device: FarDevice = "auto",
+    threads: Threads = None,
     engine: Annotated[
         str, typer.Option("--engine", envvar="CXRSYNTH_ENGINE", help="Where the work runs: local, ray.")
     ] = "local",
@@ -154,8 +147,9 @@ def preview(
     number: Annotated[int, typer.Option("-n", "--number", min=1, max=256, help="Pictures.")] = 8,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="PNG to write; default preview-NAME.png.")] = None,
     seed: Seed = None,
-    model: Model = None,
+    model: OtherModel = None,
     device: Device = "auto",
+    threads: Threads = None,
     assignments: Set = None,
     offline: Offline = False,
 ) -> None:
@@ -181,7 +175,7 @@ def check(
     recipe: RecipeArgument,
     out: Out = None,
     count: Count = None,
-    model: Model = None,
+    model: OtherModel = None,
     assignments: Set = None,
     offline: Offline = False,
     as_json: Json = False,

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from cxrsynth.cli.generate import Device, Offline, Set, check_device
+from cxrsynth.cli.generate import Set, check_device
+from cxrsynth.cli.options import Device, Offline, Threads
 from cxrsynth.console import console, meter
 
 PROMPT = "Frontal chest X-ray, PA view. Findings: {row} {col} pleural effusion."
@@ -23,6 +24,7 @@ def grid(
     seeds: Annotated[int, typer.Option("--seeds", min=1, max=16, help="Pictures per cell, the same noises.")] = 1,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="PNG to write; default grid-NAME.png.")] = None,
     device: Device = "auto",
+    threads: Threads = None,
     assignments: Set = None,
     offline: Offline = False,
 ) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from cxrsynth.cli.answer import answer
+from cxrsynth.cli.options import Device, Json, Offline, Threads
 from cxrsynth.console import console, meter
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ def evaluate_grounding(
         Path, typer.Argument(help="Real images with boxes, as `cxrsynth ingest` wrote them.", show_default=False)
     ],
     model: Annotated[
-        str, typer.Option(help="Diffusion model whose attention is read: name, folder or hub id.")
+        str,
+        typer.Option(envvar="CXRSYNTH_MODEL", help="Diffusion model whose attention is read: name, folder or hub id."),
     ] = "mini",
     predicted: Annotated[
         Path | None,
@@ -49,10 +51,11 @@ def evaluate_grounding(
     ] = None,
     timestep: Annotated[list[int] | None, typer.Option(help="Noise to read at; may be repeated.")] = None,
     name: Annotated[str, typer.Option(help="Name of the arm in tables; that of the model by default.")] = "",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.", envvar="CXRSYNTH_DEVICE")] = "auto",
-    offline: Annotated[bool, typer.Option("--offline", help="Never ask the network.")] = False,
+    device: Device = "auto",
+    threads: Threads = None,
+    offline: Offline = False,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("results"),
-    as_json: Annotated[bool, typer.Option("--json", help="Write the records to stdout as JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Pointing game, mean IoU, contrast and AUROC per pixel of phrases against radiologists' boxes.
 
@@ -98,7 +101,7 @@ def evaluate_grounding(
     if lungs is None:
         console.print("the whole image counts; give --lungs to count within lungs and heart only")
     if as_json:
-        print(json.dumps(found, indent=2))
+        answer(found, as_json)
 
 
 def show(found: list[Record]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from cxrsynth.cli.answer import answer
+from cxrsynth.cli.options import Json
 
 SHOWN = 10  # refused images on screen; summary.json lists all
 # Names and reasons come from outside: they are text, never markup.
@@ -27,6 +29,7 @@ def ingest(
         bool,
         typer.Option("--benchmark", help="Also images and masks that may only be used to measure, never to train."),
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Bring real radiographs into the form that generation writes; what cannot be read is listed with its reason."""
     from rich.console import Console
@@ -70,4 +73,4 @@ def ingest(
         "notes": len(body["notes"]),
         "details": str(out / "summary.json"),
     }
-    typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+    answer(shown, as_json)

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from cxrsynth.cli.generate import Json, Offline, emit
+from cxrsynth.cli.generate import emit
+from cxrsynth.cli.options import Json, Offline
 from cxrsynth.console import console
 from cxrsynth.errors import MismatchError, UsageError
 
@@ -136,7 +137,7 @@ def report(dataset: Dataset) -> None:
 
 def info(
     schema: Annotated[bool, typer.Option("--schema", help="JSON Schema of recipes, for editors.")] = False,
-    model: Annotated[str, typer.Option("--model", help="Model to describe.")] = "mini",
+    model: Annotated[str, typer.Option("--model", envvar="CXRSYNTH_MODEL", help="Model to describe.")] = "mini",
     offline: Offline = True,
 ) -> None:
     """What is installed: versions, devices, models, names a recipe may use."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from cxrsynth.cli.answer import answer
+from cxrsynth.cli.options import Device, Json, Model, Offline, Threads
 from cxrsynth.cli.train import configured, progress
 
 
@@ -19,10 +20,12 @@ def train_mask_head(
     images: Annotated[
         int | None, typer.Option(min=1, help="How many labelled images to fit on; all by default.", show_default=False)
     ] = None,
-    model: Annotated[str, typer.Option(envvar="CXRSYNTH_MODEL", help="mini, a folder, or a hub id.")] = "mini",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.", envvar="CXRSYNTH_DEVICE")] = "auto",
-    offline: Annotated[bool, typer.Option("--offline", help="Never ask the network.")] = False,
+    model: Model = "mini",
+    device: Device = "auto",
+    threads: Threads = None,
+    offline: Offline = False,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change a value: --set steps=800.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Fit the small head behind the refiner mask_head on reference masks; running it again goes on where it stopped.
 
@@ -41,4 +44,4 @@ def train_mask_head(
 
     with progress("train-mask-head") as on_step:
         result = run(data, out, found, config, images, device, on_step)
-    typer.echo(json.dumps(result, indent=2))
+    answer(result, as_json)

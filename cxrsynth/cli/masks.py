@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from cxrsynth.cli.answer import answer
+from cxrsynth.cli.options import Device, Json, Offline, OtherModel, Threads
 from cxrsynth.cli.train import configured, progress
-
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.", envvar="CXRSYNTH_DEVICE")]
 
 
 def train_affinity(
@@ -19,7 +18,10 @@ def train_affinity(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Weights file to write.")] = Path("affinity.safetensors"),
     device: Device = "auto",
+    threads: Threads = None,
+    offline: Offline = False,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change a value: --set steps=800.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Train the network behind the refiners affinity, sequential and cross; running it again goes on where it stopped.
 
@@ -36,7 +38,7 @@ def train_affinity(
 
     with progress("train-affinity") as on_step:
         result = run(pilot, out, config, device, on_step)
-    typer.echo(json.dumps(result, indent=2))
+    answer(result, as_json)
 
 
 def annotate(
@@ -47,7 +49,7 @@ def annotate(
     recipe: Annotated[
         Path, typer.Option("--recipe", "-r", help="Its classes, attention and mask chain are used.")
     ] = Path("recipes/lung.yaml"),
-    model: Annotated[str | None, typer.Option(envvar="CXRSYNTH_MODEL", help="mini, a folder, or a hub id.")] = None,
+    model: OtherModel = None,
     timestep: Annotated[
         list[int] | None, typer.Option(help="Noise to read at, 0 to 999; may be repeated. Default: 10, 50, 100.")
     ] = None,
@@ -60,11 +62,12 @@ def annotate(
         int | None, typer.Option("--number", "-n", min=1, help="At most so many images, spread evenly over all.")
     ] = None,
     device: Device = "auto",
-    offline: Annotated[bool, typer.Option("--offline", help="Never ask the network.")] = False,
+    threads: Threads = None,
+    offline: Offline = False,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Change a value of the recipe: --set sampler.batch=8.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Write the result to stdout as JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Label real radiographs that have no labels, with the model's attention; typing it again resumes.
 
@@ -102,7 +105,7 @@ def annotate(
     if result.labelled:
         console.print(f"open {out / 'preview.png'}")
     if as_json:
-        print(json.dumps(asdict(result), indent=2))
+        answer(asdict(result), as_json)
 
 
 def evaluate_masks(
@@ -118,7 +121,7 @@ def evaluate_masks(
     tolerance: Annotated[float, typer.Option(min=0, help="Of NSD, in the unit of --spacing.")] = 2.0,
     worst: Annotated[Path | None, typer.Option(help="PNG to write: the images that agree least.")] = None,
     show: Annotated[int, typer.Option(min=1, help="How many images that picture shows.")] = 8,
-    as_json: Annotated[bool, typer.Option("--json", help="Write every figure, image by image, to stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Dice, IoU, HD95 and NSD per class, with 95 % intervals resampled by patient.
 
@@ -147,7 +150,7 @@ def evaluate_masks(
         console.print(f"open {worst}")
     if as_json:
         body = {"images": list(found.rows()), "missing": found.missing, "resized": found.resized, "summary": summary}
-        print(json.dumps(body, indent=2))
+        answer(body, as_json)
         return
     from rich.table import Table
 
@@ -168,6 +171,7 @@ def evaluate_chains(
     split: Annotated[list[str] | None, typer.Option(help="Of the truth: only this split; may be repeated.")] = None,
     name: Annotated[str, typer.Option(help="Name of the dataset in the table; default: folder and split.")] = "",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("results"),
+    as_json: Json = False,
 ) -> None:
     """Compare mask chains on the same maps: Dice, IoU, HD95, NSD, paired differences, milliseconds per image.
 
@@ -188,4 +192,4 @@ def evaluate_chains(
     results.write(out / "masks.json", found)
     shown = ("arm", "class", "metric", "value", "lo", "hi", "n")
     kept = [one for one in found if one["metric"] in ("dice", "hd95", "ms")]
-    print(json.dumps([{key: one[key] for key in shown} for one in kept], indent=2))
+    answer([{key: one[key] for key in shown} for one in kept], as_json)

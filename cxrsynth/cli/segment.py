@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
+from cxrsynth.cli.answer import answer
+from cxrsynth.cli.options import Device, Json, Offline, Threads
 from cxrsynth.cli.train import overrides, progress
 from cxrsynth.console import console
 
 Run = Annotated[Path, typer.Option("--out", "-o", help="Run folder: checkpoint, log, model/.", show_default=False)]
 Weights = Annotated[Path, typer.Option("--weights", "-w", help="Run folder of train-seg.", show_default=False)]
-Device = Annotated[str, typer.Option(envvar="CXRSYNTH_DEVICE", help="auto, cpu or cuda.")]
 Classes = Annotated[str, typer.Option(help="Class names, comma between: right_lung,left_lung. All by default.")]
 
 
@@ -49,7 +50,10 @@ def train_seg(
         bool, typer.Option("--benchmark", help="Also masks that may only be used to measure.")
     ] = False,
     device: Device = "auto",
+    threads: Threads = None,
+    offline: Offline = False,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Any other value: augment.rotate=5.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Train a segmentation network on any datasets; re-running the command goes on where it stopped.
 
@@ -73,7 +77,7 @@ def train_seg(
         model = train_segmenter(sources, out, config, held_out, init, encoder_weights, device, on_step)
     console.print(f"open {model / 'worst.png'} and {model / 'curves.png'}")
     metrics = json.loads((model / "metrics.json").read_text(encoding="utf-8"))
-    typer.echo(json.dumps({"model": str(model), **metrics}, indent=2))
+    answer({"model": str(model), **metrics}, as_json)
 
 
 def segment(
@@ -82,6 +86,9 @@ def segment(
     out: Annotated[Path, typer.Option("--out", "-o", help="Dataset folder to write.", show_default=False)],
     split: Annotated[str, typer.Option(help="Of a dataset, only this split.")] = "",
     device: Device = "auto",
+    threads: Threads = None,
+    offline: Offline = False,
+    as_json: Json = False,
 ) -> None:
     """Label images with a trained network, at their own size; writes a dataset and contact.png.
 
@@ -100,7 +107,7 @@ def segment(
         console.print(f"refused {item['path']}: {item['reason']}")
     console.print(f"open {out / 'contact.png'}")
     shown = {"images": result.images, "refused": result.refused, "classes": list(segmenter.classes), "out": str(out)}
-    typer.echo(json.dumps(shown, indent=2))
+    answer(shown, as_json)
 
 
 def evaluate_seg(
@@ -111,7 +118,10 @@ def evaluate_seg(
     classes: Classes = "",
     arm: Annotated[str, typer.Option(help="Name of the row in tables; that of the run folder by default.")] = "",
     device: Device = "auto",
+    threads: Threads = None,
+    offline: Offline = False,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("results"),
+    as_json: Json = False,
 ) -> None:
     """Dice, IoU, HD95 and NSD per class with 95 % intervals by patient; the worst images as a picture.
 
@@ -143,7 +153,7 @@ def evaluate_seg(
     save(found.picture, out / f"{stem}-worst.png")
     console.print(f"open {out / f'{stem}-worst.png'}; every image's figures are in {out / f'{stem}.json'}")
     shown = ("arm", "dataset", "class", "metric", "value", "lo", "hi", "n")
-    typer.echo(json.dumps([{key: item[key] for key in shown} for item in records], indent=2))
+    answer([{key: item[key] for key in shown} for item in records], as_json)
 
 
 def split_names(text: str) -> tuple[str, ...]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from cxrsynth.cli.answer import answer
+from cxrsynth.cli.options import Json
 from cxrsynth.console import console, meter
 
 
@@ -36,7 +37,7 @@ def simulate(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Change a value of a finding: --set effusion.severity=large.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Write the result to stdout as JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Put findings into real images: exact masks, true captions, no diffusion model; the same command resumes.
 
@@ -71,4 +72,4 @@ def simulate(
     if result.made:
         console.print(f"open {out / 'before-after.png'}")
     if as_json:
-        print(json.dumps(asdict(result), indent=2))
+        answer(asdict(result), as_json)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -13,7 +12,7 @@ import torch
 
 from cxrsynth.compare.grid import Grid, Run
 from cxrsynth.errors import CxrError
-from cxrsynth.pool import spawn_pool
+from cxrsynth.pool import cores, spawn_pool
 
 # (finished updates, what is going on)
 Progress = Callable[[int, str], None]
@@ -47,7 +46,7 @@ def side_by_side(grid: Grid, runs: Sequence[Run], workers: int, progress: Progre
     waiting = [run for run in runs if run not in done]
     running: dict[Future[None], Run] = {}
     others = multiprocessing.active_children()
-    threads = max(1, (os.cpu_count() or 1) // workers)
+    threads = max(1, cores() // workers)
     pool = spawn_pool(workers)
     try:
         while waiting or running:

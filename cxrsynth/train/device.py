@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from datetime import timedelta
 from pathlib import Path
@@ -10,26 +11,25 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, reduce
 
-from cxrsynth.errors import MismatchError, MissingError, UsageError
+from cxrsynth.device import resolve
+from cxrsynth.errors import MismatchError, MissingError
 
 
 def accelerate(device: str = "auto", precision: str = "bf16") -> Accelerator:
-    """An Accelerator on ``auto``, ``cpu`` or ``cuda``, in bfloat16 unless ``precision`` is ``no`` or ``fp16``.
+    """An Accelerator on a device as `resolve` knows them, in bfloat16 unless ``precision`` is ``no`` or ``fp16``.
 
     Raises:
-        MissingError: CUDA was asked for, or needed for float16, and is not there.
+        UsageError: the device is absent.
+        MissingError: CUDA is needed for float16 and is not there.
     """
-    if device not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"unknown device '{device}'", "known: auto, cpu, cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise MissingError(
-            "CUDA was asked for, but torch finds no CUDA device", "leave out --device, or type --device cpu"
-        )
-    if precision == "fp16" and (device == "cpu" or not torch.cuda.is_available()):
+    found = resolve(device)
+    if found.index is not None:
+        os.environ["ACCELERATE_TORCH_DEVICE"] = str(found)
+    if precision == "fp16" and found.type != "cuda":
         raise MissingError("float16 is trained on CUDA only, and there is none", "choose bf16 or no as the precision")
     # One process encodes the images for all, or draws a sheet, and the others wait for it.
     patience = InitProcessGroupKwargs(timeout=timedelta(hours=12))
-    return Accelerator(mixed_precision=precision, cpu=device == "cpu", kwargs_handlers=[patience])
+    return Accelerator(mixed_precision=precision, cpu=found.type == "cpu", kwargs_handlers=[patience])
 
 
 def check_shared(step: int, run: Path, accelerator: Accelerator) -> None:

@@ -20,7 +20,7 @@ SMALL = ["--updates", "2", "--batch", "4", "--size", "64", "--encoder", ENCODER,
 
 def command(*arguments: Any) -> Any:
     """What a command prints on stdout, read as JSON."""
-    result = CliRunner().invoke(app, [str(part) for part in arguments], catch_exceptions=False)
+    result = CliRunner().invoke(app, [*map(str, arguments), "--json"], catch_exceptions=False)
     assert result.exit_code == 0
     return json.loads(result.stdout)
 
@@ -75,7 +75,7 @@ def test_synthetic_images_are_measured_and_copies_left_out_by_one_command(
     )  # fmt: skip
     assert {"fid", "kid", "coverage", "ms_ssim", "suspicious_share", "auroc"} <= {item["metric"] for item in found}
     assert "000000003" not in keep.read_text().split()
-    assert (tmp_path / "results/images-drawn.html").stat().st_size > 10_000
+    assert (tmp_path / "results/images-generated.html").stat().st_size > 10_000
 
 
 def test_classifiers_are_compared_by_one_command(images: Path, tmp_path: Path) -> None:

@@ -110,7 +110,18 @@ def test_the_command_writes_image_strip_and_region(
     path = write_recipe(body(tiny, tmp_path))
     finding = ["--finding", "opacity", "--region", "left lower zone"]
     done = cli(
-        "control", pair[0], "--mask", pair[1], *finding, "-o", tmp_path / "out.png", "-p", path, "--device", "cpu"
+        "control",
+        "--json",
+        pair[0],
+        "--mask",
+        pair[1],
+        *finding,
+        "-o",
+        tmp_path / "out.png",
+        "-p",
+        path,
+        "--device",
+        "cpu",
     )
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
@@ -119,6 +130,6 @@ def test_the_command_writes_image_strip_and_region(
 
 
 def test_a_finding_without_a_region_is_said_before_a_model_is_loaded(pair: tuple[Path, Path]) -> None:
-    done = cli("control", pair[0], "--finding", "opacity")
+    done = cli("control", "--json", pair[0], "--finding", "opacity")
     assert done.returncode == 2
     assert "one --region for each --finding" in done.stderr

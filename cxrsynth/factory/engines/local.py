@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import replace
@@ -13,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cxrsynth.factory.engines.loop import TRIES, drive
 from cxrsynth.factory.shard import Advance, Job, ShardMaker
-from cxrsynth.pool import spawn_pool
+from cxrsynth.pool import cores, spawn_pool
 from cxrsynth.records import Failure, Receipt
 
 
@@ -82,7 +81,7 @@ class Local(BaseModel):
     def __call__(self, tasks: list[int], job: Job, advance: Advance | None = None) -> Iterator[Receipt | Failure]:
         """Make the shards. ``advance`` is told of progress inside a shard, with one worker only."""
         # A worker itself keeps one core busy; the others label.
-        job = replace(job, labellers=max(1, (os.cpu_count() or 2) // self.workers - 1))
+        job = replace(job, labellers=max(1, cores() // self.workers - 1))
         if self.workers == 1:
             return drive(tasks, lambda: InProcess(job, advance), 1, TRIES)
         devices = spread(job.device)
