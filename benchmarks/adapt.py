@@ -7,7 +7,7 @@
 
 The example's loop is written out here as `train_text_to_image.py` of diffusers does it: pictures from disk,
 autoencoder and text encoder in every step, AdamW, EMA, min-SNR. One of its updates follows each of ours in the same
-process, and the median of the ratios is given: the machine's speed drifts. Ours encodes films once, before the first
+process, and the median of the ratios is given: the machine's speed drifts. Ours encodes images once, before the first
 update; so the loop runs a second time with latents that are there already. Writes results/adapt.json.
 """
 
@@ -134,7 +134,7 @@ def throughput(updates: int, batch: int, cached: bool) -> list[Record]:
     ours: list[float] = []
     plain: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        root, base = make(Path(folder) / "films", images=34), build(Path(folder) / "sd", gray=False)
+        root, base = make(Path(folder) / "images", images=34), build(Path(folder) / "sd", gray=False)
         update = example(base, root, batch, cached, device)
         last = 0.0
 
@@ -179,7 +179,7 @@ def resumed(updates: int = 12) -> list[Record]:
         )
 
     with tempfile.TemporaryDirectory() as folder:
-        root, base = make(Path(folder) / "films", images=34), build(Path(folder) / "sd", gray=False)
+        root, base = make(Path(folder) / "images", images=34), build(Path(folder) / "sd", gray=False)
         whole, broken = Path(folder) / "whole", Path(folder) / "broken"
         given = (resolve(str(base)), recipe(updates=updates, batch=8, lr=1e-3))
         train_diffusion([root], whole, *given)
@@ -254,7 +254,7 @@ def large(how: str, size: int, updates: int) -> list[Record]:
         print(f"not run: full training needs about {FULL_GIB} GiB, {free:.1f} GiB are free", file=sys.stderr)
         return []
     with tempfile.TemporaryDirectory() as folder:
-        root, base = make(Path(folder) / "films", images=4, size=size), build_large(Path(folder) / "sd")
+        root, base = make(Path(folder) / "images", images=4, size=size), build_large(Path(folder) / "sd")
         options = ["--base", str(base), "--data", str(root), "--size", str(size), "--updates", str(updates)]
         command = [sys.executable, "-m", "benchmarks.adapt", "--alone", how, *options]
         told = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)

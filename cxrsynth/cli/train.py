@@ -1,8 +1,7 @@
-"""train-vae, train-diffusion, merge-adapter: a model of one's own from ingested films."""
+"""train-vae, train-diffusion, merge-adapter: a model of one's own from ingested images."""
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import sys
@@ -13,6 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from cxrsynth.cli.answer import answer
+from cxrsynth.cli.options import Device, Json, Offline, Threads
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
@@ -21,7 +23,6 @@ AnyConfig = TypeVar("AnyConfig", bound="BaseModel")
 Data = Annotated[Path, typer.Argument(help="Dataset that `cxrsynth ingest` wrote.", show_default=False)]
 Run = Annotated[Path, typer.Option("--out", "-o", help="Run folder: checkpoints, curves, results.", show_default=False)]
 Recipe = Annotated[Path, typer.Option("--recipe", "-r", help="Training recipe.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Change a value of the recipe: training.updates=5000.")]
 DEFAULT_RECIPE, ADAPT_RECIPE = Path("recipes/train/mini.yaml"), Path("recipes/train/roentgen.yaml")
 
@@ -31,7 +32,10 @@ def train_vae(
     out: Run,
     recipe: Recipe = DEFAULT_RECIPE,
     device: Device = "auto",
+    threads: Threads = None,
+    offline: Offline = False,
     set_: Set = None,
+    as_json: Json = False,
 ) -> None:
     """Train the autoencoder; running the command again goes on where it stopped.
 
@@ -50,7 +54,7 @@ def train_vae(
     with progress("train-vae") as on_step:
         folder = run(data, out, config.vae, device, on_step)
     if main_process():
-        typer.echo(json.dumps({"vae": str(folder)}))
+        answer({"vae": str(folder)}, as_json)
 
 
 def train_diffusion(
@@ -75,16 +79,16 @@ def train_diffusion(
         ),
     ] = None,
     device: Device = "auto",
+    threads: Threads = None,
     set_: Set = None,
     dataset: Annotated[
         list[Path] | None, typer.Option("--data", help="A dataset, named as an option.", show_default=False)
     ] = None,
-    offline: Annotated[
-        bool, typer.Option("--offline", envvar="CXRSYNTH_OFFLINE", help="Open no connection, whatever is missing.")
-    ] = False,
+    offline: Offline = False,
     export_only: Annotated[
         bool, typer.Option("--export-only", help="Write the model from the last checkpoint, without training.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Train the denoiser and its text encoder; running the command again goes on where it stopped.
 
@@ -119,16 +123,15 @@ def train_diffusion(
         console.print(
             f"{cut['over_limit']} captions are over {cut['limit']} tokens, {cut['tokens_cut']} tokens were cut"
         )
-    typer.echo(json.dumps(result))
+    answer(result, as_json)
 
 
 def merge_adapter(
     adapter: Annotated[Path, typer.Argument(help="RUN/adapter that train-diffusion wrote.", show_default=False)],
     base: Annotated[str, typer.Option("--base", "-b", help="The model it was trained on.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", "-o", help="Model folder to write.", show_default=False)],
-    offline: Annotated[
-        bool, typer.Option("--offline", envvar="CXRSYNTH_OFFLINE", help="Open no connection, whatever is missing.")
-    ] = False,
+    offline: Offline = False,
+    as_json: Json = False,
 ) -> None:
     """Put a LoRA adapter into its base; the result is a model folder for --model. Another base is refused.
 
@@ -139,7 +142,7 @@ def merge_adapter(
     found = weights.resolve(base, offline=offline)
     from cxrsynth.nets.lora import merge_adapter as merge
 
-    typer.echo(json.dumps({"model": str(merge(adapter, found, out))}))
+    answer({"model": str(merge(adapter, found, out))}, as_json)
 
 
 def command() -> str:

@@ -23,8 +23,6 @@ VARIABLES = {
     "--json": "CXRSYNTH_JSON",
     "--model": "CXRSYNTH_MODEL",
 }
-# Their options are still their own.
-LATER = {"train-vae", "train-diffusion", "merge-adapter"}
 
 
 def walk(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -35,7 +33,7 @@ def walk(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield name, command
 
 
-COMMANDS = {name: command for name, command in walk(typer.main.get_command(app)) if name not in LATER}
+COMMANDS = dict(walk(typer.main.get_command(app)))
 WITH_DEVICE = [name for name, command in COMMANDS.items() if any("--device" in p.opts for p in command.params)]
 
 

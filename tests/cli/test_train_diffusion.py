@@ -19,15 +19,15 @@ SETS = [word for value in SMALL for word in ("--set", value)]
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with films and a base."""
+    """A folder with images and a base."""
     root = tmp_path_factory.mktemp("place")
-    make(root / "films")
+    make(root / "images")
     build(root / "sd", gray=False)
     return root
 
 
 def test_an_adapter_is_trained_and_merged_by_commands(place: Path) -> None:
-    trained = cli("train-diffusion", "--data", "films", "--base", "./sd", "-o", "run", *SETS, cwd=place)
+    trained = cli("train-diffusion", "--data", "images", "--base", "./sd", "-o", "run", *SETS, "--json", cwd=place)
     assert trained.returncode == 0, trained.stderr
     result = json.loads(trained.stdout)
     assert result["updates"] == 2
@@ -52,7 +52,7 @@ def test_two_processes_train_one_model(place: Path) -> None:
         "--num_machines",
         "1",
     ]
-    words = ["train-diffusion", "films", "--base", "./sd", "-o", "both", "--device", "cpu", *SETS]
+    words = ["train-diffusion", "images", "--base", "./sd", "-o", "both", "--device", "cpu", "--json", *SETS]
     done = subprocess.run(
         [*launch, "--mixed_precision", "no", "--dynamo_backend", "no", str(launcher), *words],
         cwd=place,
@@ -69,11 +69,11 @@ def test_two_processes_train_one_model(place: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["films", "-o", "none", "--recipe", "recipes/train/roentgen.yaml"], "add --base"),
+        (["images", "-o", "none", "--recipe", "recipes/train/roentgen.yaml"], "add --base"),
         (["-o", "none", "--base", "./sd"], "name a dataset"),
-        (["films", "-o", "none", "--base", "./nothing"], "does not exist"),
-        (["films", "-o", "none", "--base", "./sd", "--set", "training.stepps=3"], "unknown key"),
-        (["films", "-o", "none", "--base", "./sd", "--set", "what.unet=frozen"], "nothing would train"),
+        (["images", "-o", "none", "--base", "./nothing"], "does not exist"),
+        (["images", "-o", "none", "--base", "./sd", "--set", "training.stepps=3"], "unknown key"),
+        (["images", "-o", "none", "--base", "./sd", "--set", "what.unet=frozen"], "nothing would train"),
     ],
 )
 def test_a_command_that_cannot_be_carried_out_says_why_and_writes_nothing(

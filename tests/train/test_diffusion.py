@@ -42,8 +42,8 @@ def adapt(data: Path, run: Path, *given: Any, **options: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make(tmp_path_factory.mktemp("films"))
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture(scope="module")
@@ -53,19 +53,19 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(films: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(images: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run that trained the whole UNet."""
     run = tmp_path_factory.mktemp("runs") / "whole"
-    adapt(films, run, resolve(str(base)), recipe(), "cpu", "cxrsynth train-diffusion films")
+    adapt(images, run, resolve(str(base)), recipe(), "cpu", "cxrsynth train-diffusion images")
     return run
 
 
 @pytest.fixture(scope="module")
-def lora(films: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def lora(images: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run that trained LoRA in both parts."""
     run = tmp_path_factory.mktemp("runs") / "lora"
     what = {"unet": "lora", "text_encoder": "lora", "rank": 2, "alpha": 4}
-    adapt(films, run, resolve(str(base)), recipe(what=what), "cpu")
+    adapt(images, run, resolve(str(base)), recipe(what=what), "cpu")
     return run
 
 
@@ -115,7 +115,7 @@ def test_the_model_is_the_average_of_the_weights_and_not_the_last_of_them(whole:
     assert any(not torch.equal(last, averages[name]) for name, last in state["denoiser.network"].items())
 
 
-def test_the_same_prompts_and_seeds_are_looked_at_and_held_out_films_measured(whole: Path) -> None:
+def test_the_same_prompts_and_seeds_are_looked_at_and_held_out_images_measured(whole: Path) -> None:
     assert (whole / "samples-000004.png").exists()
     first = json.loads((whole / "before.jsonl").read_text())["before"]
     last = log(whole)[-1]["validation"]
@@ -128,7 +128,7 @@ def test_the_card_names_base_data_licences_and_command(whole: Path, base: Path) 
     assert resolve(str(base)).digest in card
     assert "| a | 3 |" in card
     assert "6 images: not stated" in card
-    assert "cxrsynth train-diffusion films" in card
+    assert "cxrsynth train-diffusion images" in card
 
 
 def test_the_folder_does_not_tell_where_it_was_trained(whole: Path, base: Path) -> None:
@@ -137,37 +137,37 @@ def test_the_folder_does_not_tell_where_it_was_trained(whole: Path, base: Path) 
             assert str(base.parent) not in path.read_text(), path.name
 
 
-def test_grounding_is_learned_where_masks_exist_and_left_out_where_not(whole: Path, films: Path, base: Path) -> None:
+def test_grounding_is_learned_where_masks_exist_and_left_out_where_not(whole: Path, images: Path, base: Path) -> None:
     assert all("ratio" in line for line in log(whole))
     run = whole.parent / "unmasked"
-    adapt(films, run, resolve(str(base)), recipe(images={"shares": {"b": 1.0}}, training={"updates": 1}), "cpu")
+    adapt(images, run, resolve(str(base)), recipe(images={"shares": {"b": 1.0}}, training={"updates": 1}), "cpu")
     assert all("ratio" not in line for line in log(run))
 
 
-def test_a_killed_adaptation_resumes_to_the_same_weights(films: Path, base: Path, whole: Path, tmp_path: Path) -> None:
+def test_a_killed_adaptation_resumes_to_the_same_weights(images: Path, base: Path, whole: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        adapt(films, tmp_path, resolve(str(base)), recipe(), "cpu", on_step=stop_after(1))
+        adapt(images, tmp_path, resolve(str(base)), recipe(), "cpu", on_step=stop_after(1))
     assert len(log(tmp_path)) == 2  # the step that was running is finished
-    assert adapt(films, tmp_path, resolve(str(base)), recipe(), "cpu", export_only=True)["updates"] == 2
+    assert adapt(images, tmp_path, resolve(str(base)), recipe(), "cpu", export_only=True)["updates"] == 2
     assert not same(parts(tmp_path / "model")["unet"], parts(base)["unet"])
-    adapt(films, tmp_path, resolve(str(base)), recipe(), "cpu")
+    adapt(images, tmp_path, resolve(str(base)), recipe(), "cpu")
     ours, theirs = (torch.load(run / "diffusion.ckpt", weights_only=True)["parts"] for run in (tmp_path, whole))
     for name, value in theirs["denoiser.network"].items():
         assert torch.equal(ours["denoiser.network"][name], value), name
     assert log(tmp_path) == log(whole)
 
 
-def test_a_batch_in_parts_learns_the_same(films: Path, base: Path, whole: Path, tmp_path: Path) -> None:
-    adapt(films, tmp_path, resolve(str(base)), recipe(training={"micro": 3}), "cpu")
+def test_a_batch_in_parts_learns_the_same(images: Path, base: Path, whole: Path, tmp_path: Path) -> None:
+    adapt(images, tmp_path, resolve(str(base)), recipe(training={"micro": 3}), "cpu")
     for ours, theirs in zip(log(tmp_path), log(whole), strict=True):
         assert ours["denoising"] == pytest.approx(theirs["denoising"], rel=0.02)
         assert ours["ratio"] == pytest.approx(theirs["ratio"], rel=0.02)
 
 
 def test_gradient_checkpointing_changes_memory_and_nothing_else(
-    films: Path, base: Path, whole: Path, tmp_path: Path
+    images: Path, base: Path, whole: Path, tmp_path: Path
 ) -> None:
-    adapt(films, tmp_path, resolve(str(base)), recipe(training={"gradient_checkpointing": True}), "cpu")
+    adapt(images, tmp_path, resolve(str(base)), recipe(training={"gradient_checkpointing": True}), "cpu")
     for ours, theirs in zip(log(tmp_path), log(whole), strict=True):
         assert ours["denoiser_norm"] == pytest.approx(theirs["denoiser_norm"], rel=1e-3)
 
@@ -199,10 +199,10 @@ def test_merging_never_replaces_a_folder(lora: Path, base: Path, tmp_path: Path)
         merge_adapter(lora / "adapter", resolve(str(base)), tmp_path / "there")
 
 
-def test_a_gray_base_that_predicts_velocities_gets_zero_snr(films: Path, tmp_path: Path) -> None:
+def test_a_gray_base_that_predicts_velocities_gets_zero_snr(images: Path, tmp_path: Path) -> None:
     base = build(tmp_path / "gray", prediction="v_prediction")
     changes = {"noise": {"zero_snr": True}, "what": {"text_encoder": "full", "unet": "frozen"}}
-    adapt(films, tmp_path / "run", resolve(str(base)), recipe(training={"updates": 2}, **changes), "cpu")
+    adapt(images, tmp_path / "run", resolve(str(base)), recipe(training={"updates": 2}, **changes), "cpu")
     body = json.loads((tmp_path / "run/model/scheduler/scheduler_config.json").read_text())
     assert body["rescale_betas_zero_snr"]
     assert body["prediction_type"] == "v_prediction"
@@ -212,13 +212,13 @@ def test_a_gray_base_that_predicts_velocities_gets_zero_snr(films: Path, tmp_pat
 
 
 def test_a_domain_encoder_of_another_width_takes_the_place_of_the_bases_own(
-    films: Path, base: Path, tmp_path: Path
+    images: Path, base: Path, tmp_path: Path
 ) -> None:
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
     encoder = domain_encoder(tmp_path / "bert")
     what = {"encoder": str(encoder), "text_encoder": "full"}
-    result = adapt(films, tmp_path / "run", resolve(str(base)), recipe(what=what, training={"updates": 2}), "cpu")
+    result = adapt(images, tmp_path / "run", resolve(str(base)), recipe(what=what, training={"updates": 2}), "cpu")
     assert result["adapter"] is None
     assert result["captions"]["limit"] == 24
     loaded = StableDiffusionPipeline.from_pretrained(tmp_path / "run/model", torch_dtype=torch.float32)
@@ -251,48 +251,48 @@ def domain_encoder(folder: Path) -> Path:
     return folder
 
 
-def test_keys_of_another_width_cannot_be_learned_by_lora(films: Path, base: Path, tmp_path: Path) -> None:
+def test_keys_of_another_width_cannot_be_learned_by_lora(images: Path, base: Path, tmp_path: Path) -> None:
     what = {"encoder": str(domain_encoder(tmp_path / "bert")), "unet": "lora"}
     with pytest.raises(RecipeError, match="24 numbers") as error:
-        adapt(films, tmp_path / "run", resolve(str(base)), recipe(what=what), "cpu")
+        adapt(images, tmp_path / "run", resolve(str(base)), recipe(what=what), "cpu")
     assert "what.unet=full" in error.value.hint
 
 
 def test_the_checkpoint_of_another_recipe_or_base_is_refused(
-    films: Path, base: Path, whole: Path, tmp_path: Path
+    images: Path, base: Path, whole: Path, tmp_path: Path
 ) -> None:
     before = (whole / "diffusion.ckpt").read_bytes()
     with pytest.raises(MismatchError):
-        adapt(films, whole, resolve(str(base)), recipe(noise={"offset": 0.1}), "cpu")
+        adapt(images, whole, resolve(str(base)), recipe(noise={"offset": 0.1}), "cpu")
     with pytest.raises(MismatchError):
-        adapt(films, whole, resolve(str(build(tmp_path / "b", gray=False, seed=1))), recipe(), "cpu")
+        adapt(images, whole, resolve(str(build(tmp_path / "b", gray=False, seed=1))), recipe(), "cpu")
     assert (whole / "diffusion.ckpt").read_bytes() == before
 
 
-def test_a_model_of_another_training_is_never_replaced(films: Path, base: Path, tmp_path: Path) -> None:
+def test_a_model_of_another_training_is_never_replaced(images: Path, base: Path, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     with pytest.raises(UsageError, match="another training"):
-        adapt(films, tmp_path, resolve(str(base)), recipe(), "cpu")
+        adapt(images, tmp_path, resolve(str(base)), recipe(), "cpu")
 
 
-def test_a_base_in_the_run_folder_is_refused(films: Path, whole: Path) -> None:
+def test_a_base_in_the_run_folder_is_refused(images: Path, whole: Path) -> None:
     with pytest.raises(UsageError, match="lies in the run folder"):
-        adapt(films, whole, resolve(str(whole / "model")), recipe(), "cpu")
+        adapt(images, whole, resolve(str(whole / "model")), recipe(), "cpu")
 
 
 def test_eight_bit_adam_says_what_to_install(
-    films: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    images: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "bitsandbytes.optim", None)
     with pytest.raises(MissingError) as error:
-        adapt(films, tmp_path / "run", resolve(str(base)), recipe(training={"optimizer": "adamw8bit"}), "cpu")
+        adapt(images, tmp_path / "run", resolve(str(base)), recipe(training={"optimizer": "adamw8bit"}), "cpu")
     assert "cxrsynth[adam8bit]" in error.value.hint
     assert not (tmp_path / "run").exists()
 
 
-def test_float16_without_a_gpu_is_refused(films: Path, base: Path, tmp_path: Path) -> None:
+def test_float16_without_a_gpu_is_refused(images: Path, base: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="CUDA"):
-        adapt(films, tmp_path / "run", resolve(str(base)), recipe(training={"precision": "fp16"}), "cpu")
+        adapt(images, tmp_path / "run", resolve(str(base)), recipe(training={"precision": "fp16"}), "cpu")
 
 
 def test_the_shipped_recipe_can_be_loaded() -> None:

@@ -142,7 +142,7 @@ def test_weights_decide_how_often_an_image_is_drawn(tokenizer: Any, tmp_path: Pa
 
 
 @pytest.mark.parametrize("value", ["", "many", -1, None])
-def test_a_film_without_a_usable_weight_is_named(value: object, tokenizer: Any, tmp_path: Path) -> None:
+def test_an_image_without_a_usable_weight_is_named(value: object, tokenizer: Any, tmp_path: Path) -> None:
     data = images(tmp_path, lambda rows: [row.update(wanted=1) for row in rows] and rows[3].update(wanted=value))
     with pytest.raises(RecipeError, match="image 003"):
         gather(data, recipe(images={"weight": "wanted"}), tokenizer)

@@ -48,16 +48,16 @@ def recipe(**changes: Any) -> ModelRecipe:
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make(tmp_path_factory.mktemp("films"))
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture(scope="module")
-def trained(films: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder with autoencoder and model."""
     run = tmp_path_factory.mktemp("run")
-    train_vae(films, run, recipe().vae, "cpu")
-    train_diffusion([films], run, None, recipe(), "cpu")
+    train_vae(images, run, recipe().vae, "cpu")
+    train_diffusion([images], run, None, recipe(), "cpu")
     return run
 
 
@@ -105,14 +105,14 @@ def test_weights_are_half_precision_and_no_file_is_above_the_limit(
 
 
 @pytest.mark.parametrize("part", ["vae", "diffusion"])
-def test_a_killed_training_resumes_to_the_same_weights(part: str, films: Path, trained: Path, tmp_path: Path) -> None:
+def test_a_killed_training_resumes_to_the_same_weights(part: str, images: Path, trained: Path, tmp_path: Path) -> None:
     run: Path = tmp_path / "run"
 
     def train(on_step: Any = None) -> None:
         if part == "vae":
-            train_vae(films, run, recipe().vae, "cpu", on_step=on_step)
+            train_vae(images, run, recipe().vae, "cpu", on_step=on_step)
         else:
-            train_diffusion([films], run, None, recipe(), "cpu", on_step=on_step)
+            train_diffusion([images], run, None, recipe(), "cpu", on_step=on_step)
 
     run.mkdir()
     if part == "diffusion":
@@ -139,44 +139,44 @@ def test_the_autoencoder_shows_itself_on_the_way(trained: Path) -> None:
     assert sorted(path.name for path in trained.glob("vae-*.png")) == ["vae-000003.png", "vae-000006.png"]
 
 
-def test_resuming_with_another_recipe_is_refused(films: Path, trained: Path) -> None:
+def test_resuming_with_another_recipe_is_refused(images: Path, trained: Path) -> None:
     with pytest.raises(MismatchError):
-        train_diffusion([films], trained, None, recipe(training={"lr": 1e-5}), "cpu")
+        train_diffusion([images], trained, None, recipe(training={"lr": 1e-5}), "cpu")
 
 
-def test_more_updates_may_be_asked_for_later(films: Path, tmp_path: Path) -> None:
+def test_more_updates_may_be_asked_for_later(images: Path, tmp_path: Path) -> None:
     config = recipe().vae.model_copy(update={"updates": 2, "adversary_weight": 0.0})
-    train_vae(films, tmp_path, config, "cpu")
-    train_vae(films, tmp_path, config.model_copy(update={"updates": 3}), "cpu")
+    train_vae(images, tmp_path, config, "cpu")
+    train_vae(images, tmp_path, config.model_copy(update={"updates": 3}), "cpu")
     assert len((tmp_path / "vae_log.jsonl").read_text().splitlines()) == 3
 
 
-def test_training_without_an_autoencoder_says_what_to_run(films: Path, tmp_path: Path) -> None:
+def test_training_without_an_autoencoder_says_what_to_run(images: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingError) as error:
-        train_diffusion([films], tmp_path, None, recipe(), "cpu")
+        train_diffusion([images], tmp_path, None, recipe(), "cpu")
     assert "train-vae" in error.value.hint
 
 
-def test_an_image_of_an_external_test_set_is_never_trained_on(films: Path) -> None:
+def test_an_image_of_an_external_test_set_is_never_trained_on(images: Path) -> None:
     from cxrsynth.data.dataset import groundable, trainable
 
-    row = next(Store(films).rows())
+    row = next(Store(images).rows())
     assert trainable(row)
     assert groundable(row)
     assert not trainable({**row, "use": "test"})
     assert not groundable({**row, "mask_use": "benchmark"})
 
 
-def test_whitening_changes_latents_but_no_image(trained: Path, films: Path) -> None:
+def test_whitening_changes_latents_but_no_image(trained: Path, images: Path) -> None:
     vae = AutoencoderKL.from_pretrained(trained / "vae").eval()
-    images = np.stack([Store(films).load_image(row) for row in Store(films).rows()])
-    before = decode(vae, encode(vae, images)).astype(int)
+    pixels = np.stack([Store(images).load_image(row) for row in Store(images).rows()])
+    before = decode(vae, encode(vae, pixels)).astype(int)
     with torch.no_grad():
         vae.quant_conv.weight *= 3
         vae.quant_conv.bias *= 3
         vae.post_quant_conv.weight /= 3
-    whiten(vae, images)
-    latents = encode(vae, images)
+    whiten(vae, pixels)
+    latents = encode(vae, pixels)
     assert torch.allclose(latents.mean(dim=(0, 2, 3)), torch.zeros(4), atol=0.05)
     assert torch.allclose(latents.std(dim=(0, 2, 3)), torch.ones(4), atol=0.05)
     assert np.abs(decode(vae, latents).astype(int) - before).mean() < 1.5
