@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import ndimage
 
+from cxrsynth.data.findings.texture import sigmoid
 from cxrsynth.domain.anatomy import CLASSES, cardiothoracic
 
 SIDES = ("right", "left")
 LEAST = 0.01  # of the image: a smaller lung or heart was not found
+OVER = 4.0  # pixels at a width of 256, over which a density fades beyond the lung
 RIM = 1.4  # pixels at a width of 256, the softness of the lungs' border
 
 
@@ -21,6 +23,8 @@ class Lung:
     Attributes:
         mask: (H, W) bool.
         soft: (H, W) float32 in 0..1, the same with a soft border.
+        over: (H, W) float32 in 0..1, 1 in the lung and fading over heart and diaphragm, which have lung before and
+            behind them: what lies there hides their borders. The chest wall is left out.
         top, bottom, start, stop: first and last + 1 row and column.
         down: (H, 1) float32, 0 at the apex to 1 at the base, beyond outside.
         out: (H, W) float32, 0 at the inner to 1 at the outer border of the lung in each row; 0 to 1 over the whole lung
@@ -29,6 +33,7 @@ class Lung:
 
     mask: np.ndarray
     soft: np.ndarray
+    over: np.ndarray
     top: int
     bottom: int
     start: int
@@ -121,4 +126,6 @@ def _lung(mask: np.ndarray, side: str, unit: float) -> Lung:
     across = (np.arange(width, dtype=np.float32)[None] + 0.5 - first[:, None]) / np.maximum(last - first, 1)[:, None]
     out = 1 - across if side == "right" else across  # the patient's right is on the left of the picture
     soft = ndimage.gaussian_filter(mask.astype(np.float32), RIM * unit)
-    return Lung(mask, soft, top, bottom, start, stop, down, out)
+    wide = np.clip(2 * ndimage.gaussian_filter(mask.astype(np.float32), OVER * unit), 0, 1)
+    over = (wide * sigmoid((1 - out) * (stop - start) / (1.2 * unit))).astype(np.float32)
+    return Lung(mask, soft, over, top, bottom, start, stop, down, out)

@@ -81,7 +81,4 @@ class Effusion(Finding):
         depth = rng.uniform(0.05, 0.14)
         amount = sigmoid(deep / sharp) * (0.45 + 0.55 * (1 - np.exp(-np.clip(deep, 0, 2) / depth)))
         uneven = 1 + 0.05 * fractal(lung.mask.shape, 2.6, rng)
-        # Fluid lies before and behind heart and diaphragm too and hides their borders, but the chest wall holds it.
-        wide = np.clip(2 * ndimage.gaussian_filter(lung.mask.astype(np.float32), rng.uniform(4, 8) * unit), 0, 1)
-        filled = wide * sigmoid((1 - lung.out) * lung.width / (1.2 * unit))
-        return (amount * uneven * filled).astype(np.float32), (deep > 0) & lung.mask
+        return (amount * uneven * lung.over).astype(np.float32), (deep > 0) & lung.mask

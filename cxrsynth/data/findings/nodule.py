@@ -14,6 +14,7 @@ from cxrsynth.data.findings.texture import attenuate, fractal
 
 TRIES = 30
 HARMONICS = 4
+REACH = 2.0  # how far an uneven rim may lie from the middle, of the radius
 
 
 class Nodule(Finding):
@@ -85,23 +86,28 @@ class Nodule(Finding):
     def surface(
         self, shape: tuple[int, ...], row: float, column: float, radius: float, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Thickness and outline of an uneven ball about a point."""
-        y = np.arange(shape[0], dtype=np.float32)[:, None] - np.float32(row)
-        x = np.arange(shape[1], dtype=np.float32)[None] - np.float32(column)
+        """Thickness and outline of an uneven ball about a point; only the part of the image around it is computed."""
+        reach = int(REACH * radius) + 4
+        top, bottom = max(round(row) - reach, 0), min(round(row) + reach, shape[0])
+        start, stop = max(round(column) - reach, 0), min(round(column) + reach, shape[1])
+        y = np.arange(top, bottom, dtype=np.float32)[:, None] - np.float32(row)
+        x = np.arange(start, stop, dtype=np.float32)[None] - np.float32(column)
         stretch, turn = rng.uniform(0.85, 1.18), rng.uniform(0, np.pi)
         a, b = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
         angle = np.arctan2(b, a)
         uneven = rng.uniform(*self.uneven)
-        rim = np.ones(shape, np.float32)
+        rim = np.ones(angle.shape, np.float32)
         for order in range(2, 2 + HARMONICS):
             rim += 2 * uneven / order**1.3 * rng.standard_normal() * np.cos(order * angle + rng.uniform(0, 2 * np.pi))
-        reach = np.hypot(a * stretch, b / stretch) / (radius * np.maximum(rim, 0.5))
+        away = np.hypot(a * stretch, b / stretch) / (radius * np.clip(rim, 0.5, REACH / 1.2))
         # A sphere's thickness; the power makes some flatter, as calcified or lobed ones are.
-        thick = np.clip(1 - reach**2, 0, 1) ** rng.uniform(0.4, 0.8)
-        cloudy = 1 + rng.uniform(0, 0.12) * fractal(shape, 1.8, rng)
+        thick = np.clip(1 - away**2, 0, 1) ** rng.uniform(0.4, 0.8)
+        cloudy = 1 + rng.uniform(0, 0.12) * fractal(thick.shape, 1.8, rng)
         blur = rng.uniform(0.35, 0.9) * max(1.0, radius / 9)
-        soft = ndimage.gaussian_filter((thick * cloudy).astype(np.float32), blur)
-        return soft, reach <= 1.0
+        thickness, outline = np.zeros(shape, np.float32), np.zeros(shape, bool)
+        thickness[top:bottom, start:stop] = ndimage.gaussian_filter((thick * cloudy).astype(np.float32), blur)
+        outline[top:bottom, start:stop] = away <= 1.0
+        return thickness, outline
 
 
 class Mass(Nodule):

@@ -54,7 +54,7 @@ class Opacity(Finding):
         for side in sides:
             lung = chest.lungs[side]
             shape = self.lobe(lung, side, rough, rng) if pattern == "lobar" else self.patches(lung, pattern, rough, rng)
-            profile = np.maximum(profile, shape * lung.soft)
+            profile = np.maximum(profile, shape * lung.over)
         texture = 1 + rng.uniform(*self.clouds) * fractal(chest.shape, rng.uniform(2.1, 3.2), rng)
         density = peak * chest.water * profile * np.clip(texture, 0.25, 1.9)
         outline = ndimage.gaussian_filter(profile, 1.5 * chest.unit)  # no crumbs about the rim

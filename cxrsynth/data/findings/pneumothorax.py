@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from cxrsynth.data.findings.chest import Chest, Lung
 from cxrsynth.data.findings.finding import CannotCarryError, Finding, Put, large_enough
-from cxrsynth.data.findings.texture import attenuate, fractal, sigmoid
+from cxrsynth.data.findings.texture import attenuate, sigmoid
 
 Severity = Literal["any", "small", "moderate", "large"]
 # Severity -> smallest and largest share by which the lung falls away from the apex, from the side, and from the base.
@@ -82,7 +82,7 @@ class Pneumothorax(Finding):
         vessels = vessel_layer(image, lung, chest.unit)
         moved = self.moved(vessels, lung, fallen)
         crowd = 1 + 0.5 * lateral
-        noise = 0.35 * chest.grain * fractal(chest.shape, rng.uniform(0.3, 1.2), rng)
+        noise = 0.35 * chest.grain * rng.standard_normal(chest.shape, np.float32)
         now = image - vessels + np.where(lung.mask, (1 - air) * crowd * moved, vessels) + air * noise
         denser = rng.uniform(0.3, 0.7) * lateral**2 * lung.soft * (1 - air)
         amount = chest.water * (denser - rng.uniform(*self.air) * air) + self.pleural_line(
@@ -109,7 +109,8 @@ class Pneumothorax(Finding):
         thick = rng.uniform(0.55, 0.85) * unit
         ridge = np.exp(-0.5 * np.clip(away / thick, -8, 8) ** 2)
         free = ndimage.gaussian_filter((lung.soft > 0.97).astype(np.float32), 0.8 * unit)  # not along the old border
-        fading = np.clip(0.85 + 0.3 * fractal(lung.mask.shape, 3.2, rng), 0.3, 1.25)
+        wave = ndimage.gaussian_filter1d(rng.standard_normal(len(lung.mask)), 10 * unit)[:, None]
+        fading = np.clip(0.85 + 0.3 * wave / max(float(wave.std()), 1e-6), 0.3, 1.25)
         return (rng.uniform(*self.line) * ridge * free * fading).astype(np.float32)
 
 
