@@ -29,3 +29,18 @@ def resolve(name: str = "auto") -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UsageError("device 'mps' was asked for and is not there", "--device auto or --device cpu")
     return device
+
+
+def precision(name: str, device: torch.device) -> torch.dtype:
+    """``auto`` or the name of a dtype -> a dtype: bfloat16 on CUDA, float32 elsewhere."""
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    found: torch.dtype = getattr(torch, name)
+    return found
+
+
+def tune(device: torch.device) -> None:
+    """Let matrix products of float32 use the tensor cores (TF32) where there are any; a CPU is not touched."""
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.allow_tf32 = True

@@ -1,6 +1,6 @@
 """Where weights come from: bundled with the package, a local folder, or the Hugging Face hub.
 
-All three end as a folder in diffusers' Stable-Diffusion form, and a digest of everything in it that can change a
+All three end as a folder in diffusers' form, and a digest of everything in it that can change a
 picture.
 """
 
@@ -20,17 +20,13 @@ from cxrsynth.registry import unknown
 from cxrsynth.store import dumps, file_sha256, write_atomic
 
 MODELS = Path(__file__).parent / "models"
-# Folders that a pipeline cannot do without, and the file in each that says what it is.
-PARTS = {
-    "unet": "config.json",
-    "vae": "config.json",
-    "text_encoder": "config.json",
-    "tokenizer": "tokenizer_config.json",
-    "scheduler": "scheduler_config.json",
-}
-WITH_WEIGHTS = ("unet", "vae", "text_encoder")
+# Where the network that removes noise lies, by family.
+DENOISERS = ("unet", "transformer")
+# Folders that every pipeline has besides, and those of its index that change no picture here.
+NEEDED = ("vae", "text_encoder", "tokenizer", "scheduler")
+UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
 WEIGHT_SUFFIXES = (".safetensors", ".bin")
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,42 +84,114 @@ def resolve(model: str, offline: bool = False) -> Weights:
     return Weights(model, folder, digest(folder), licence(folder))
 
 
+# One copy of the weights: no pickles beside safetensors, no second precision, no other frameworks.
+HUB_PARTS = ("model_index.json", "README.md", *(f"{part}*/*" for part in (*DENOISERS, *NEEDED)))
+HUB_SECOND = ("*.bin", "*.fp16.*", "*non_ema*", "*.msgpack", "*.onnx*", "*openvino*")
+
+
 def from_hub(model: str, offline: bool) -> Path:
-    """The local copy of a hub model; downloads it unless ``offline``."""
+    """The local copy of a hub model, ``owner/name`` or ``owner/name@revision``; downloads it unless ``offline``."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     offline = offline or os.environ.get("HF_HUB_OFFLINE") == "1"
-    wanted = ["model_index.json", "README.md", *(f"{part}/*" for part in PARTS)]
-    by_hand = f"download it first with `huggingface-cli download {model} --local-dir DIR`, then --model DIR"
+    name, _, revision = model.partition("@")
+    at = f" --revision {revision}" if revision else ""
+    by_hand = f"download it first with `huggingface-cli download {name}{at} --local-dir DIR`, then --model DIR"
+
+    def get(leave: tuple[str, ...]) -> Path:
+        return Path(
+            snapshot_download(
+                name,
+                revision=revision or None,
+                allow_patterns=list(HUB_PARTS),
+                ignore_patterns=list(leave),
+                local_files_only=offline,
+            )
+        )
+
     try:
-        return Path(snapshot_download(model, allow_patterns=wanted, local_files_only=offline))
+        folder = get(HUB_SECOND)
+        if not offline and (folder / "model_index.json").exists() and _lacks_weights(folder):
+            folder = get(HUB_SECOND[3:])  # there are only pickles, or only half precision
+        return folder
     except LocalEntryNotFoundError:
         why = "--offline was asked for" if offline else "the hub cannot be reached"
         raise MissingError(f"{model} is not on this machine and {why}", by_hand) from None
     except GatedRepoError:
         raise MissingError(
-            f"{model} is gated", "accept its terms on its hub page, type `huggingface-cli login`, try again"
+            f"{name} is gated", "accept its terms on its hub page, type `huggingface-cli login`, try again"
+        ) from None
+    except RevisionNotFoundError:
+        raise MissingError(
+            f"{name} has no revision '{revision}'", "look at its branches and tags on its page"
         ) from None
     except RepositoryNotFoundError:
         raise MissingError(
-            f"the hub knows no model {model}", f"check the name, or use one of: {', '.join(bundled())}"
+            f"the hub knows no model {name}", f"check the name, or use one of: {', '.join(bundled())}"
         ) from None
     except (HfHubHTTPError, OSError) as error:
         raise MissingError(f"{model} cannot be downloaded: {error}", by_hand) from None
 
 
+def _lacks_weights(folder: Path) -> bool:
+    with_weights = [part for part in parts(folder) if about_part(part) == "config.json" and (folder / part).is_dir()]
+    return any(not any(p.suffix in WEIGHT_SUFFIXES for p in (folder / part).iterdir()) for part in with_weights)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON mapping of a model folder.
+
+    Raises:
+        MissingError: it cannot be read; the file is named.
+    """
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise MissingError(f"{path} cannot be read: {error}", "copy that file of the model again") from error
+    if not isinstance(body, dict):
+        raise MissingError(f"{path} holds no JSON mapping", "copy that file of the model again")
+    return body
+
+
+def parts(folder: Path) -> list[str]:
+    """The folders of a model that can change a picture: what every pipeline has, and what its index names besides."""
+    index = read_json(folder / "model_index.json")
+    named = [name for name, value in index.items() if isinstance(value, list) and value and None not in value]
+    denoiser = next((name for name in DENOISERS if name in named), DENOISERS[0])
+    return list(dict.fromkeys([denoiser, *NEEDED, *(name for name in named if name not in UNUSED)]))
+
+
+def about_part(part: str) -> str:
+    """The file that says what a part is."""
+    if part.startswith("tokenizer"):
+        return "tokenizer_config.json"
+    return "scheduler_config.json" if part == "scheduler" else "config.json"
+
+
 def check_parts(folder: Path, model: str) -> None:
-    """Raise MissingError that names the first part of the pipeline that is not there."""
-    hint = "a Stable-Diffusion folder as diffusers writes it is needed: model_index.json, " + ", ".join(PARTS)
+    """Raise MissingError that names the first part of the pipeline that is not there, or cannot be read."""
     if not (folder / "model_index.json").exists():
-        raise MissingError(f"model '{model}' lacks model_index.json", hint)
-    for part, file in PARTS.items():
+        raise MissingError(
+            f"model '{model}' lacks model_index.json", "a folder as diffusers writes it is needed, with all its parts"
+        )
+    expected = parts(folder)
+    hint = f"a folder as diffusers writes it is needed: model_index.json, {', '.join(expected)}"
+    for part in expected:
+        file = about_part(part)
         if not (folder / part / file).exists():
             raise MissingError(f"model '{model}' lacks its {part} ({part}/{file})", hint)
-    for part in WITH_WEIGHTS:
+        read_json(folder / part / file)
+        if file != "config.json":
+            continue
         for index in (folder / part).glob("*.index.json"):
-            for shard in sorted(set(json.loads(index.read_text())["weight_map"].values())):
+            for shard in sorted(set(read_json(index).get("weight_map", {}).values())):
                 if not (folder / part / shard).exists():
                     raise MissingError(f"model '{model}' lacks {part}/{shard}", "copy the whole folder again")
         if not any(path.suffix in WEIGHT_SUFFIXES for path in (folder / part).iterdir()):
@@ -164,7 +232,7 @@ def digest(folder: Path) -> str:
 
 def parts_of(folder: Path) -> list[Path]:
     """All files that can change a picture, sorted by name."""
-    inside = [folder / "model_index.json", *(path for part in PARTS for path in (folder / part).rglob("*"))]
+    inside = [folder / "model_index.json", *(path for part in parts(folder) for path in (folder / part).rglob("*"))]
     return sorted(path for path in inside if path.is_file() and not path.name.startswith(".") and path.suffix != ".md")
 
 

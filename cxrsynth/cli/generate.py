@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cxrsynth.cli.options import Device, FarDevice, Json, Offline, OtherModel, Threads
+from cxrsynth.cli.options import Base, Device, FarDevice, Json, Lora, Offline, OtherModel, Threads
 from cxrsynth.cli.pages import pages_are_stale, write_pages
 from cxrsynth.console import console, meter
 from cxrsynth.errors import ShardsFailed, UsageError
+from cxrsynth.weights import read_json
 
 if TYPE_CHECKING:
     from cxrsynth.factory.plan import Plan
@@ -53,6 +54,8 @@ def generate(
     count: Count = None,
     seed: Seed = None,
     model: OtherModel = None,
+    base: Base = None,
+    lora: Lora = None,
     device: FarDevice = "auto",
     threads: Threads = None,
     engine: Annotated[
@@ -97,7 +100,9 @@ def generate(
     from cxrsynth.factory.run import run
     from cxrsynth.recipe import load
 
-    recipe = load(prompts, {"count": count, "seed": seed, "model": model}, assignments)
+    recipe = load(
+        prompts, {"count": count, "seed": seed, "model": model, "base": base, "lora": lora or None}, assignments
+    )
     folder = out or Path("out") / recipe.name
     part = parse_part(shard)
     options: dict[str, Any] = {"workers": workers}
@@ -111,7 +116,7 @@ def generate(
         return
     if plan.todo:
         check_device(recipe, device)
-        plans.check_prompts(plan)
+        tell_cut(plans.check_prompts(plan))
     slots = plan.slots + sum(len(recipe.shard_indices(s)) for s in plan.done)
     with meter(slots, recipe.name, done=slots - plan.slots) as bar:
         settled = float(slots - plan.slots)
@@ -148,6 +153,8 @@ def preview(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="PNG to write; default preview-NAME.png.")] = None,
     seed: Seed = None,
     model: OtherModel = None,
+    base: Base = None,
+    lora: Lora = None,
     device: Device = "auto",
     threads: Threads = None,
     assignments: Set = None,
@@ -162,7 +169,7 @@ def preview(
     from cxrsynth.pages.sheet import save
     from cxrsynth.recipe import load
 
-    loaded = load(recipe, {"seed": seed, "model": model}, assignments)
+    loaded = load(recipe, {"seed": seed, "model": model, "base": base, "lora": lora or None}, assignments)
     check_device(loaded, device)
     with meter(number, f"preview {loaded.name}") as bar:
         sheet = draw_preview(loaded, number, device=device, offline=offline, advance=bar.advance)
@@ -176,6 +183,8 @@ def check(
     out: Out = None,
     count: Count = None,
     model: OtherModel = None,
+    base: Base = None,
+    lora: Lora = None,
     assignments: Set = None,
     offline: Offline = False,
     as_json: Json = False,
@@ -185,9 +194,9 @@ def check(
     from cxrsynth.factory.prompts import spec
     from cxrsynth.recipe import load
 
-    loaded = load(recipe, {"count": count, "model": model}, assignments)
+    loaded = load(recipe, {"count": count, "model": model, "base": base, "lora": lora or None}, assignments)
     plan = plans.make_plan(loaded, out or Path("out") / loaded.name, offline=offline)
-    plans.check_prompts(plan)
+    tell_cut(plans.check_prompts(plan))
     show_plan(plan)
     for index in range(min(3, loaded.count)):
         console.print(f"  [dim]{index}:[/dim] {spec(loaded, index).prompt}")
@@ -244,8 +253,17 @@ def show_plan(plan: Plan) -> None:
     source = "no weights" if plan.job.model is None else recipe.model
     size = f"{recipe.count} slots in {recipe.shards} shards"
     console.print(f"[bold]{recipe.name}[/bold]: {size}, {recipe.generator} ({source}), {plan.job.fingerprint[:12]}")
+    if plan.job.model is not None and recipe.sampler.scheduler is not None:
+        own = read_json(plan.job.model / "scheduler" / "scheduler_config.json").get("_class_name", "unknown")
+        console.print(f"  sampled with {recipe.sampler.scheduler}, as the recipe says; the model's own is {own}")
     work = f"{len(plan.done)} shards done, {len(plan.todo)} to make, about {plan.needed / 2**20:.0f} MiB"
     console.print(f"  {work}, into {plan.job.out}", soft_wrap=True)
+
+
+def tell_cut(prompts: int) -> None:
+    """Say that prompts will be cut, and how many."""
+    if prompts:
+        console.print(f"{prompts} prompts are over the model's token limit: their ends are cut")
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:

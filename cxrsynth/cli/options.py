@@ -95,3 +95,17 @@ OtherModel = Annotated[
     str | None,
     typer.Option("--model", envvar="CXRSYNTH_MODEL", help="mini (bundled), a diffusers folder, or a hub id."),
 ]
+Base = Annotated[
+    str | None,
+    typer.Option(
+        "--base",
+        envvar="CXRSYNTH_BASE",
+        help="Model whose other parts go with a single file or a folder that holds a denoiser only.",
+    ),
+]
+Lora = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--lora", envvar="CXRSYNTH_LORA", help="LoRA folder merged into the model: DIR or DIR:SCALE. Repeatable."
+    ),
+]

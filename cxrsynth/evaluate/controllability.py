@@ -237,7 +237,7 @@ def _draw_many(controlled: Controlled, recipe: Recipe, on_image: OnImage | None)
         calls, evaluations = calls + 1, evaluations + len(args[0])
 
     started, done, found = time.monotonic(), 0, {}
-    handle = controlled.latent.unet.register_forward_hook(count)
+    handle = controlled.latent.model.denoiser.register_forward_hook(count)
     try:
         for name, wanted in sets.items():
             images: list[np.ndarray] = []

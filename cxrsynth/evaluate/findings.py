@@ -25,10 +25,11 @@ from cxrsynth.errors import UsageError
 from cxrsynth.evaluate.pointing import METRICS, chance, figures
 from cxrsynth.evaluate.results import Record, record
 from cxrsynth.masks.walk import resize
+from cxrsynth.nets.attention import observe_cross
 from cxrsynth.nets.autoencoder import encode
 from cxrsynth.nets.bundle import Pipeline
 from cxrsynth.nets.segmenter import Segmenter, squash
-from cxrsynth.nets.taps import KeySource, Taps, column_weights, merge_levels, observe, token_columns
+from cxrsynth.nets.taps import KeySource, Taps, column_weights, merge_levels, token_columns
 from cxrsynth.nets.text import ids
 from cxrsynth.statistics import bootstrap
 from cxrsynth.store import Row, Store
@@ -196,7 +197,7 @@ def attention(
         latents = encode(whole.vae, np.stack([squash(image, size) for image in images])).to(device)
         taps = Taps(sources, (latents.shape[-2], latents.shape[-1]), slice(None), LEVELS)
         noise = np.stack([_noise(seed, row["key"], latents.shape[1:]) for row in rows])
-        with observe(whole.unet, taps):
+        with observe_cross(whole.unet, taps):
             for t in timesteps:
                 step = torch.full((len(latents),), t, device=device)
                 noisy = whole.scheduler.add_noise(latents, torch.from_numpy(noise).to(device), step)

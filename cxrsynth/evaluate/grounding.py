@@ -13,9 +13,10 @@ from torch import Tensor
 from cxrsynth.data.dataset import read_images, rows
 from cxrsynth.evaluate.results import Record, bootstrap, record
 from cxrsynth.masks.attention import Joint
+from cxrsynth.nets.attention import observe_cross
 from cxrsynth.nets.autoencoder import encode
 from cxrsynth.nets.bundle import Pipeline
-from cxrsynth.nets.taps import KeySource, Taps, class_text, column_weights, merge_levels, observe, token_columns
+from cxrsynth.nets.taps import KeySource, Taps, class_text, column_weights, merge_levels, token_columns
 from cxrsynth.nets.text import ids
 from cxrsynth.store import Store
 
@@ -56,7 +57,7 @@ def read_maps(
     for start in range(0, len(images), BATCH):
         part = slice(start, start + BATCH)
         taps = Taps([source], (latents.shape[-2], latents.shape[-1]), slice(None), levels)
-        with observe(whole.unet, taps):
+        with observe_cross(whole.unet, taps):
             for t in timesteps:
                 step = torch.full((len(latents[part]),), t)
                 noisy = whole.scheduler.add_noise(latents[part], noise[part], step)

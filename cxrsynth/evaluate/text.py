@@ -24,7 +24,8 @@ from cxrsynth.errors import UsageError
 from cxrsynth.evaluate.features import FeatureNet
 from cxrsynth.evaluate.images import group
 from cxrsynth.evaluate.results import Record, record
-from cxrsynth.nets.text import ids, load_text_encoder, load_tokenizer
+from cxrsynth.nets.parts import load_text_encoder, load_tokenizer
+from cxrsynth.nets.text import ids
 from cxrsynth.statistics import auroc_interval, bootstrap
 from cxrsynth.store import Row
 

@@ -87,24 +87,40 @@ def make_plan(
 
 def weights_of(recipe: Recipe, offline: bool) -> weights.Weights | None:
     """The weights a recipe needs, or None for a generator without."""
-    return None if recipe.generator in NO_WEIGHTS else weights.resolve(recipe.model, offline=offline)
+    if recipe.generator in NO_WEIGHTS:
+        return None
+    if recipe.base is None and not recipe.lora and not Path(recipe.model).expanduser().is_file():
+        model = Path(recipe.model).expanduser()
+        if not model.is_dir() or (model / "model_index.json").exists():
+            return weights.resolve(recipe.model, offline=offline)
+    from cxrsynth.nets.assemble import find
+
+    return find(recipe.model, recipe.base, recipe.lora, offline)
 
 
-def check_prompts(plan: Plan) -> None:
-    """Refuse prompts over the token limit before any is generated; loads the tokenizer only.
+def check_prompts(plan: Plan) -> int:
+    """Refuse a model whose parts do not fit, and prompts over its token limit; loads tokenizers only.
+
+    Returns:
+        how many different prompts will be cut, where ``prompts.too_long`` says so.
 
     Raises:
+        MissingError: no adapter knows the model's family, or its parts do not fit each other.
         RecipeError: naming the prompt and its token count.
     """
     recipe = plan.job.recipe
     if plan.job.model is None or not plan.todo:
-        return
-    from cxrsynth.nets.text import check_tokens, load_tokenizer
+        return 0
+    from cxrsynth.nets import families
 
     specs = (spec(recipe, index) for shard in plan.todo for index in recipe.shard_indices(shard))
     texts = {text for one in specs for text in (one.prompt, one.negative_prompt)}
     texts |= recipe.control.prompts() if recipe.control else set()
-    check_tokens(load_tokenizer(plan.job.model), sorted(texts))
+    words = families.family_of(plan.job.model).words(plan.job.model)
+    if recipe.prompts.too_long == "cut":
+        return sum(words.tokens(text) > words.limit for text in texts)
+    words.check_tokens(sorted(texts))
+    return 0
 
 
 def _check_owner(store: Store, recipe: Recipe, digest: str, resume: Resume) -> None:
@@ -164,11 +180,13 @@ def _reads(recipe: Recipe, pixels: int) -> int:
 
 def _native_side(model: Path) -> int:
     """Side of the pictures a model was trained on, from its configs."""
-    unet = json.loads((model / "unet" / "config.json").read_text())
-    vae = json.loads((model / "vae" / "config.json").read_text())
-    side = unet.get("sample_size") or 64
+    part = next((name for name in weights.DENOISERS if (model / name / "config.json").exists()), "unet")
+    denoiser = weights.read_json(model / part / "config.json")
+    vae = weights.read_json(model / "vae" / "config.json")
+    side = denoiser.get("sample_size") or 64
     longest = side if isinstance(side, int) else max(side)
-    return int(longest) * 2 ** (len(vae.get("block_out_channels", ())) - 1)
+    blocks = vae.get("block_out_channels") or vae.get("encoder_block_out_channels") or ()
+    return int(longest) * 2 ** (len(blocks) - 1)
 
 
 def _free(out: Path) -> int:

@@ -26,7 +26,7 @@ def spec(recipe: Recipe, index: int, attempt: int = 0) -> Spec:
     changes.
 
     Raises:
-        RecipeError: the prompt file is missing, empty or has no 'prompt' column.
+        RecipeError: the prompt file is missing, empty or has no column of prompts.
     """
     turn = index // recipe.prompts.each  # slots of one turn share prompt and split, and differ in noise
     prompt, fields = _prompt(recipe, turn)
@@ -62,9 +62,9 @@ def asked_for(item: ClassSpec, prompt: str) -> bool:
 def _prompt(recipe: Recipe, index: int) -> tuple[str, dict[str, str]]:
     source = recipe.prompts
     if source.csv is not None:
-        rows = _csv_rows(source.csv)
+        rows = _csv_rows(source.csv, source.column)
         fields = dict(rows[index % len(rows)])
-        return fields.pop("prompt"), fields
+        return fields.pop(source.column), fields
     if source.text is not None:
         lines = _text_lines(source.text)
         return lines[index % len(lines)], {}
@@ -100,13 +100,14 @@ def _share(seed: int, turn: int) -> float:
 
 
 @lru_cache(maxsize=8)
-def _csv_rows(path: Path) -> tuple[dict[str, str], ...]:
+def _csv_rows(path: Path, column: str) -> tuple[dict[str, str], ...]:
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            if reader.fieldnames is None or "prompt" not in reader.fieldnames:
+            if reader.fieldnames is None or column not in reader.fieldnames:
                 raise RecipeError(
-                    f"{path} has no column 'prompt'", f"its columns: {', '.join(reader.fieldnames or [])}"
+                    f"{path} has no column '{column}'",
+                    f"set prompts.column to one of its columns: {', '.join(reader.fieldnames or [])}",
                 )
             rows = tuple({name: (value or "") for name, value in row.items() if name} for row in reader)
     except (OSError, UnicodeDecodeError) as error:

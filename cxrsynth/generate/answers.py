@@ -17,6 +17,9 @@ from torch import Tensor, nn
 
 from cxrsynth.errors import UsageError
 from cxrsynth.nets import mask_head as heads
+from cxrsynth.nets import schedulers
+from cxrsynth.nets.conditioning import Conditioning
+from cxrsynth.nets.families.base import Model
 from cxrsynth.nets.selfmaps import SelfMaps
 from cxrsynth.records import Asked
 from cxrsynth.weights import auxiliary_file, digest, read_name
@@ -81,31 +84,29 @@ def answers(maps: dict[int, np.ndarray], said: dict[str, list[Tensor]], images: 
 
 
 def look(
-    unet: Any,
-    scheduler: Any,
+    model: Model,
     clean: Tensor,
-    words: Tensor,
+    words: Conditioning,
     generators: Sequence[torch.Generator],
     timesteps: Sequence[int],
     noises: int = 1,
 ) -> None:
-    """Send images through ``unet``, with each noise at every timestep; those who observe it see them.
+    """Send images through the denoiser, with each noise at every timestep; those who observe it see them.
 
     Args:
-        scheduler: a diffusers scheduler with ``add_noise``.
         clean: (B, C, h, w) latents.
-        words: (1, T, D) text states, the same for all images.
+        words: one text, the same for all images.
         generators: one per image; its noise depends on nothing else.
 
     Raises:
         UsageError: a timestep the model was not trained with.
     """
-    known = int(scheduler.config.num_train_timesteps)
+    known = schedulers.trained_steps(model.scheduler_config)
     if any(not 0 <= t < known for t in timesteps):
         raise UsageError(f"timesteps {list(timesteps)} are not all from 0 to {known - 1}", "try --timestep 100")
-    states = words.expand(len(clean), -1, -1).to(unet.dtype)
+    told = words.expand(len(clean))
     for _ in range(noises):
         noise = torch.stack([torch.randn(clean.shape[1:], generator=one) for one in generators]).to(clean.device)
         for t in timesteps:
             steps = torch.full((len(clean),), t, device=clean.device)
-            unet(scheduler.add_noise(clean, noise, steps).to(unet.dtype), steps, encoder_hidden_states=states)
+            model.denoise(schedulers.add_noise(model.scheduler_config, clean, noise, steps), steps, told, 1.0)

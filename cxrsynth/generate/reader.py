@@ -15,9 +15,8 @@ from torch import Tensor
 from cxrsynth.errors import UsageError
 from cxrsynth.generate.answers import look
 from cxrsynth.generate.sampler import Latent
-from cxrsynth.nets import schedulers
-from cxrsynth.nets.taps import KeySource, Taps, class_text, column_weights, merge_levels, observe, token_columns
-from cxrsynth.nets.text import check_tokens
+from cxrsynth.nets.autoencoder import to_latents
+from cxrsynth.nets.taps import KeySource, Taps, class_text, column_weights, merge_levels
 
 
 class Reader:
@@ -37,14 +36,19 @@ class Reader:
         if latent.attention is None:
             raise UsageError("the labels of real images come from attention", "set masks.use: attention")
         self.latent, self.attention = latent, latent.attention
-        text = class_text(phrases)
-        check_tokens(latent.tokenizer, [text], what="the list of class phrases")
-        check_tokens(latent.tokenizer, [prompt])
+        text, model = class_text(phrases), latent.model
+        if not model.any_text:
+            raise UsageError(
+                f"{model.family} attends to the words of its prompt only, which real images do not have",
+                "label them with another model, such as --model mini",
+            )
+        model.check_tokens([text], what="the list of class phrases")
+        model.check_tokens([prompt])
         with torch.inference_mode():
-            context, self.words = latent.encode([text]), latent.encode([prompt])
-        weights = column_weights(token_columns(latent.tokenizer, text, phrases), context.shape[1])
-        self.source = KeySource(context, weights.to(latent.device))
-        self.scheduler = schedulers.build("ddim", latent.scheduler_config)
+            given, self.words = model.encode([text]), model.encode([prompt])
+            keys = model.keys_from(given)
+        weights = column_weights(model.columns(text, phrases), given.states.shape[1])
+        self.source = KeySource(keys, weights.to(latent.device), given.mask)
         height, width = latent.latent_size
         self.size = (height * latent.factor, width * latent.factor)
 
@@ -67,19 +71,15 @@ class Reader:
             UsageError: a timestep the model was not trained with.
         """
         latent = self.latent
-        clean = torch.cat([self.encode(image) for image in images])  # (B, C, h, w)
+        clean = self.encode(images)  # (B, C, h, w)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         taps = Taps([self.source], latent.latent_size, slice(None), self.attention.levels)
-        with observe(latent.unet, taps), latent.asker.observe(latent.unet, images) as answers:
-            look(latent.unet, self.scheduler, clean, self.words, generators, timesteps, noises)
+        with latent.model.observe(taps), latent.asker.observe(latent.model.denoiser, images) as answers:
+            look(latent.model, clean, self.words, generators, timesteps, noises)
         maps: np.ndarray = merge_levels(taps.maps(), self.attention.normalise_levels).cpu().numpy()
         return maps, answers()
 
-    def encode(self, image: np.ndarray) -> Tensor:
-        """(H, W) uint8 -> (1, C, h, w) float32 latents as the UNet was trained on: the mean, scaled."""
-        vae = self.latent.vae
-        x = torch.from_numpy(image.astype(np.float32) / 127.5 - 1).to(self.latent.device)
-        x = x.expand(1, vae.config.in_channels, *image.shape)  # a model for colour gets three equal channels
-        mean = vae.encode(x).latent_dist.mean
-        found: Tensor = (mean - (getattr(vae.config, "shift_factor", None) or 0.0)) * vae.config.scaling_factor
-        return found
+    def encode(self, images: np.ndarray) -> Tensor:
+        """(B, H, W) uint8 -> (B, C, h, w) float32 latents."""
+        x = torch.from_numpy(images.astype(np.float32) / 127.5 - 1)[:, None]
+        return to_latents(self.latent.model.vae, x.to(self.latent.device))

@@ -1,6 +1,8 @@
-"""Images to latents and back."""
+"""Images to latents and back: the one place where an autoencoder is asked, whatever its kind and its channels."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,32 +10,87 @@ from torch import Tensor
 
 from cxrsynth.nets.bundle import Vae
 
+# Images at once; on a CPU one, so that the peak of memory is one image, and a picture does not depend on its batch.
+CHUNK = {"cuda": 8}
+
+
+def factor(config: Any) -> int:
+    """Pixels per latent, of ``config.json`` or of a loaded autoencoder's config."""
+    blocks = config.get("block_out_channels") or config.get("encoder_block_out_channels") or ()
+    return int(2 ** (len(blocks) - 1))
+
+
+def to_latents(vae: Vae, images: Tensor, chunk: int | None = None) -> Tensor:
+    """Images -> latents as the denoiser was trained on.
+
+    Args:
+        vae: AutoencoderKL or AutoencoderDC of diffusers.
+        images: (B, 1, H, W) float in -1..1; an autoencoder for colour gets equal channels.
+        chunk: images at once.
+
+    Returns:
+        (B, C, h, w) float32: the posterior's mean where there is one, shifted and scaled.
+    """
+    config = vae.config
+    parts = []
+    for some in images.split(chunk or CHUNK.get(images.device.type, 1)):
+        answer = vae.encode(some.to(vae.dtype).expand(-1, config.in_channels, -1, -1))
+        parts.append((answer.latent_dist.mean if hasattr(answer, "latent_dist") else answer.latent).float())
+    mean, deviation = _statistics(vae, parts[0])
+    z: Tensor = torch.cat(parts)
+    if mean is not None:
+        return (z - mean) * config.scaling_factor / deviation
+    return (z - (config.get("shift_factor") or 0.0)) * config.scaling_factor
+
+
+def to_images(vae: Vae, latents: Tensor, chunk: int | None = None) -> Tensor:
+    """(B, C, h, w) latents -> (B, H, W) float32 gray, about -1..1: the mean of equal channels."""
+    config = vae.config
+    mean, deviation = _statistics(vae, latents)
+    pictures = []
+    for some in latents.float().split(chunk or CHUNK.get(latents.device.type, 1)):
+        if mean is not None:
+            z = some * deviation / config.scaling_factor + mean
+        else:
+            z = some / config.scaling_factor + (config.get("shift_factor") or 0.0)
+        pictures.append(vae.decode(z.to(vae.dtype)).sample.mean(dim=1).float())
+    return torch.cat(pictures)
+
+
+def to_gray(pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, H, W) about -1..1 -> (B, H, W) uint8 and (B,) bool, whether every pixel was a number; on their device."""
+    finite = torch.isfinite(pictures).all(dim=(1, 2))
+    return (pictures.nan_to_num() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8), finite
+
+
+def _statistics(vae: Vae, like: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """Mean and deviation of each latent channel (1, C, 1, 1), for autoencoders that state them."""
+    mean, deviation = (vae.config.get(name) for name in ("latents_mean", "latents_std"))
+    if mean is None or deviation is None:
+        return None, None
+    one, other = (torch.tensor(value, dtype=torch.float32, device=like.device) for value in (mean, deviation))
+    return one.view(1, -1, 1, 1), other.view(1, -1, 1, 1)
+
 
 @torch.no_grad()
 def encode(vae: Vae, images: np.ndarray, batch: int = 8) -> Tensor:
-    """(N, H, W) uint8 -> (N, C, H/8, W/8) float32 latents on the CPU: the posterior's mean, scaled for the denoiser.
-
-    An autoencoder for colour sees the image in each of its channels.
-    """
+    """(N, H, W) uint8 -> (N, C, h, w) float32 latents on the CPU, in the mixed precision of training."""
     device = next(vae.parameters()).device
-    parts = []
+    found = []
     for start in range(0, len(images), batch):
         x = torch.from_numpy(images[start : start + batch, None].astype(np.float32) / 127.5 - 1).to(device)
-        x = x.expand(-1, vae.config.in_channels, -1, -1)
         with torch.autocast(device.type, torch.bfloat16):
-            mean = vae.encode(x.contiguous(memory_format=torch.channels_last)).latent_dist.mean
-        parts.append(mean.float().cpu() * vae.config.scaling_factor)
-    return torch.cat(parts)
+            found.append(to_latents(vae, x.contiguous(memory_format=torch.channels_last), batch).cpu())
+    return torch.cat(found)
 
 
 @torch.no_grad()
 def decode(vae: Vae, latents: Tensor, batch: int = 8) -> np.ndarray:
-    """(N, C, h, w) latents -> (N, 8h, 8w) uint8."""
+    """(N, C, h, w) latents -> (N, H, W) uint8, in the mixed precision of training."""
     device = next(vae.parameters()).device
-    parts = []
-    for start in range(0, len(latents), batch):
-        z = latents[start : start + batch].to(device) / vae.config.scaling_factor
+    found = []
+    for some in latents.split(batch):
+        z = some.to(device).contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16):
-            y = vae.decode(z.contiguous(memory_format=torch.channels_last)).sample
-        parts.append(((y.float().clamp(-1, 1) + 1) * 127.5).round().byte()[:, 0].cpu().numpy())
-    return np.concatenate(parts)
+            found.append(to_gray(to_images(vae, z, batch))[0].cpu().numpy())
+    return np.concatenate(found)

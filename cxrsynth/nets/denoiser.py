@@ -6,9 +6,9 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
+from cxrsynth.nets.attention import Layer, attention_probs, observe_cross, project_keys
 from cxrsynth.nets.bundle import TextEncoder, Unet
 from cxrsynth.nets.config import UnetConfig
-from cxrsynth.nets.taps import Layer, attention_probs, observe, project_keys
 
 # layer name -> (level, maps (n, heads, K, h, w))
 LayerMaps = dict[str, tuple[int, Tensor]]
@@ -70,11 +70,11 @@ class Denoiser(nn.Module):
         states, classes = both[: len(ids)], both[len(ids) :]
         seen: list[tuple[Layer, Tensor]] = []
 
-        def remember(layer: Layer, query: Tensor) -> None:
+        def remember(layer: Layer, query: Tensor, key: Tensor | None) -> None:
             seen.append((layer, query))
 
         # Maps are made after the pass: gradient checkpointing runs layers again without us, and they must be the same.
-        with observe(self.unet, remember):
+        with observe_cross(self.unet, remember):
             prediction = self.unet(noisy, timesteps, states).sample
         maps: LayerMaps = {}
         for layer, query in seen:

@@ -18,12 +18,6 @@ AGAIN = "download or train the model again"
 HALF = "fp16"
 
 
-def hush() -> None:
-    """No progress bars of the libraries: theirs count weight files, ours count samples."""
-    transformers.utils.logging.disable_progress_bar()
-    diffusers.utils.logging.disable_progress_bar()
-
-
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON mapping of a model.
 

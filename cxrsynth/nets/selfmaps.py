@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cxrsynth.errors import RecipeError
-from cxrsynth.nets.taps import Layer, attention_probs, find_layers, remember_size, split_heads
+from cxrsynth.nets.attention import Layer, attention_probs, find_layers, remember_size, split_heads
 
 # Of one grid: the map of 32 x 32 places has a million numbers.
 MOST_PLACES = 1024

@@ -7,107 +7,15 @@ steps, so each layer projects them once. Nothing is replaced: the picture has th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from cxrsynth.errors import MissingError, RecipeError
-
-
-@dataclass(slots=True)
-class Layer:
-    """One cross-attention layer.
-
-    Attributes:
-        name: its path in the UNet.
-        attn: the ``attn2`` module (``to_q``, ``to_k``, ``heads``, ``scale``).
-        size: (h, w) of the grid its queries lie on; known once the layer has run.
-    """
-
-    name: str
-    attn: Any
-    size: tuple[int, int] = (0, 0)
-
-
-@contextmanager
-def observe(unet: nn.Module, callback: Callable[[Layer, Tensor], None]) -> Iterator[list[Layer]]:
-    """Call ``callback(layer, query)`` whenever a cross-attention layer of ``unet`` has computed its queries.
-
-    ``query`` is (B, heads, h * w, d), in row-major order of the grid, with gradient where the UNet has one. All hooks
-    are gone when the block is left, also by an error.
-
-    Raises:
-        MissingError: the UNet has no cross-attention.
-    """
-    layers: list[Layer] = []
-    handles: list[Any] = []
-
-    def report(layer: Layer) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
-            callback(layer, split_heads(output, layer.attn.heads))
-
-        return hook
-
-    try:
-        for parent, mine in find_layers(unet, "attn2"):
-            handles.append(parent.register_forward_pre_hook(remember_size(mine), with_kwargs=True))
-            handles.extend(layer.attn.to_q.register_forward_hook(report(layer)) for layer in mine)
-            layers.extend(mine)
-        if not layers:
-            raise MissingError(
-                "the UNet has no cross-attention layer (attn2)", "use a text-conditioned UNet2DConditionModel"
-            )
-        yield layers
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def find_layers(unet: nn.Module, kind: str) -> Iterator[tuple[nn.Module, list[Layer]]]:
-    """The blocks of a UNet that hold attention of a kind, ``attn1`` (self) or ``attn2`` (cross), with its layers."""
-    for parent_name, parent in unet.named_modules():
-        if hasattr(parent, "transformer_blocks"):
-            mine = [
-                Layer(f"{parent_name}.{name}", attn)
-                for name, attn in parent.named_modules()
-                if name.rsplit(".", 1)[-1] == kind and hasattr(attn, "to_q")
-            ]
-            if mine:
-                yield parent, mine
-
-
-def remember_size(layers: list[Layer]) -> Callable[..., None]:
-    """A hook that runs before a block and tells its layers what grid they lie on."""
-
-    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        hidden = args[0] if args else kwargs["hidden_states"]  # (B, C, h, w)
-        for layer in layers:
-            layer.size = (hidden.shape[-2], hidden.shape[-1])
-
-    return hook
-
-
-def split_heads(states: Tensor, heads: int) -> Tensor:
-    """(B, N, heads * d) -> (B, heads, N, d)."""
-    batch, tokens, width = states.shape
-    return states.view(batch, tokens, heads, width // heads).transpose(1, 2)
-
-
-def project_keys(attn: Any, context: Tensor) -> Tensor:
-    """(B, T, D) text states -> (B, heads, T, d) keys of a layer."""
-    if getattr(attn, "norm_cross", None):
-        context = attn.norm_encoder_hidden_states(context)
-    return split_heads(attn.to_k(context), attn.heads)
-
-
-def attention_probs(attn: Any, query: Tensor, key: Tensor) -> Tensor:
-    """(B, heads, N, d) queries, (B or 1, heads, T, d) keys -> (B, heads, N, T) float32 probabilities over T."""
-    scores = query.float() @ key.float().transpose(-1, -2) * attn.scale
-    return scores.softmax(dim=-1)
+from cxrsynth.errors import RecipeError
+from cxrsynth.nets.attention import Layer, attention_probs, project_keys
 
 
 def class_text(phrases: Sequence[str]) -> str:
@@ -116,13 +24,20 @@ def class_text(phrases: Sequence[str]) -> str:
 
 
 def token_columns(tokenizer: Any, text: str, phrases: Sequence[str]) -> list[list[int]]:
-    """For each phrase the positions of its sub-word tokens in ``text``, BOS counted; empty where it does not occur.
+    """For each phrase the positions of its sub-word tokens in ``text``, BOS counted; empty where it does not occur."""
+    encoded = tokenizer(text, return_offsets_mapping=True, truncation=False)
+    return phrase_columns(text, encoded["offset_mapping"], phrases)
+
+
+def phrase_columns(text: str, offsets: Sequence[tuple[int, int]], phrases: Sequence[str]) -> list[list[int]]:
+    """For each phrase the positions of its sub-word tokens in ``text``; empty where it does not occur.
 
     The longest phrase claims its characters first, and a phrase takes its first free occurrence, so that "lung"
     does not read the attention of "right lung".
+
+    Args:
+        offsets: first and behind-the-last character of each token.
     """
-    encoded = tokenizer(text, return_offsets_mapping=True, truncation=False)
-    offsets = encoded["offset_mapping"]
     lowered = text.lower()
     taken = [False] * len(text)
     columns: list[list[int]] = [[] for _ in phrases]
@@ -153,12 +68,15 @@ class KeySource:
     """A text whose keys are read.
 
     Attributes:
-        context: (B or 1, T, D) text states.
+        context: (B or 1, T, D) text states as the layers are given them; None for the prompt's own tokens in joint
+            attention, whose keys come with the queries.
         weights: (B or 1, T, K) how much each token counts for each class; a phrase of n sub-words has n times 1/n.
+        mask: (B or 1, T), 0 for tokens that the layers do not see; None where they see all.
     """
 
-    context: Tensor
+    context: Tensor | None
     weights: Tensor
+    mask: Tensor | None = None
 
 
 def column_weights(columns: Sequence[Sequence[int]], tokens: int) -> Tensor:
@@ -198,17 +116,15 @@ class Taps:
     _sums: dict[tuple[int, int], Tensor] = field(default_factory=dict)
     _counts: dict[tuple[int, int], int] = field(default_factory=dict)
 
-    def __call__(self, layer: Layer, query: Tensor) -> None:
-        """The callback for `observe`."""
+    def __call__(self, layer: Layer, query: Tensor, key: Tensor | None = None) -> None:
+        """The callback for `observe_cross` and `observe_joint`."""
         if not self.active or (self.levels is not None and self.level(layer.size) not in self.levels):
             return
         query = query[self.conditional]
-        if layer.name not in self._keys:
-            dtype = layer.attn.to_k.weight.dtype
-            self._keys[layer.name] = [project_keys(layer.attn, source.context.to(dtype)) for source in self.sources]
+        keys = self._cross_keys(layer) if key is None else [key[self.conditional]] * len(self.sources)
         maps: Tensor | None = None
-        for source, key in zip(self.sources, self._keys[layer.name], strict=True):
-            probs = attention_probs(layer.attn, query, key).mean(dim=1)  # (B, N, T)
+        for source, one in zip(self.sources, keys, strict=True):
+            probs = attention_probs(layer.attn, query, one, source.mask).mean(dim=1)  # (B, N, T)
             part = probs @ source.weights  # (B, N, K)
             maps = part if maps is None else maps + part
         assert maps is not None
@@ -217,6 +133,17 @@ class Taps:
         else:
             self._sums[layer.size] = maps
         self._counts[layer.size] = self._counts.get(layer.size, 0) + 1
+
+    def _cross_keys(self, layer: Layer) -> list[Tensor]:
+        """The keys of the sources in a layer; they stay the same over all steps."""
+        if layer.name not in self._keys:
+            dtype = layer.attn.to_k.weight.dtype
+            self._keys[layer.name] = [
+                project_keys(layer.attn, source.context.to(dtype))
+                for source in self.sources
+                if source.context is not None
+            ]
+        return self._keys[layer.name]
 
     def level(self, size: tuple[int, int]) -> int:
         """How many times coarser than the latents a grid is."""

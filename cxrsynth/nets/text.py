@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from tokenizers import Tokenizer, models, trainers
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from cxrsynth.errors import MissingError, RecipeError
 from cxrsynth.nets.config import TextConfig
 
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
@@ -81,53 +78,3 @@ def _model(tokenizer: Tokenizer) -> dict[str, Any]:
 
     body: dict[str, Any] = json.loads(tokenizer.to_str())["model"]
     return body
-
-
-def load_tokenizer(folder: Path) -> Any:
-    """The folder's tokenizer, in its fast form, which knows where in the text a token lies.
-
-    Raises:
-        MissingError: there is none, or it has no offsets.
-    """
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            folder / "tokenizer", use_fast=True, local_files_only=True
-        )
-    except (OSError, ValueError) as error:
-        raise MissingError(
-            f"no usable tokenizer in {folder / 'tokenizer'}", "download or train the model again"
-        ) from error
-    if not tokenizer.is_fast:
-        raise MissingError(
-            f"the tokenizer in {folder} cannot tell where its tokens lie",
-            "convert it to a fast tokenizer (tokenizer.json)",
-        )
-    return tokenizer
-
-
-def load_text_encoder(folder: Path) -> Any:
-    """The folder's text encoder, of the class its ``model_index.json`` names."""
-    library, class_name = json.loads((folder / "model_index.json").read_text())["text_encoder"]
-    if library != "transformers" or not hasattr(transformers, class_name):
-        raise MissingError(
-            f"the text encoder {library}.{class_name} of {folder} is not supported",
-            "use one from transformers, such as CLIPTextModel",
-        )
-    return getattr(transformers, class_name).from_pretrained(
-        folder, subfolder="text_encoder", torch_dtype=torch.float32, local_files_only=True
-    )
-
-
-def check_tokens(tokenizer: Any, texts: Sequence[str], what: str = "prompt") -> None:
-    """Refuse texts that would be cut.
-
-    Raises:
-        RecipeError: naming the text, its token count and the limit.
-    """
-    limit = tokenizer.model_max_length
-    for text, ids in zip(texts, tokenizer(list(texts), truncation=False).input_ids, strict=True):
-        if len(ids) > limit:
-            raise RecipeError(
-                f"{what} of {len(ids)} tokens, the model reads {limit}: '{text[:60]}...'",
-                "shorten it; nothing is cut silently",
-            )

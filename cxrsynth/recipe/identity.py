@@ -23,6 +23,10 @@ def identity(recipe: Recipe, weights: str) -> dict[str, Any]:
     """
     body = {name: value for name, value in recipe.resolved().items() if name not in NOT_IN_FINGERPRINT}
     body["model"] = weights
+    del body["base"], body["lora"]  # the digest of the weights is that of the whole
+    for name, usual in (("column", "prompt"), ("too_long", "refuse")):
+        if getattr(recipe.prompts, name) == usual:
+            del body["prompts"][name]
     body["masks"] = masks_identity(recipe)
     if recipe.control is None:
         del body["control"]  # a dataset that nothing was imposed on keeps its fingerprint

@@ -63,10 +63,14 @@ class Prompts(Config):
     )
     csv: Path | None = Field(
         None,
-        description="CSV with a column 'prompt'; 'negative_prompt' wins over the recipe's; other columns become "
+        description="CSV with a column of prompts; 'negative_prompt' wins over the recipe's; other columns become "
         "fields; used in order",
     )
+    column: str = Field("prompt", min_length=1, description="the column of the CSV that holds the prompts")
     text: Path | None = Field(None, description="one prompt per line, used in order")
+    too_long: Literal["refuse", "cut"] = Field(
+        "refuse", description="prompts over the model's token limit: refuse them, or cut their ends and count how many"
+    )
     each: int = Field(1, ge=1, description="pictures per prompt, one after the other, each from its own noise")
 
     @model_validator(mode="after")
@@ -89,9 +93,18 @@ class Prompts(Config):
 class Sampler(Config):
     """How the latent diffusion model is sampled."""
 
-    scheduler: str = Field("dpmsolver++", description="dpmsolver++, ddim, pndm, euler, unipc or a diffusers class name")
-    num_inference_steps: int = Field(20, ge=1, le=1000)
-    guidance_scale: float = Field(3.0, ge=0, description="1 or less: no classifier-free guidance, half the cost")
+    scheduler: str | None = Field(
+        None,
+        description="dpmsolver++, ddim, pndm, euler, unipc or a diffusers class name; default: the model's own",
+    )
+    num_inference_steps: int | None = Field(
+        None, ge=1, le=1000, description="default: 20, or what a distilled model is made for"
+    )
+    guidance_scale: float | None = Field(
+        None,
+        ge=0,
+        description="1 or less: no classifier-free guidance, half the cost; default: as the model's family is used",
+    )
     guidance_rescale: float = Field(
         0.0, ge=0, le=1, description="Lin et al., WACV 2024, section 3.4: tames guidance with zero-terminal SNR"
     )
@@ -101,8 +114,8 @@ class Sampler(Config):
     batch: int = Field(
         4, ge=1, le=256, description="samples per UNet call; part of what decides the bytes of a picture"
     )
-    dtype: Literal["float32", "bfloat16", "float16"] = Field(
-        "float32", description="of the UNet; the autoencoder stays float32"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="of the denoiser: bfloat16 on a GPU, float32 on a CPU; the autoencoder stays float32"
     )
 
 
@@ -217,7 +230,15 @@ class Recipe(Config):
     count: int = Field(64, ge=1, description="slots; raising it extends the dataset")
     shard: int = Field(16, ge=1, le=10000, description="slots per shard: the unit of work, retry and commit")
     generator: Annotated[str, AfterValidator(lambda name: _known("generators", name))] = Field("latent")
-    model: str = Field("mini", description="bundled name, folder, or hub id; generator 'phantom' needs none")
+    model: str = Field(
+        "mini",
+        description="bundled name, folder, hub id (owner/name or owner/name@revision), a single .safetensors or .ckpt "
+        "file, or a folder with a denoiser only; generator 'phantom' needs none",
+    )
+    base: str | None = Field(None, description="the model that a single file or a lone denoiser takes its parts from")
+    lora: tuple[str, ...] = Field(
+        (), description="LoRA folders or files merged into the model, each PATH or PATH:SCALE"
+    )
     classes: Annotated[list[ClassSpec], AfterValidator(_unique)] = Field(min_length=1, max_length=64)
     prompts: Prompts
     negative_prompt: str = ""

@@ -17,7 +17,8 @@ from cxrsynth.errors import MissingError, RecipeError
 from cxrsynth.nets.bundle import Scheduler, TextEncoder, Tokenizer, Unet, Vae, hush, scheduler
 from cxrsynth.nets.config import TextConfig, UnetConfig, WhatConfig
 from cxrsynth.nets.denoiser import build_unet
-from cxrsynth.nets.text import build_encoder, build_tokenizer, load_text_encoder, load_tokenizer
+from cxrsynth.nets.parts import load_text_encoder, load_tokenizer
+from cxrsynth.nets.text import build_encoder, build_tokenizer
 from cxrsynth.store import dumps, sha256
 from cxrsynth.train.config import NoiseConfig
 from cxrsynth.train.noise import schedule_of

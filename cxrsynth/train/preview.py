@@ -9,8 +9,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from cxrsynth.nets.attention import observe_cross
 from cxrsynth.nets.bundle import Pipeline
-from cxrsynth.nets.taps import KeySource, Taps, class_text, column_weights, merge_levels, observe, token_columns
+from cxrsynth.nets.taps import KeySource, Taps, class_text, column_weights, merge_levels, token_columns
 from cxrsynth.nets.text import ids
 from cxrsynth.pages.sheet import Item, contact_sheet
 
@@ -38,7 +39,7 @@ def draw(
     taps = Taps([KeySource(context, weights)], (side, side), slice(len(prompts), None), levels)
     noise = [torch.Generator("cpu").manual_seed(seed + i) for i in range(len(prompts))]
     whole.set_progress_bar_config(disable=True)
-    with observe(whole.unet, taps), torch.autocast(device.type, torch.bfloat16):
+    with observe_cross(whole.unet, taps), torch.autocast(device.type, torch.bfloat16):
         drawn = whole(
             list(prompts),
             num_inference_steps=steps,

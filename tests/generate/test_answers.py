@@ -11,8 +11,8 @@ from diffusers import UNet2DConditionModel
 from cxrsynth.errors import MismatchError, RecipeError
 from cxrsynth.factory.prompts import spec
 from cxrsynth.generate.sampler import Latent
+from cxrsynth.nets.attention import split_heads
 from cxrsynth.nets.selfmaps import SelfMaps
-from cxrsynth.nets.taps import split_heads
 from cxrsynth.recipe import parse
 from cxrsynth.records import Asked, Draw
 from cxrsynth.weights import read_name

@@ -75,9 +75,7 @@ def test_every_scheduler_ends_at_latents_that_are_held_to_the_end(
 def test_a_free_prediction_is_not_touched(tiny: Path, parts: dict[str, str]) -> None:
     made, recipe = controlled(tiny, parts)
     specs = [spec(recipe, index) for index in range(2)]
-    blending = LatentBlending(
-        torch.ones(2, 4, 16, 16), torch.zeros(2, 1, 16, 16), 1.0, made.latent.sampler.guidance_scale
-    )
+    blending = LatentBlending(torch.ones(2, 4, 16, 16), torch.zeros(2, 1, 16, 16), 1.0, made.latent.guidance_scale)
     torch.testing.assert_close(
         made.latent.steered(specs, blending)[1], made.latent.steered(specs)[1], atol=1e-4, rtol=0
     )

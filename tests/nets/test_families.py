@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cxrsynth.errors import MissingError, RecipeError
-from cxrsynth.nets import vae
+from cxrsynth.nets import autoencoder
 from cxrsynth.nets.attention import Layer, attention_probs, project_keys
 from cxrsynth.nets.families import family_of, load
 from cxrsynth.nets.families.base import Model
@@ -98,7 +98,7 @@ def test_the_image_is_the_one_that_diffusers_gives(
 ) -> None:
     model = loaded(name)
     with torch.inference_mode():
-        picture = vae.decode(model.vae, ours(model))[0] / 2 + 0.5
+        picture = autoencoder.to_images(model.vae, ours(model))[0] / 2 + 0.5
     expected = theirs(folder(name))[0]  # (3, H, W), cut at 0 and 1
     inside = ((expected > 0) & (expected < 1)).all(dim=0)
     assert inside.float().mean() > 0.5
@@ -229,9 +229,9 @@ def test_latents_decode_to_what_was_encoded(name: str, loaded: Callable[[str], M
     model = loaded(name)
     images = torch.rand(2, 1, SIZE, SIZE) * 2 - 1
     with torch.inference_mode():
-        latents = vae.encode(model.vae, images)
+        latents = autoencoder.to_latents(model.vae, images)
         answer = model.vae.encode(images.expand(-1, 3, -1, -1))
         raw = answer.latent_dist.mean if hasattr(answer, "latent_dist") else answer.latent
         torch.testing.assert_close(
-            vae.decode(model.vae, latents), model.vae.decode(raw).sample.mean(1), atol=1e-5, rtol=1e-4
+            autoencoder.to_images(model.vae, latents), model.vae.decode(raw).sample.mean(1), atol=1e-5, rtol=1e-4
         )

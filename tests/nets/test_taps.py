@@ -10,8 +10,9 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from cxrsynth.errors import MissingError, RecipeError
 from cxrsynth.factory.prompts import spec
 from cxrsynth.generate.sampler import Latent
-from cxrsynth.nets.taps import Taps, attention_probs, observe, project_keys, token_columns
-from cxrsynth.nets.text import load_tokenizer
+from cxrsynth.nets.attention import attention_probs, observe_cross, project_keys
+from cxrsynth.nets.parts import load_tokenizer
+from cxrsynth.nets.taps import Taps, token_columns
 from cxrsynth.recipe import parse
 from cxrsynth.records import Draw, Spec
 from tests.conftest import latent_body
@@ -43,14 +44,14 @@ def test_taps_leave_the_latents_bit_identical(tiny: Path) -> None:
     x, text = torch.randn(2, 4, 16, 16), torch.randn(2, 77, 32)
     with torch.inference_mode():
         plain = unet(x, 10, encoder_hidden_states=text).sample
-        with observe(unet, lambda layer, query: None):
+        with observe_cross(unet, lambda *_: None):
             tapped = unet(x, 10, encoder_hidden_states=text).sample
     assert torch.equal(plain, tapped)
 
 
 def test_no_hook_stays_behind_after_an_error(tiny: Path) -> None:
     unet = UNet2DConditionModel.from_pretrained(tiny, subfolder="unet")
-    with pytest.raises(ZeroDivisionError), observe(unet, lambda layer, query: None):
+    with pytest.raises(ZeroDivisionError), observe_cross(unet, lambda *_: None):
         raise ZeroDivisionError
     assert hooks(unet) == 0
 
@@ -61,12 +62,12 @@ def test_attention_is_what_the_layer_itself_computes(tiny: Path) -> None:
     text = torch.randn(1, 77, 32)
     outputs, rebuilt = {}, {}
 
-    def read(layer, query):  # type: ignore[no-untyped-def]
+    def read(layer, query, key):  # type: ignore[no-untyped-def]
         probs = attention_probs(layer.attn, query, project_keys(layer.attn, text))
         value = layer.attn.to_v(text).view(1, 77, layer.attn.heads, -1).transpose(1, 2)
         rebuilt[layer.name] = layer.attn.to_out[0]((probs @ value).transpose(1, 2).flatten(2))
 
-    with torch.inference_mode(), observe(unet, read) as layers:
+    with torch.inference_mode(), observe_cross(unet, read) as layers:
         handles = [
             layer.attn.register_forward_hook(lambda m, a, out, name=layer.name: outputs.__setitem__(name, out))
             for layer in layers
@@ -166,20 +167,20 @@ def test_buffers_do_not_grow_with_the_steps(tiny: Path) -> None:
     generator = Latent(tiny, parse(latent_body(tiny)).sampler, parse(latent_body(tiny)).attention, torch.device("cpu"))
     ask = specs(tiny)
     with torch.inference_mode():
-        states = generator.encode([one.prompt for one in ask])
-        taps = generator._taps(ask, states, guided=False)
+        told = generator.model.encode([one.prompt for one in ask])
+        taps = generator._taps(ask, told, guided=False)
         assert isinstance(taps, Taps)
         sizes = []
-        with observe(unet, taps):
+        with observe_cross(unet, taps):
             for t in range(4):
-                unet(torch.randn(2, 4, 16, 16), t, encoder_hidden_states=states)
+                unet(torch.randn(2, 4, 16, 16), t, encoder_hidden_states=told.states)
                 sizes.append(sum(total.numel() for total in taps._sums.values()))
     assert len(set(sizes)) == 1
 
 
 def test_a_unet_without_cross_attention_is_refused(tiny: Path) -> None:
     vae = AutoencoderKL.from_pretrained(tiny, subfolder="vae")
-    with pytest.raises(MissingError, match="no cross-attention"), observe(vae, lambda layer, query: None):
+    with pytest.raises(MissingError, match="no cross-attention"), observe_cross(vae, lambda *_: None):
         pass
 
 

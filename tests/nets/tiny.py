@@ -10,8 +10,8 @@ import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from cxrsynth.train.config import TextConfig
-from cxrsynth.train.text import build_encoder, build_tokenizer
+from cxrsynth.nets.config import TextConfig
+from cxrsynth.nets.text import build_encoder, build_tokenizer
 from tests.tiny import WORDS
 
 TEXT = TextConfig(vocabulary=560, width=32, layers=1, heads=2)

@@ -23,6 +23,7 @@ from cxrsynth.generate.control.feather import hold, paste, to_grid
 from cxrsynth.generate.control.latent_blending import LatentBlending
 from cxrsynth.generate.sampler import Latent
 from cxrsynth.nets import anatomy as network
+from cxrsynth.nets.autoencoder import to_latents
 from cxrsynth.nets.pathology import Adapter, attach
 from cxrsynth.recipe.control import Control
 from cxrsynth.records import Draw, Spec
@@ -102,15 +103,8 @@ class Controlled:
 
     @torch.inference_mode()
     def encode(self, images: Tensor) -> Tensor:
-        """(B, 1, H, W) float32 in -1..1 -> (B, C, h, w) float32 latents: the posterior's mean, scaled."""
-        vae = self.latent.vae
-        # One by one: the autoencoder is the peak of memory. A model for colour gets three equal channels.
-        means = [
-            vae.encode(image.expand(1, vae.config.in_channels, -1, -1)).latent_dist.mean for image in images.float()
-        ]
-        shift = getattr(vae.config, "shift_factor", None) or 0.0
-        found: Tensor = (torch.cat(means) - shift) * vae.config.scaling_factor
-        return found
+        """(B, 1, H, W) float32 in -1..1 -> (B, C, h, w) float32 latents."""
+        return to_latents(self.latent.model.vae, images.float())
 
     def rough(self, maps: np.ndarray, classes: Sequence[str]) -> np.ndarray:
         """(K, h, w) class maps -> (H, W) uint8 ids of the anatomy among K classes; nothing where there are no maps."""
@@ -131,7 +125,7 @@ class Controlled:
         target = self.encode(self.net.draw(planes))
         weights = [hold(mask, how.inside, how.outside, how.soft) for mask in maps]
         weight = to_grid(weights, self.latent.latent_size, "area").to(self.latent.device)
-        return LatentBlending(target, weight, how.until, self.latent.sampler.guidance_scale, how.fade)
+        return LatentBlending(target, weight, how.until, self.latent.guidance_scale, how.fade)
 
     def _edit(
         self,
@@ -181,7 +175,9 @@ class Controlled:
         if name is None:
             return nullcontext()
         if self.adapter is None:
-            self.adapter = attach(auxiliary_file(name, "adapter"), self.latent.unet, digest(self.latent.folder))
+            self.adapter = attach(
+                auxiliary_file(name, "adapter"), self.latent.model.denoiser, digest(self.latent.folder)
+            )
         return self.adapter.active()
 
     def _asked(self, spec: Spec, entry: dict[str, Any]) -> Spec:

@@ -6,15 +6,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from cxrsynth.errors import RecipeError
-from cxrsynth.nets import parts, vae
+from cxrsynth.nets import autoencoder, parts
 from cxrsynth.nets.attention import Layer, OnQuery, observe_cross
+from cxrsynth.nets.bundle import hush
 from cxrsynth.nets.conditioning import Conditioning
+from cxrsynth.nets.families import fit
+from cxrsynth.nets.taps import phrase_columns
 
 CUT = "shorten it, or set prompts.too_long: cut; nothing is cut silently"
 
@@ -35,7 +38,15 @@ class Model(ABC):
         pipelines: classes in ``model_index.json`` that belong to it.
         part: name of the denoiser's folder.
         denoisers: classes the denoiser may be of.
+        tokenizer_parts, encoder_parts: folders of its text encoders, in the order in which they are used.
+        optional: parts that a model of the family may lack.
+        large: text encoders that are loaded in bfloat16 where the denoiser is; all else stays in float32.
+        counted: which tokenizer's tokens are counted and located.
         any_text: whether the keys of any text can be read (cross-attention), or only those of the prompt.
+        self_maps: whether its self-attention has maps.
+
+    Raises:
+        MissingError: a part is missing, damaged, or does not fit the others.
     """
 
     family: ClassVar[str]
@@ -43,21 +54,57 @@ class Model(ABC):
     part: ClassVar[str] = "transformer"
     denoisers: ClassVar[tuple[str, ...]]
     autoencoders: ClassVar[tuple[str, ...]] = ("AutoencoderKL",)
+    tokenizer_parts: ClassVar[tuple[str, ...]] = ("tokenizer",)
+    encoder_parts: ClassVar[tuple[str, ...]] = ("text_encoder",)
+    optional: ClassVar[tuple[str, ...]] = ()
+    large: ClassVar[tuple[str, ...]] = ()
+    counted: ClassVar[int] = 0
     any_text: ClassVar[bool] = True
+    self_maps: ClassVar[bool] = True
 
     def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
-        parts.hush()
+        hush()
         self.folder, self.device, self.dtype = folder, device, dtype
+        self.check_fit(folder)
         self.scheduler_config = parts.read_json(folder / "scheduler" / "scheduler_config.json")
-        self.denoiser = parts.load_part(folder, self.part, dtype, self.denoisers).to(device)
-        self.vae = parts.load_part(folder, "vae", torch.float32, self.autoencoders).to(device)
-        self.load_text()
+        self._load_tokenizers()
+        self.encoders = [self._load_encoder(name) for name in self.encoder_parts if self._has(name)]
+        # Convolutions of a GPU are fastest with channels last; on a CPU the layout stays, and with it every bit.
+        how: dict[str, Any] = {"memory_format": torch.channels_last} if device.type == "cuda" else {}
+        self.denoiser = parts.load_part(folder, self.part, dtype, self.denoisers).to(device, **how)
+        self.vae = parts.load_part(folder, "vae", torch.float32, self.autoencoders).to(device, **how)
+
+    @classmethod
+    def words(cls, folder: Path) -> Self:
+        """An adapter without weights, which counts tokens and finds phrases; the model's fit is checked.
+
+        Raises:
+            MissingError: as the constructor.
+        """
+        cls.check_fit(folder)
+        found = cls.__new__(cls)
+        found.folder = folder
+        found._load_tokenizers()
+        return found
+
+    def _has(self, name: str) -> bool:
+        return name not in self.optional or parts.named(self.folder, name) is not None
+
+    def _load_tokenizers(self) -> None:
+        self.tokenizers = [parts.load_tokenizer(self.folder, name) for name in self.tokenizer_parts if self._has(name)]
+        self.tokenizer = self.tokenizers[self.counted]
+
+    def _load_encoder(self, name: str) -> Any:
+        follows = name in self.large and self.dtype == torch.bfloat16  # float16 has not the range these need
+        found = parts.load_text_encoder(self.folder, name, self.dtype if follows else torch.float32)
+        return found.to(self.device)
 
     # -- what each family says ---------------------------------------------------------------------------------------
 
+    @classmethod
     @abstractmethod
-    def load_text(self) -> None:
-        """Load tokenizers and text encoders; sets ``tokenizer``, whose tokens `columns` counts."""
+    def text_widths(cls, folder: Path) -> tuple[int, int]:
+        """Numbers a token that the text encoders give, and that the denoiser reads, from their configs."""
 
     @abstractmethod
     def encode(self, texts: Sequence[str], negative: bool = False) -> Conditioning:
@@ -77,16 +124,30 @@ class Model(ABC):
             (B, C, h, w) float32 prediction.
         """
 
-    tokenizer: Any
+    # -- what most families share ------------------------------------------------------------------------------------
+
+    @classmethod
+    def check_fit(cls, folder: Path) -> None:
+        """Compare the configs of the parts, before a weight is read.
+
+        Raises:
+            MissingError: naming the part and the number that does not fit.
+        """
+        fit.check_classes(folder, cls.part, cls.denoisers, cls.autoencoders)
+        fit.check_channels(folder, cls.part, cls.packed)
+        fit.check_widths(folder, *cls.text_widths(folder))
+        fit.check_schedule(folder)
+
+    packed: ClassVar[int] = 1  # latents that the denoiser reads as one
+
+    # Where the recipe says none; a distilled model says otherwise when it is loaded.
+    steps: int = 20
+    guidance: float = 3.0
 
     @property
     def limit(self) -> int:
         """Tokens that a text may have, those that mark its begin and end included."""
-        return parts.token_limit(self.tokenizer, self.text_encoder.config.to_dict())
-
-    text_encoder: Any
-
-    # -- what most families share ------------------------------------------------------------------------------------
+        return parts.token_limit(self.tokenizer, parts.config(self.folder, self.encoder_parts[self.counted]))
 
     @property
     def channels(self) -> int:
@@ -96,7 +157,7 @@ class Model(ABC):
     @property
     def factor(self) -> int:
         """Pixels per latent."""
-        return vae.factor(self.vae.config)
+        return autoencoder.factor(self.vae.config)
 
     @property
     def multiple(self) -> int:
@@ -123,10 +184,13 @@ class Model(ABC):
         return len(self.tokenizer(self.prepare(text), truncation=False).input_ids)
 
     def columns(self, text: str, phrases: Sequence[str]) -> list[list[int]]:
-        """For each phrase its positions among the text states of ``encode([text])``; empty where it does not occur."""
+        """For each phrase its positions among the text states of ``encode([text])``; empty where it does not occur.
+
+        What is cut does not occur.
+        """
         prepared = self.prepare(text)
         offsets = self.tokenizer(prepared, return_offsets_mapping=True, truncation=False)["offset_mapping"]
-        return phrase_columns(prepared, offsets, phrases)
+        return phrase_columns(prepared, offsets[: self.limit], phrases)
 
     def keys_from(self, given: Conditioning) -> Tensor:
         """(B, T, D) states as the cross-attention layers are given them: what `project_keys` projects."""
@@ -155,37 +219,3 @@ class Model(ABC):
         return tokenizer(list(texts), padding="max_length", truncation=True, max_length=limit, return_tensors="pt").to(
             self.device
         )
-
-
-def phrase_columns(text: str, offsets: Sequence[tuple[int, int]], phrases: Sequence[str]) -> list[list[int]]:
-    """For each phrase the positions of its sub-word tokens in ``text``; empty where it does not occur.
-
-    The longest phrase claims its characters first, and a phrase takes its first free occurrence, so that "lung"
-    does not read the attention of "right lung".
-
-    Args:
-        offsets: first and behind-the-last character of each token.
-    """
-    lowered = text.lower()
-    taken = [False] * len(text)
-    columns: list[list[int]] = [[] for _ in phrases]
-    for which in sorted(range(len(phrases)), key=lambda k: -len(phrases[k])):
-        phrase = phrases[which].lower()
-        start = _free_word(lowered, phrase, taken)
-        if start is None:
-            continue
-        end = start + len(phrase)
-        taken[start:end] = [True] * len(phrase)
-        columns[which] = [i for i, (a, b) in enumerate(offsets) if a < end and b > start and b > a]
-    return columns
-
-
-def _free_word(text: str, phrase: str, taken: list[bool]) -> int | None:
-    start = text.find(phrase)
-    while start >= 0:
-        end = start + len(phrase)
-        whole = (start == 0 or not text[start - 1].isalnum()) and (end == len(text) or not text[end].isalnum())
-        if whole and not any(taken[start:end]):
-            return start
-        start = text.find(phrase, start + 1)
-    return None

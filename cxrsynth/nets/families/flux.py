@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 from cxrsynth.nets import parts
 from cxrsynth.nets.attention import Layer, OnQuery, observe_joint
 from cxrsynth.nets.conditioning import Conditioning
+from cxrsynth.nets.families import fit
 from cxrsynth.nets.families.base import Model
 from cxrsynth.nets.families.sd3 import shift
 
@@ -29,13 +31,24 @@ class Flux(Model):
     denoisers = ("FluxTransformer2DModel",)
     any_text = False
 
-    def load_text(self) -> None:
-        """A CLIP in float32, a T5 in the denoiser's precision where that has the range it needs."""
-        precision = self.dtype if self.dtype == torch.bfloat16 else torch.float32
-        self.clip_tokenizer = parts.load_tokenizer(self.folder)
-        self.clip = parts.load_text_encoder(self.folder).to(self.device)
-        self.tokenizer = parts.load_tokenizer(self.folder, "tokenizer_2")
-        self.text_encoder = parts.load_text_encoder(self.folder, "text_encoder_2", precision).to(self.device)
+    tokenizer_parts = ("tokenizer", "tokenizer_2")
+    encoder_parts = ("text_encoder", "text_encoder_2")
+    large = ("text_encoder_2",)
+    counted = 1
+    packed = 4
+
+    @property
+    def steps(self) -> int:
+        """Flux schnell is distilled to few."""
+        return 28 if self.denoiser.config.guidance_embeds else 4
+
+    guidance = 3.5
+
+    @classmethod
+    def text_widths(cls, folder: Path) -> tuple[int, int]:
+        """That of the T5."""
+        reads = fit.number(parts.config(folder, cls.part), "joint_attention_dim", folder)
+        return fit.width(folder, "text_encoder_2"), reads
 
     @property
     def limit(self) -> int:
@@ -64,9 +77,10 @@ class Flux(Model):
 
     def encode(self, texts: Sequence[str], negative: bool = False) -> Conditioning:
         """The states of the T5, the pooled text of the CLIP."""
-        states = self.text_encoder(self.ids(texts, self.tokenizer, self.limit).input_ids)[0]
-        places = parts.token_limit(self.clip_tokenizer, self.clip.config.to_dict())
-        pooled = self.clip(self.ids(texts, self.clip_tokenizer, places).input_ids).pooler_output
+        clip, t5 = self.encoders
+        states = t5(self.ids(texts, self.tokenizer, self.limit).input_ids)[0]
+        places = parts.token_limit(self.tokenizers[0], clip.config.to_dict())
+        pooled = clip(self.ids(texts, self.tokenizers[0], places).input_ids).pooler_output
         return Conditioning(states.float(), pooled=pooled.float())
 
     def denoise(self, x: Tensor, t: Tensor, given: Conditioning, guidance: float) -> Tensor:

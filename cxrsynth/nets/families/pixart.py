@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from cxrsynth.nets import parts
 from cxrsynth.nets.conditioning import Conditioning
+from cxrsynth.nets.families import fit
 from cxrsynth.nets.families.base import Model
 
 # Tokens that the published models were trained with (Chen et al., arXiv 2310.00426 and 2403.04692).
@@ -22,11 +24,14 @@ class PixArt(Model):
     pipelines = tuple(TOKENS)
     denoisers = ("PixArtTransformer2DModel", "Transformer2DModel")
 
-    def load_text(self) -> None:
-        """A T5 in the denoiser's precision, where that has the range it needs (float16 has not)."""
-        precision = self.dtype if self.dtype == torch.bfloat16 else torch.float32
-        self.tokenizer = parts.load_tokenizer(self.folder)
-        self.text_encoder = parts.load_text_encoder(self.folder, dtype=precision).to(self.device)
+    large = ("text_encoder",)
+
+    guidance = 4.5
+
+    @classmethod
+    def text_widths(cls, folder: Path) -> tuple[int, int]:
+        """A T5."""
+        return fit.width(folder), fit.number(parts.config(folder, cls.part), "caption_channels", folder)
 
     @property
     def limit(self) -> int:
@@ -40,7 +45,7 @@ class PixArt(Model):
     def encode(self, texts: Sequence[str], negative: bool = False) -> Conditioning:
         """The last states of the T5 with their mask."""
         found = self.ids([self.prepare(text) for text in texts], self.tokenizer, self.limit)
-        states = self.text_encoder(found.input_ids, attention_mask=found.attention_mask)[0]
+        states = self.encoders[0](found.input_ids, attention_mask=found.attention_mask)[0]
         return Conditioning(states.float(), found.attention_mask)
 
     def denoise(self, x: Tensor, t: Tensor, given: Conditioning, guidance: float) -> Tensor:

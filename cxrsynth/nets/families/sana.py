@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from pathlib import Path
 
 import diffusers
-import torch
 from torch import Tensor
 
 from cxrsynth.nets import parts
 from cxrsynth.nets.conditioning import Conditioning
-from cxrsynth.nets.families.base import Model, phrase_columns
+from cxrsynth.nets.families import fit
+from cxrsynth.nets.families.base import Model
+from cxrsynth.nets.taps import phrase_columns
 
 TOKENS = 300
 
@@ -24,12 +26,20 @@ class Sana(Model):
     denoisers = ("SanaTransformer2DModel",)
     autoencoders = ("AutoencoderDC", "AutoencoderKL")
 
-    def load_text(self) -> None:
-        """A decoder-only language model; before every prompt it reads the instruction the published models had."""
-        precision = self.dtype if self.dtype == torch.bfloat16 else torch.float32
-        self.tokenizer = parts.load_tokenizer(self.folder)
+    large = ("text_encoder",)
+    self_maps = False
+
+    guidance = 4.5
+
+    @classmethod
+    def text_widths(cls, folder: Path) -> tuple[int, int]:
+        """A decoder-only language model."""
+        return fit.width(folder), fit.number(parts.config(folder, cls.part), "caption_channels", folder)
+
+    def _load_tokenizers(self) -> None:
+        super()._load_tokenizers()
         self.tokenizer.padding_side = "right"
-        self.text_encoder = parts.load_text_encoder(self.folder, dtype=precision).to(self.device)
+        # Before every prompt stands the instruction that the published models were trained with.
         default = inspect.signature(diffusers.SanaPipeline.__call__).parameters["complex_human_instruction"].default
         self.instruction = "\n".join(default)
         self.before = len(self.tokenizer.encode(self.instruction))
@@ -51,7 +61,7 @@ class Sana(Model):
         else:
             whole = self.before + TOKENS - 2
             found, kept = self.ids([self.instruction + text for text in prepared], self.tokenizer, whole), self._kept
-        states = self.text_encoder(found.input_ids, attention_mask=found.attention_mask)[0]
+        states = self.encoders[0](found.input_ids, attention_mask=found.attention_mask)[0]
         return Conditioning(states.float()[:, kept], found.attention_mask[:, kept])
 
     @property

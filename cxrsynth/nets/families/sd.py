@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from cxrsynth.errors import MissingError
 from cxrsynth.nets import parts
 from cxrsynth.nets.conditioning import Conditioning
+from cxrsynth.nets.families import fit
 from cxrsynth.nets.families.base import Model
 
 
@@ -21,16 +25,29 @@ class StableDiffusion(Model):
     part = "unet"
     denoisers = ("UNet2DConditionModel",)
 
-    def load_text(self) -> None:
-        """One tokenizer, one text encoder in float32."""
-        self.tokenizer = parts.load_tokenizer(self.folder)
-        self.text_encoder = parts.load_text_encoder(self.folder).to(self.device)
+    extra: ClassVar[str | None] = None  # what the UNet is told besides the text
+
+    @classmethod
+    def text_widths(cls, folder: Path) -> tuple[int, int]:
+        """One encoder; all blocks of the UNet read the same width."""
+        return fit.width(folder), fit.number(parts.config(folder, cls.part), "cross_attention_dim", folder)
+
+    @classmethod
+    def check_fit(cls, folder: Path) -> None:
+        """A UNet that wants more than its text belongs to another family, or to a task of its own."""
+        super().check_fit(folder)
+        config = parts.config(folder, cls.part)
+        asked = {config.get(key) for key in ("addition_embed_type", "class_embed_type", "encoder_hid_dim_type")}
+        if asked - {None, cls.extra}:
+            found = ", ".join(sorted(str(one) for one in asked - {None, cls.extra}))
+            raise MissingError(f"the UNet of {folder} wants more than a text ({found})", fit.PIPELINE)
 
     def encode(self, texts: Sequence[str], negative: bool = False) -> Conditioning:
         """The last hidden states; padding is masked only where the encoder's config asks for it, as diffusers does."""
         found = self.ids(texts, self.tokenizer, self.limit)
-        masked = getattr(self.text_encoder.config, "use_attention_mask", False)
-        states = self.text_encoder(found.input_ids, attention_mask=found.attention_mask if masked else None)[0]
+        encoder = self.encoders[0]
+        masked = getattr(encoder.config, "use_attention_mask", False)
+        states = encoder(found.input_ids, attention_mask=found.attention_mask if masked else None)[0]
         return Conditioning(states.float())
 
     def denoise(self, x: Tensor, t: Tensor, given: Conditioning, guidance: float) -> Tensor:
@@ -42,6 +59,16 @@ class StableDiffusion(Model):
             timestep_cond=self.guidance_embedding(guidance, len(x)),
         )
         return answer.sample.float()  # type: ignore[no-any-return]
+
+    @property
+    def steps(self) -> int:
+        """A latent consistency model is distilled to few."""
+        return 4 if self.embeds_guidance else 20
+
+    @property
+    def guidance(self) -> float:
+        """A latent consistency model takes more, as an input."""
+        return 8.5 if self.embeds_guidance else 3.0
 
     @property
     def multiple(self) -> int:

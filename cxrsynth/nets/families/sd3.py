@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from cxrsynth.nets import parts
 from cxrsynth.nets.attention import Layer, OnQuery, observe_joint
 from cxrsynth.nets.conditioning import Conditioning
+from cxrsynth.nets.families import fit
 from cxrsynth.nets.families.base import Model
 
 T5_TOKENS = 256
@@ -26,31 +28,33 @@ class StableDiffusion3(Model):
     denoisers = ("SD3Transformer2DModel",)
     any_text = False
 
-    def load_text(self) -> None:
-        """Two CLIP encoders, and a T5 where the folder has one."""
-        self.tokenizer = parts.load_tokenizer(self.folder)
-        self.text_encoder = parts.load_text_encoder(self.folder).to(self.device)
-        self.tokenizer_2 = parts.load_tokenizer(self.folder, "tokenizer_2")
-        self.text_encoder_2 = parts.load_text_encoder(self.folder, "text_encoder_2").to(self.device)
-        self.tokenizer_3, self.text_encoder_3 = None, None
-        if parts.named(self.folder, "text_encoder_3") is not None:
-            precision = self.dtype if self.dtype == torch.bfloat16 else torch.float32
-            self.tokenizer_3 = parts.load_tokenizer(self.folder, "tokenizer_3")
-            self.text_encoder_3 = parts.load_text_encoder(self.folder, "text_encoder_3", precision).to(self.device)
+    tokenizer_parts = ("tokenizer", "tokenizer_2", "tokenizer_3")
+    encoder_parts = ("text_encoder", "text_encoder_2", "text_encoder_3")
+    optional = ("tokenizer_3", "text_encoder_3")
+    large = ("text_encoder_3",)
+
+    steps = 28
+    guidance = 7.0
+
+    @classmethod
+    def text_widths(cls, folder: Path) -> tuple[int, int]:
+        """That of the T5; without one everything is widened to what the transformer reads."""
+        reads = fit.number(parts.config(folder, cls.part), "joint_attention_dim", folder)
+        return fit.width(folder, "text_encoder_3") or reads, reads
 
     def encode(self, texts: Sequence[str], negative: bool = False) -> Conditioning:
         """CLIP's states, widened with zeros, then T5's (zeros without one); the pooled texts one beside the other."""
         states, pooled = [], []
-        for tokenizer, encoder in ((self.tokenizer, self.text_encoder), (self.tokenizer_2, self.text_encoder_2)):
+        for tokenizer, encoder in zip(self.tokenizers[:2], self.encoders[:2], strict=True):
             answer = encoder(self.ids(texts, tokenizer, self.limit).input_ids, output_hidden_states=True)
             states.append(answer.hidden_states[-2].float())
             pooled.append(answer[0].float())
         clip = torch.cat(states, dim=-1)
-        if self.text_encoder_3 is None:
+        if len(self.encoders) == 2:
             width = int(self.denoiser.config.joint_attention_dim)
             long = torch.zeros(len(clip), T5_TOKENS, width, device=self.device)
         else:
-            long = self.text_encoder_3(self.ids(texts, self.tokenizer_3, T5_TOKENS).input_ids)[0].float()
+            long = self.encoders[2](self.ids(texts, self.tokenizers[2], T5_TOKENS).input_ids)[0].float()
         clip = F.pad(clip, (0, long.shape[-1] - clip.shape[-1]))
         return Conditioning(torch.cat([clip, long], dim=-2), pooled=torch.cat(pooled, dim=-1))
 

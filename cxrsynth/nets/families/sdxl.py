@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from cxrsynth.nets import parts
 from cxrsynth.nets.conditioning import Conditioning
+from cxrsynth.nets.families import fit
 from cxrsynth.nets.families.sd import StableDiffusion
 
 
@@ -18,23 +20,25 @@ class StableDiffusionXL(StableDiffusion):
     family = "Stable Diffusion XL"
     pipelines = ("StableDiffusionXLPipeline",)
 
-    def load_text(self) -> None:
-        """Two CLIP encoders, in float32; the second also gives the pooled text."""
-        self.tokenizer = parts.load_tokenizer(self.folder)
-        self.text_encoder = parts.load_text_encoder(self.folder).to(self.device)
-        self.tokenizer_2 = parts.load_tokenizer(self.folder, "tokenizer_2")
-        self.text_encoder_2 = parts.load_text_encoder(self.folder, "text_encoder_2").to(self.device)
-        self.zero_empty = bool(parts.index(self.folder).get("force_zeros_for_empty_prompt", True))
+    tokenizer_parts = ("tokenizer", "tokenizer_2")
+    encoder_parts = ("text_encoder", "text_encoder_2")
+    extra = "text_time"
+
+    @classmethod
+    def text_widths(cls, folder: Path) -> tuple[int, int]:
+        """Two encoders side by side."""
+        both = sum(fit.width(folder, name) for name in cls.encoder_parts)
+        return both, fit.number(parts.config(folder, cls.part), "cross_attention_dim", folder)
 
     def encode(self, texts: Sequence[str], negative: bool = False) -> Conditioning:
         """The states before the last layer of both, one beside the other; an empty negative prompt is all zeros."""
         states, pooled = [], torch.empty(0)
-        for tokenizer, encoder in ((self.tokenizer, self.text_encoder), (self.tokenizer_2, self.text_encoder_2)):
+        for tokenizer, encoder in zip(self.tokenizers, self.encoders, strict=True):
             answer = encoder(self.ids(texts, tokenizer, self.limit).input_ids, output_hidden_states=True)
             states.append(answer.hidden_states[-2].float())
             pooled = answer[0].float()
         found = torch.cat(states, dim=-1)
-        if negative and self.zero_empty:
+        if negative and parts.index(self.folder).get("force_zeros_for_empty_prompt", True):
             told = torch.tensor([float(bool(text)) for text in texts], device=self.device)
             found, pooled = found * told[:, None, None], pooled * told[:, None]
         return Conditioning(found, pooled=pooled)

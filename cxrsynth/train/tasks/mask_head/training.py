@@ -182,11 +182,11 @@ def look_at(
     kept: list[list[Tensor]] = []
     for number, begin in enumerate(range(0, len(images), config.batch)):
         part = images[begin : begin + config.batch]
-        clean = torch.cat([reader.encode(image) for image in part])
+        clean = reader.encode(part)
         generators = [torch.Generator().manual_seed(config.seed + begin + i) for i in range(len(part))]
         t = config.timesteps[number % len(config.timesteps)]
-        with observe_features(latent.unet) as features:
-            look(latent.unet, reader.scheduler, clean, reader.words, generators, (t,))
+        with observe_features(latent.model.denoiser) as features:
+            look(latent.model, clean, reader.words, generators, (t,))
             kept.append([one.cpu().half() for one in features])
         tell(number + 1, {})
     return Seen([torch.cat(level) for level in zip(*kept, strict=True)], images, np.stack(masks))
