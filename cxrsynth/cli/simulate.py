@@ -22,7 +22,8 @@ def simulate(
         typer.Option(
             "--finding",
             "-f",
-            help="opacity, consolidation, ground_glass, nodule, mass, effusion, pneumothorax or cardiomegaly; "
+            help="opacity, consolidation, ground_glass, nodule, mass, effusion, pneumothorax, "
+            "atelectasis or cardiomegaly; "
             "repeatable: each image is given one of them; a+b puts both in. Default: the five usual ones.",
         ),
     ] = None,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from cxrsynth.data.findings.atelectasis import Atelectasis
 from cxrsynth.data.findings.cardiomegaly import Cardiomegaly
 from cxrsynth.data.findings.chest import Chest
 from cxrsynth.data.findings.effusion import Effusion
@@ -24,7 +25,7 @@ from cxrsynth.registry import unknown
 FINDINGS: dict[str, type[Finding]] = {
     kind.name: kind
     for kind in (
-        Cardiomegaly, Pneumothorax, GroundGlass, Opacity, Consolidation, Mass, Nodule, Effusion,
+        Cardiomegaly, Pneumothorax, GroundGlass, Opacity, Consolidation, Atelectasis, Mass, Nodule, Effusion,
     )
 }  # fmt: skip
 # The phrase that each finding's attention map is read with.
