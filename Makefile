@@ -32,21 +32,17 @@ lint: $(READY)  ## ruff and mypy
 
 # The folder with metadata.csv that 'ingest --layout collection' reads.
 DATA ?= ../shared/data
-# Changes of the training recipe, for example SET='--set diffusion.steps=60000 --set diffusion.batch=64'.
+# Changes of the training recipes, for example SET='--set training.updates=60000 --set training.batch=64'.
 SET  ?=
+MINI := $(BIN)/cxrsynth train-diffusion data/train256
 
-train-mini: runs/mini/.autoencoder  ## train the bundled model from the images in DATA; run it again to resume
-	$(BIN)/cxrsynth train-diffusion data/train256 --recipe recipes/train/mini.yaml -o runs/mini $(SET)
-	@echo "the model is in runs/mini/model: cxrsynth preview lung --model runs/mini/model --set 'masks.refine=[crf, laterality, morphology]'"
+train-mini: runs/mini/vae/config.json data/simulated/summary.json  ## train the bundled model from the images in DATA; run it again to resume
+	$(MINI) --recipe recipes/train/mini.yaml -o runs/mini $(SET)
+	$(MINI) data/simulated --base runs/mini/model --recipe recipes/train/mini-grounded.yaml -o runs/mini-grounded $(SET)
+	@echo "the model is in runs/mini-grounded/model: cxrsynth preview lung --model runs/mini-grounded/model --set 'masks.refine=[crf, laterality, morphology]'"
 
-# The stamp keeps a second 'make train-mini' from training a finished decoder anew.
-TRAIN_VAE := $(BIN)/cxrsynth train-vae data/train256 --recipe recipes/train/mini.yaml -o runs/mini $(SET)
-
-runs/mini/.autoencoder: $(READY) data/train256
-	$(TRAIN_VAE)
-	$(TRAIN_VAE) --decoder
-	$(TRAIN_VAE) --decoder --set vae.crop=256 --set vae.batch=2 --set vae.decoder_steps=260 --set vae.decoder_lr=0.0004
-	@touch $@
+runs/mini/vae/config.json: | $(READY) data/train256
+	$(BIN)/cxrsynth train-vae data/train256 --recipe recipes/train/mini.yaml -o runs/mini $(SET)
 
 bench-speed: $(READY)  ## taps, memory, start-up and DenseCRF against the time of a run; writes results/speed.json
 	$(BIN)/python -m benchmarks.speed
@@ -216,7 +212,7 @@ bench-adaptation: data/train256 $(LEARNED)/model/config.json $(SEGMENTER)/model/
 	$(BIN)/python -m benchmarks.adaptation data/train256 recipes/bench/adaptation.yaml runs/hearts-lora runs/hearts-full --generated out/hearts --segmenter $(SEGMENTER) --classifier $(LEARNED)
 	$(BIN)/cxrsynth evaluate text runs/hearts-full/model data/train256 --name hearts-full --classifier $(LEARNED)
 
-bench-grounding: runs/mini/.autoencoder  ## train shortly with and without grounding; writes results/grounding.json
+bench-grounding: runs/mini/vae/config.json  ## train shortly with and without grounding; writes results/grounding.json
 	$(BIN)/python -m benchmarks.grounding data/train256 runs/mini
 
 # The half of the patients whose boxes are looked at: working, or once reporting.

@@ -20,7 +20,7 @@ from cxrsynth.data.square import Square
 from cxrsynth.errors import RecipeError
 from cxrsynth.nets.autoencoder import encode
 from cxrsynth.nets.bundle import Vae
-from cxrsynth.store import Row, dumps, npz, sha256, write_atomic
+from cxrsynth.store import Row, Store, dumps, npz, sha256, write_atomic
 
 CHUNK = 64
 
@@ -127,6 +127,7 @@ def prepare(
         list(names),
         seed,
         [[image.row["key"], image.row["image"]] for image in images],
+        sorted({receipt.fingerprint for root in {i.store.root for i in images} for receipt in Store(root).receipts()}),
     ]
     if square is not None:
         what.append(asdict(square))

@@ -14,6 +14,7 @@ from diffusers import StableDiffusionPipeline
 
 from cxrsynth.errors import MismatchError, MissingError, RecipeError, UsageError
 from cxrsynth.nets.lora import merge_adapter
+from cxrsynth.store import Entry, Store, dumps
 from cxrsynth.train.config import load_as
 from cxrsynth.train.recipe import ModelRecipe
 from cxrsynth.train.tasks.diffusion.config import DiffusionRecipe
@@ -142,6 +143,44 @@ def test_grounding_is_learned_where_masks_exist_and_left_out_where_not(whole: Pa
     run = whole.parent / "unmasked"
     adapt(images, run, resolve(str(base)), recipe(images={"shares": {"b": 1.0}}, training={"updates": 1}), "cpu")
     assert all("ratio" not in line for line in log(run))
+
+
+def test_findings_are_grounded_on_simulated_images_of_another_dataset(
+    images: Path, base: Path, whole: Path, tmp_path: Path
+) -> None:
+    simulated = simulated_images(tmp_path / "simulated", images)
+    grounding = {"images_per_batch": 1, "findings_per_batch": 1, "findings": {"effusion": "pleural effusion"}}
+    config = recipe(grounding=grounding, images={"fit": "squash", "shares": {"a": 1.0}}, training={"updates": 2})
+    result = train_diffusion([images, simulated], tmp_path / "run", resolve(str(base)), config, "cpu")
+    assert result["images"]["train"] == 3 + 3  # those of source a, and their copies with a finding
+    assert all("ratio" in line for line in log(tmp_path / "run"))
+    first, again = (load_latents(tmp_path / "run") for _ in range(2))
+    assert np.array_equal(first["known"], again["known"])
+    assert sorted(map(tuple, first["known"].tolist())) == [(1, 1, 1, 0)] * 3 + [(1, 1, 1, 1)] * 3
+
+
+def simulated_images(root: Path, carriers: Path) -> Path:
+    """The images with masks once more, with a layer for an effusion."""
+    old, store = Store(carriers), Store(root)
+    names = {**old.classes(), "effusion": 4}
+    store.write("classes.json", dumps({"classes": [{"id": i, "name": n, "phrase": n} for n, i in names.items()]}))
+    entries = []
+    for row in old.rows():
+        mask = old.load_mask(row)
+        if mask is None:
+            continue
+        layers = np.stack([mask == i for i in (1, 2, 3)] + [np.arange(64)[:, None] * np.ones(64) > 48])
+        kept = {name: row[name] for name in ("key", "prompt", "split", "patient", "source", "use", "mask_use")}
+        told = {"simulated": {"effusion": {}}, "mask_classes": list(names)}
+        entries.append(Entry({**kept, **told}, old.load_image(row), mask, layers))
+    store.write_shard(0, entries, fingerprint="simulated", planned=[entry.row["key"] for entry in entries])
+    return root
+
+
+def load_latents(run: Path) -> dict[str, np.ndarray]:
+    """What was encoded of the training images: the larger of the two files."""
+    with np.load(max(run.glob("latents-*.npz"), key=lambda path: path.stat().st_size)) as file:
+        return {name: file[name] for name in file.files}
 
 
 def test_a_killed_adaptation_resumes_to_the_same_weights(images: Path, base: Path, whole: Path, tmp_path: Path) -> None:

@@ -169,8 +169,8 @@ def test_an_image_of_an_external_test_set_is_never_trained_on(images: Path) -> N
 
 def test_whitening_changes_latents_but_no_image(trained: Path, images: Path) -> None:
     vae = AutoencoderKL.from_pretrained(trained / "vae").eval()
-    pixels = np.stack([Store(images).load_image(row) for row in Store(images).rows()])
-    before = decode(vae, encode(vae, pixels)).astype(int)
+    images = np.stack([Store(images).load_image(row) for row in Store(images).rows()])
+    before = decode(vae, encode(vae, images)).astype(int)
     with torch.no_grad():
         vae.quant_conv.weight *= 3
         vae.quant_conv.bias *= 3

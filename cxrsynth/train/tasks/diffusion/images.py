@@ -21,6 +21,9 @@ from cxrsynth.nets.bundle import Tokenizer
 from cxrsynth.store import Row, Store
 from cxrsynth.train.tasks.diffusion.config import DiffusionRecipe, ImageConfig
 
+# Field of a row while it trains: dataset and key. Two datasets may number their images alike.
+PLACE = "place"
+
 
 @dataclass(slots=True)
 class Material:
@@ -43,8 +46,8 @@ class Material:
     weight: np.ndarray | None = None
 
     def words(self) -> dict[str, str]:
-        """Key of an image -> what the model reads to it."""
-        return {image.row["key"]: text for image, text in zip((*self.train, *self.val), self.texts, strict=True)}
+        """Place of an image -> what the model reads to it."""
+        return {image.row[PLACE]: text for image, text in zip((*self.train, *self.val), self.texts, strict=True)}
 
     def licences(self) -> dict[str, int]:
         """Licence -> training images under it."""
@@ -62,7 +65,7 @@ def gather(data: Sequence[Path], recipe: DiffusionRecipe, tokenizer: Tokenizer) 
         data: datasets; held-out images come from the first.
 
     Raises:
-        UsageError: no images, or one key twice; or broken ones, unless the recipe skips them.
+        UsageError: no images; or broken ones, unless the recipe skips them.
         RecipeError: no weight where the recipe names a column, or captions that are too long and must not be cut.
     """
     chosen, only = recipe.images.shares, recipe.images.only
@@ -75,15 +78,13 @@ def gather(data: Sequence[Path], recipe: DiffusionRecipe, tokenizer: Tokenizer) 
 
     train: list[DatasetImage] = []
     skipped: Counter[str] = Counter()
-    for root in data:
-        kept, broken = check(Store(root), read_rows(root, ("train",), wanted), recipe, tokenizer)
+    for number, root in enumerate(data):
+        found = [{**row, PLACE: f"{number}/{row['key']}"} for row in read_rows(root, ("train",), wanted)]
+        kept, broken = check(Store(root), found, recipe, tokenizer)
         train += kept
         skipped.update(broken)
-    twice = [key for key, count in Counter(image.row["key"] for image in train).items() if count > 1]
-    if twice:
-        raise UsageError(f"{len(twice)} keys are in two datasets, for example {twice[0]}", "leave one dataset out")
     first = Store(data[0])
-    held = [row for row in first.rows() if row["split"] == "val" and wanted(row)]
+    held = [{**row, PLACE: f"0/{row['key']}"} for row in first.rows() if row["split"] == "val" and wanted(row)]
     few = np.random.default_rng(recipe.training.seed).permutation(len(held))[: recipe.training.validation_images]
     val, _ = check(first, [held[i] for i in sorted(few)], recipe, tokenizer)
     texts = [words(image.row, recipe.words) for image in (*train, *val)]

@@ -32,7 +32,7 @@ from cxrsynth.train.device import accelerate
 from cxrsynth.train.grounding import grounding_loss
 from cxrsynth.train.loop import Figures, Turn, optimizer_class, train
 from cxrsynth.train.tasks.diffusion.config import DiffusionRecipe
-from cxrsynth.train.tasks.diffusion.images import Material, gather
+from cxrsynth.train.tasks.diffusion.images import PLACE, Material, gather
 from cxrsynth.train.tasks.diffusion.result import write_result
 from cxrsynth.train.tasks.diffusion.setup import Setup, build
 from cxrsynth.weights import Weights
@@ -103,7 +103,7 @@ class DiffusionTask:
             row = latents.rows[latents.image[place]]
             dropped = rng.random() < recipe.words.dropout
             varied = caption(row, rng, recipe.captions) if recipe.words.style == "varied" else ""
-            texts.append("" if dropped else varied or self.setup.words[row["key"]])
+            texts.append("" if dropped else varied or self.setup.words[row[PLACE]])
         values = latents.values[places]
         drawn = noise.draw_noise(rng, tuple(values.shape), recipe.noise.offset)
         timesteps = noise.draw_timesteps(rng, config.batch, base.schedule.config.num_train_timesteps)
@@ -136,7 +136,7 @@ class DiffusionTask:
         count, size = len(held.values), setup.recipe.training.micro or setup.recipe.training.batch
         last = setup.base.schedule.config.num_train_timesteps - 1
         times = torch.from_numpy(np.linspace(0.01 * last, 0.99 * last, count).astype(np.int64))
-        texts = [setup.words[held.rows[i]["key"]] for i in held.image]
+        texts = [setup.words[held.rows[i][PLACE]] for i in held.image]
         device = next(setup.denoiser.parameters()).device
         total = 0.0
         for start in range(0, count, size):
@@ -205,7 +205,7 @@ def train_diffusion(
     base.vae.to(accelerator.device)
     latents, held = encode_all(run, setup, material, accelerator)
     made = sorted({receipt.fingerprint for root in data for receipt in Store(root).receipts()})
-    what = [recipe.trained_by(), base.digest, made, [image.row["key"] for image in material.train]]
+    what = [recipe.trained_by(), base.digest, made, [image.row[PLACE] for image in material.train]]
     draws = Draws(latents, recipe.images.shares, material.weight, len(recipe.grounding.phrases))
     task = DiffusionTask(setup, latents, draws, held, run, sha256(dumps(what)))
     updates = config.model_copy(update={"warmup": min(config.warmup, config.updates // 10)})
