@@ -175,8 +175,8 @@ def test_whitening_changes_latents_but_no_image(trained: Path, images: Path) -> 
         vae.quant_conv.weight *= 3
         vae.quant_conv.bias *= 3
         vae.post_quant_conv.weight /= 3
-    whiten(vae, pixels)
-    latents = encode(vae, pixels)
+    whiten(vae, images)
+    latents = encode(vae, images)
     assert torch.allclose(latents.mean(dim=(0, 2, 3)), torch.zeros(4), atol=0.05)
     assert torch.allclose(latents.std(dim=(0, 2, 3)), torch.ones(4), atol=0.05)
     assert np.abs(decode(vae, latents).astype(int) - before).mean() < 1.5
