@@ -21,8 +21,8 @@ import typer
 
 from cxrsynth.data.reports import words
 from cxrsynth.device import resolve as find_device
+from cxrsynth.domain.anatomy import cardiothoracic
 from cxrsynth.domain.lexicon import words_on_findings
-from cxrsynth.evaluate.adherence import cardiothoracic_ratio
 from cxrsynth.evaluate.distances import interval, kid
 from cxrsynth.evaluate.features import FeatureNet, autoencoder_net, classifier_net
 from cxrsynth.evaluate.images import Group, group
@@ -75,7 +75,7 @@ def hearts(generated: Group, segmenter: Segmenter) -> np.ndarray:
     """(N, 2) float64: cardiothoracic ratio of each image, NaN where no chest is found, and 1 where the prompt asked for
     a large heart, 0 for a normal one."""
     numbers = {name: i for i, name in enumerate(segmenter.classes, 1)}
-    ratios = [cardiothoracic_ratio(mask, numbers) for mask in generated.masks(segmenter)]
+    ratios = [cardiothoracic(mask, numbers) for mask in generated.masks(segmenter)]
     asked = [has_word(words_on_findings(row), ("cardiomegaly",)) for row in generated.rows]
     return np.stack([ratios, asked], axis=1).astype(float)
 

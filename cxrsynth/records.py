@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+# Pixels of a mask that nobody labelled: not learned from, not measured, painted like background.
+IGNORE = 255
 # Streams of random numbers that one sample owns; a new use takes a new number and never reuses an old one.
 STREAM_PROMPT, STREAM_NOISE, STREAM_SPLIT, STREAM_CONTROL, STREAM_FINDING = 0, 1, 2, 3, 4
 

@@ -13,11 +13,11 @@ PACKAGE = Path(__file__).parent.parent / "cxrsynth"
 # its path; what is not named belongs to the room around it.
 ORDER = [
     {"errors"},
+    {"records"},
     {"data.paths"},
     {"data.documents"},
     {"data.keys", "data.tables", "data.masks", "data.classes", "data.matching"},
     {"registry", "console", "pool", "lock", "device", "statistics"},
-    {"records"},
     {"store"},
     {"weights"},
     {"domain"},

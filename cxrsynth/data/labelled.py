@@ -14,9 +14,9 @@ from PIL import Image
 from cxrsynth.data.dataset import groundable, trainable
 from cxrsynth.data.patients import DatasetImage, subset
 from cxrsynth.errors import MismatchError, UsageError
+from cxrsynth.records import IGNORE
 from cxrsynth.store import Row, Store
 
-IGNORE = 255
 ALL = "all"  # in place of a split: every image, for external test sets whose own splits mean nothing here
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from cxrsynth.data.paths import trouble
+from cxrsynth.records import IGNORE
 
-IGNORE = 255
 Colour = tuple[int, int, int]
 
 

@@ -19,6 +19,11 @@ from cxrsynth.store import Row, Store
 PATIENTS = "patients.json"
 
 
+def patient_id(row: Row) -> str:
+    """The patient of a row, told apart by source: two hospitals may both have a patient 17."""
+    return f"{row.get('source', '')}/{row.get('patient') or row['key']}"
+
+
 @dataclass(frozen=True, slots=True)
 class DatasetImage:
     """An image to learn from or to measure on.
@@ -34,9 +39,7 @@ class DatasetImage:
     @property
     def patient(self) -> str:
         """The patient, told apart by source; an image without one stands for itself."""
-        if self.row.get("patient"):
-            return f"{self.row.get('source', '')}/{self.row['patient']}"
-        return f"{self.store.root.resolve()}/{self.row['key']}"
+        return patient_id(self.row) if self.row.get("patient") else f"{self.store.root.resolve()}/{self.row['key']}"
 
     def image(self) -> np.ndarray:
         """(H, W) uint8."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cxrsynth.domain.anatomy import CLASSES, cardiothoracic
 from cxrsynth.domain.lexicon import DENIED, affirmed, found, words_on_findings
 from cxrsynth.errors import UsageError
 from cxrsynth.evaluate.classification import Predictions, predict
@@ -18,7 +19,6 @@ from cxrsynth.statistics import auroc_interval, bootstrap
 from cxrsynth.store import Row, Store
 
 ENLARGED = "cardiomegaly"
-CTR_CLASSES = ("right_lung", "left_lung", "heart")
 
 
 def alignment(
@@ -114,9 +114,9 @@ def heart_size(
         ids: class name -> id.
         evaluator: whose masks they are; goes into the ``class`` of the records.
     """
-    if not chosen or not set(CTR_CLASSES) <= set(ids):
+    if not chosen or not set(CLASSES) <= set(ids):
         return []
-    ratios = np.array([cardiothoracic_ratio(mask, ids) for mask in masks])
+    ratios = np.array([cardiothoracic(mask, ids) for mask in masks])
     large = np.array([found(words_on_findings(row), ENLARGED) for row in chosen], bool)
     normal = np.array([says_heart_size(row) for row in chosen], bool) & ~large
     usable = ~np.isnan(ratios)
@@ -140,12 +140,3 @@ def says_heart_size(row: Row) -> bool:
     """Whether an image or prompt calls the heart enlarged or normal."""
     text = words_on_findings(row)
     return found(text, ENLARGED) or any(affirmed(word, text) for word in DENIED[ENLARGED])
-
-
-def cardiothoracic_ratio(mask: np.ndarray, ids: Mapping[str, int]) -> float:
-    """Widest heart over widest chest (outer lung edges), in pixels; NaN where a lung or the heart is missing."""
-    if not all((mask == ids[name]).any() for name in CTR_CLASSES):
-        return float("nan")
-    heart = np.flatnonzero((mask == ids["heart"]).any(axis=0))
-    chest = np.flatnonzero(((mask == ids["right_lung"]) | (mask == ids["left_lung"])).any(axis=0))
-    return float((heart[-1] - heart[0] + 1) / (chest[-1] - chest[0] + 1))

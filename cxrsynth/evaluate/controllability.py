@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from cxrsynth.domain.anatomy import CLASSES, cardiothoracic
+from cxrsynth.domain.overlap import dice
 from cxrsynth.domain.regions import edge
 from cxrsynth.errors import UsageError
 from cxrsynth.evaluate.images import likeness, random_pairs
@@ -255,13 +256,6 @@ def _draw_many(controlled: Controlled, recipe: Recipe, on_image: OnImage | None)
     found["unet_evaluations"] = np.array(evaluations / (3 * MANY))
     found["seconds"] = np.array((time.monotonic() - started) / (3 * MANY))
     return found
-
-
-def dice(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(N, H, W) bool twice -> (N,) Dice; NaN where both are empty."""
-    total = first.sum(axis=(1, 2)) + second.sum(axis=(1, 2))
-    both = 2 * (first & second).sum(axis=(1, 2))
-    return np.where(total > 0, both / np.maximum(total, 1), np.nan)
 
 
 def correlation(pairs: np.ndarray) -> float:

@@ -19,6 +19,7 @@ from diffusers import StableDiffusionPipeline
 from cxrsynth.data.boxes import READERS, READINGS, boxes_of, fill, zone_of
 from cxrsynth.data.dataset import rows as read_rows
 from cxrsynth.data.findings import PHRASES
+from cxrsynth.data.patients import patient_id
 from cxrsynth.domain.anatomy import CLASSES
 from cxrsynth.domain.regions import body, resolve
 from cxrsynth.errors import UsageError
@@ -297,7 +298,7 @@ def records(
     controls = [phrase for phrase in phrases if phrase in CONTROLS]
     for reader, finding in sorted({(case.reader, case.finding) for case in chosen}):
         mine = [i for i, case in enumerate(chosen) if (case.reader, case.finding) == (reader, finding)]
-        patients = [str(chosen[i].row.get("patient") or chosen[i].row["key"]) for i in mine]
+        patients = [patient_id(chosen[i].row) for i in mine]
         dataset = f"{data}:{reader}:{half}"
         for metric in METRICS:
             columns = {phrase: np.array([values[i][f"{phrase}|{metric}"] for i in mine]) for phrase in phrases}

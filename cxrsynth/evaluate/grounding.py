@@ -11,6 +11,8 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
 from cxrsynth.data.dataset import read_images, rows
+from cxrsynth.data.patients import patient_id
+from cxrsynth.domain.overlap import dice
 from cxrsynth.evaluate.results import Record, bootstrap, record
 from cxrsynth.masks.attention import Joint
 from cxrsynth.nets.attention import observe_cross
@@ -77,12 +79,6 @@ def label(maps: np.ndarray, size: int) -> np.ndarray:
     return np.stack(labels)
 
 
-def dice(first: np.ndarray, second: np.ndarray) -> float:
-    """Dice of two (H, W) bool masks; 1 where both are empty."""
-    total = int(first.sum()) + int(second.sum())
-    return 2 * int((first & second).sum()) / total if total else 1.0
-
-
 def localisation(model: Path, data: Path, split: str = "test", source: str = "wingspan", seed: int = 0) -> list[Record]:
     """Dice per class of unrefined attention labels on held-out images that people have labelled."""
     store = Store(data)
@@ -93,12 +89,10 @@ def localisation(model: Path, data: Path, split: str = "test", source: str = "wi
     whole = StableDiffusionPipeline.from_pretrained(model, torch_dtype=torch.float32)
     labels = label(read_maps(whole, images, list(wanted.values()), seed=seed), images.shape[1])
     people = np.stack([store.load_mask(row) for row in chosen])  # type: ignore[misc]
-    patients = [row["patient"] for row in chosen]
+    patients = [patient_id(row) for row in chosen]
     records, scores = [], []
     for number, klass in enumerate(wanted, start=1):
-        values = np.array(
-            [dice(ours == number, theirs == classes[klass]) for ours, theirs in zip(labels, people, strict=True)]
-        )
+        values = dice(labels == number, people == classes[klass])
         scores.append(values)
         figures = bootstrap(values, patients)
         records.append(record("taps", "raw", f"{source}:{split}", "dice", figures, len(values), klass, [seed]))

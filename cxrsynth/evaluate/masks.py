@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from cxrsynth.data.patients import patient_id
 from cxrsynth.errors import UsageError
 from cxrsynth.evaluate.metrics import TOLERANCE, Scores, score, worst
 from cxrsynth.evaluate.nnunet import case_names, check_painted, label_names
@@ -91,7 +92,7 @@ def gather(path: Path, splits: Sequence[str] = ()) -> Masks:
             row["key"]: Mask(
                 row["key"],
                 path / row["mask"],
-                patient(row),
+                patient_id(row),
                 labelled(row),
                 path / row["image"] if row["image"] else None,
             )
@@ -119,11 +120,6 @@ def json_classes(folder: Path) -> dict[str, int]:
     if not path.is_file():
         return {}
     return {item["name"]: int(item["id"]) for item in json.loads(path.read_text(encoding="utf-8"))["classes"]}
-
-
-def patient(row: Row) -> str:
-    """Whose image it is."""
-    return str(row.get("patient") or row["key"])
 
 
 def labelled(row: Row) -> frozenset[str] | None:

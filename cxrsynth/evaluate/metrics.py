@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from cxrsynth.domain.overlap import dice
 from cxrsynth.errors import MismatchError
 from cxrsynth.evaluate.results import bootstrap
+from cxrsynth.records import IGNORE
 
-IGNORE = 255
 METRICS = ("dice", "iou", "hd95", "nsd")
 TOLERANCE = 2.0
 # class -> metric -> value of one image
@@ -26,10 +27,8 @@ Scores = dict[str, dict[str, float]]
 
 def overlap(truth: np.ndarray, mask: np.ndarray) -> tuple[float, float]:
     """(H, W) bool twice -> Dice and IoU; NaN where both are empty."""
-    both, total = int((truth & mask).sum()), int(truth.sum()) + int(mask.sum())
-    if not total:
-        return float("nan"), float("nan")
-    return 2 * both / total, both / (total - both)
+    value = float(dice(truth, mask))
+    return value, value / (2 - value)
 
 
 def surface(truth: np.ndarray, mask: np.ndarray, spacing: Sequence[float], tolerance: float) -> tuple[float, float]:

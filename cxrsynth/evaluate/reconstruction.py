@@ -10,6 +10,7 @@ from diffusers import AutoencoderKL
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from cxrsynth.data.dataset import read_images, rows
+from cxrsynth.data.patients import patient_id
 from cxrsynth.evaluate.results import Record, bootstrap, record
 from cxrsynth.nets.autoencoder import decode, encode
 
@@ -26,7 +27,7 @@ def reconstruction(model: Path, data: Path, split: str = "test", most: int = 200
     psnr = 10 * np.log10(255**2 / np.maximum(error, 1e-6))
     real, made = (torch.from_numpy(x.astype(np.float32))[:, None] / 255 for x in (images, again))
     ssim = np.asarray(structural_similarity_index_measure(made, real, data_range=1.0, reduction="none"))
-    patients = [row["patient"] for row in chosen]
+    patients = [patient_id(row) for row in chosen]
     arm, dataset = name or model.name, f"{data.name}:{split}"
     return [
         record("images", arm, dataset, metric, bootstrap(values, patients), len(values), klass="autoencoder")

@@ -19,6 +19,7 @@ from transformers import set_seed
 
 from cxrsynth.data.captions import SYNONYMS
 from cxrsynth.data.dataset import rows, trainable
+from cxrsynth.data.patients import patient_id
 from cxrsynth.domain.lexicon import FINDINGS, TRAITS, knowledge, truth
 from cxrsynth.errors import UsageError
 from cxrsynth.evaluate.features import FeatureNet
@@ -27,7 +28,6 @@ from cxrsynth.evaluate.results import Record, record
 from cxrsynth.nets.parts import load_text_encoder, load_tokenizer
 from cxrsynth.nets.text import ids
 from cxrsynth.statistics import auroc_interval, bootstrap
-from cxrsynth.store import Row
 
 BATCH = 64
 RIDGE = 30.0
@@ -137,7 +137,7 @@ def probe(model: Path, data: Path, split: str = "test", name: str = "", labels: 
             share = np.where(target > 0, 1 / (target > 0).sum(), 1 / (target < 0).sum()) * len(target) / 2
             probe_of = ridge(learned[seen], target, share)
             asked = ~np.isnan(tables[split][:, k])
-            patients = [patient(row) for row, here in zip(parts[split], asked, strict=True) if here]
+            patients = [patient_id(row) for row, here in zip(parts[split], asked, strict=True) if here]
             for metric, embedded in tested.items():
                 if metric == "other_words" and not replaced(wanted[k], changed, tables[split][:, k]):
                     continue
@@ -159,11 +159,6 @@ def enough(column: np.ndarray) -> bool:
     return min(int((column == 1).sum()), int((column == 0).sum())) >= LEAST
 
 
-def patient(row: Row) -> str:
-    """Who an image shows."""
-    return f"{row.get('source', '')}/{row.get('patient') or row['key']}"
-
-
 def retrieval(model: Path, data: Path, net: FeatureNet, split: str = "test", name: str = "") -> list[Record]:
     """How often a held-out image finds its own caption among the nearest of all captions of the split.
 
@@ -182,7 +177,7 @@ def retrieval(model: Path, data: Path, net: FeatureNet, split: str = "test", nam
         to_image = ridge(embed(texts[0]), (learn.features(net) - middle) / spread)
         likeness = images @ unit(to_image(embed(distinct))).T
         rank = (likeness > likeness[np.arange(len(own)), own][:, None]).sum(axis=1)
-        patients = [patient(row) for row in test.rows]
+        patients = [patient_id(row) for row in test.rows]
         hits = bootstrap((rank < NEAREST).astype(float), patients)
         half = bootstrap(rank / max(1, len(distinct) - 1), patients)
         where = ("text", arm, f"{data.name}:{split}")

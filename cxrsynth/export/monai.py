@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from cxrsynth.export.folder import Folder
-from cxrsynth.export.selection import IGNORE, Selection, shape, split
+from cxrsynth.export.selection import Selection, shape, split
+from cxrsynth.records import IGNORE
 from cxrsynth.store import Row, dumps, png
 
 LISTS = {"train": "training", "val": "validation", "test": "test"}

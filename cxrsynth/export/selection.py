@@ -16,9 +16,9 @@ from cxrsynth.data.dataset import trainable
 from cxrsynth.errors import UsageError
 from cxrsynth.pages.card.readme import citation
 from cxrsynth.pages.summary import Summary, summarise
+from cxrsynth.records import IGNORE
 from cxrsynth.store import Row, dumps, lines, sha256
 
-IGNORE = 255
 SPLITS = ("train", "val", "test")
 
 

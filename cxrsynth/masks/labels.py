@@ -7,12 +7,13 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from cxrsynth.domain.overlap import dice
 from cxrsynth.errors import UsageError
 from cxrsynth.masks import chain
 from cxrsynth.masks.attention import Evidence, Joint
-from cxrsynth.masks.layers import IGNORE, certainty, layers, paint, uncertainty
+from cxrsynth.masks.layers import certainty, layers, paint, uncertainty
 from cxrsynth.recipe import Recipe
-from cxrsynth.records import Draw, Refiner, Sample
+from cxrsynth.records import IGNORE, Draw, Refiner, Sample
 
 
 class Labelling(BaseModel):
@@ -152,9 +153,9 @@ def agreement(draw: Draw, labelling: Labelling, prob: np.ndarray) -> dict[str, f
     imposed, seen = _imposed(draw, labelling), layers(prob, labelling.competing)
     found = {}
     for k, name in enumerate(labelling.classes):
-        total = int(imposed[k].sum()) + int(seen[k].sum())
-        if labelling.given[k] and total:
-            found[f"agreement.{name}"] = round(2 * int((imposed[k] & seen[k]).sum()) / total, 4)
+        value = float(dice(imposed[k], seen[k]))
+        if labelling.given[k] and not np.isnan(value):
+            found[f"agreement.{name}"] = round(value, 4)
     return found
 
 

@@ -13,7 +13,6 @@ import numpy as np
 from scipy.special import entr
 
 # The label of pixels that nobody decided.
-IGNORE = 255
 
 
 def background(prob: np.ndarray, competing: np.ndarray) -> np.ndarray:

@@ -11,8 +11,8 @@ import numpy as np
 
 from cxrsynth.masks.attention import Joint, upsample
 from cxrsynth.masks.crf import Crf
-from cxrsynth.masks.layers import IGNORE
 from cxrsynth.masks.threshold import labels
+from cxrsynth.records import IGNORE
 
 BINS = np.arange(0.45, 0.535, 0.01)
 MARGIN_HIGH, MARGIN_LOW = 0.04, 0.02

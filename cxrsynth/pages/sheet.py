@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from cxrsynth.errors import UsageError
+from cxrsynth.records import IGNORE
 from cxrsynth.store import write_atomic
 
 # Okabe and Ito's palette, told apart with every common colour blindness, in an order that keeps the first three
@@ -33,7 +34,6 @@ PALETTE: tuple[tuple[int, int, int], ...] = (
     (190, 190, 190),
 )
 
-IGNORE = 255  # pixels that nobody labelled; painted like background
 
 _PAPER, _FRAME, _INK, _FAINT, _ALARM = (19, 22, 27), (48, 54, 63), (236, 238, 241), (150, 157, 168), (255, 122, 92)
 _GAP, _MARGIN, _TEXT, _LINE = 14, 18, 13, 17

@@ -9,10 +9,12 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torchmetrics.image.kid import poly_mmd
 
+from cxrsynth.domain.anatomy import cardiothoracic
+from cxrsynth.domain.overlap import dice
 from cxrsynth.evaluate import results
-from cxrsynth.evaluate.adherence import balanced_accuracy, cardiothoracic_ratio
+from cxrsynth.evaluate.adherence import balanced_accuracy
 from cxrsynth.evaluate.distances import fid, interval, kid, manifold
-from cxrsynth.evaluate.grounding import dice, label, read_maps
+from cxrsynth.evaluate.grounding import label, read_maps
 from cxrsynth.evaluate.images import likeness, prompt_pairs, random_pairs
 from cxrsynth.evaluate.memorisation import correlation
 from cxrsynth.statistics import auroc, auroc_interval, auroc_within
@@ -89,8 +91,8 @@ def test_the_heart_is_measured_against_the_outer_edges_of_the_lungs() -> None:
     mask = np.zeros((50, 100), np.uint8)
     mask[10:40, 10:40], mask[10:40, 60:90], mask[20:40, 35:75] = 1, 2, 3
     ids = {"right_lung": 1, "left_lung": 2, "heart": 3}
-    assert cardiothoracic_ratio(mask, ids) == pytest.approx(0.5)
-    assert np.isnan(cardiothoracic_ratio(np.where(mask == 3, 0, mask), ids))
+    assert cardiothoracic(mask, ids) == pytest.approx(0.5)
+    assert np.isnan(cardiothoracic(np.where(mask == 3, 0, mask), ids))
 
 
 def test_auroc_counts_ties_as_halves() -> None:

@@ -75,7 +75,7 @@ def test_images_of_a_segmenter_are_learned_from_and_counted(tmp_path: Path, monk
     mixed = chests.make(tmp_path / "mixed", rows={i: {"mask_use": ""} for i in range(3)})
     monkeypatch.setattr(anatomy, "load", lambda folder, device: by_tone())
     result = train_anatomy(mixed, tmp_path / "c.safetensors", TINY, tmp_path / "run", "cpu")
-    assert (result["images_labelled_by_people"], result["images_labelled_by_a_segmenter"]) == (2, 3)
+    assert (result["images_with_reference_masks"], result["images_labelled_by_a_segmenter"]) == (2, 3)
     with safe_open(tmp_path / "c.safetensors", "pt") as file:
         said = json.loads(file.metadata()["cxrsynth"])["training"]
     assert said["images_labelled_by_a_segmenter"] == 3

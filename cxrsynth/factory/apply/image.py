@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image
 
 from cxrsynth.masks.labels import Labelling, make_sample
-from cxrsynth.masks.layers import IGNORE, certainty, layers, paint
+from cxrsynth.masks.layers import certainty, layers, paint
 from cxrsynth.masks.walk import resize
-from cxrsynth.records import Draw, Sample
+from cxrsynth.records import IGNORE, Draw, Sample
 
 # A row or column belongs to the border of an image if this share of it is as dark as the rim of the picture. The border
 # that a scanner leaves is black; that of a photograph is dark gray with noise.

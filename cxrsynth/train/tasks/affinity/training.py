@@ -21,15 +21,16 @@ from torch import Tensor
 
 from cxrsynth.data.dataset import rows as read_rows
 from cxrsynth.data.dataset import trainable
+from cxrsynth.data.patients import patient_id
 from cxrsynth.device import resolve
 from cxrsynth.errors import CxrError, UsageError
 from cxrsynth.masks.attention import Joint
 from cxrsynth.masks.crf import Crf
-from cxrsynth.masks.layers import IGNORE
 from cxrsynth.masks.seeds import confident
 from cxrsynth.masks.walk import offsets
 from cxrsynth.nets.affinity import AffinityNet
 from cxrsynth.pool import spawn_pool
+from cxrsynth.records import IGNORE
 from cxrsynth.store import Row, Store, dumps, sha256, write_atomic
 from cxrsynth.train.checkpoint import Checkpoint, finish_the_step, step_rng
 from cxrsynth.train.curves import Progress
@@ -174,19 +175,14 @@ def split(rows: list[Row], config: AffinityConfig) -> tuple[list[Row], list[Row]
     Raises:
         UsageError: fewer than two images, or all of one patient.
     """
-    patients = sorted({patient(row) for row in rows})
+    patients = sorted({patient_id(row) for row in rows})
     few = max(1, round(config.held_out * len(patients)))
     chosen = set(np.random.default_rng(config.seed).permutation(patients)[:few].tolist())
-    held = [row for row in rows if patient(row) in chosen]
-    train = [row for row in rows if patient(row) not in chosen]
+    held = [row for row in rows if patient_id(row) in chosen]
+    train = [row for row in rows if patient_id(row) not in chosen]
     if not train:
         raise UsageError(f"{len(rows)} images are too few to learn from and stop by", "generate a pilot of 64 or more")
     return train, held
-
-
-def patient(row: Row) -> str:
-    """Whose image it is; a synthetic image is nobody else's."""
-    return str(row.get("patient") or row["key"])
 
 
 def competing_classes(store: Store) -> list[str]:

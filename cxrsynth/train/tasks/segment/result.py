@@ -12,11 +12,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from cxrsynth.data.labelled import IGNORE, LabelledImage, Source
+from cxrsynth.data.labelled import LabelledImage, Source
 from cxrsynth.data.patients import PATIENTS
+from cxrsynth.domain.overlap import dice
 from cxrsynth.nets.segmenter import predict, save
 from cxrsynth.pages.sheet import encode
 from cxrsynth.pages.worst import SHOWN, order_by_worst, worst_sheet
+from cxrsynth.records import IGNORE
 from cxrsynth.store import dumps, publish
 from cxrsynth.train.curves import Curves
 from cxrsynth.train.device import peak_memory
@@ -44,14 +46,11 @@ class Splits:
 
 def dice_table(truths: Sequence[np.ndarray], masks: Sequence[np.ndarray], classes: int) -> np.ndarray:
     """(N, K) float64 Dice per image and class; NaN where a class is in neither mask, 255 of the truth left out."""
-    table = np.full((len(truths), classes), np.nan)
+    table = np.empty((len(truths), classes))
     for i, (truth, mask) in enumerate(zip(truths, masks, strict=True)):
         seen = truth != IGNORE
         for k in range(classes):
-            theirs, ours = (truth == k + 1) & seen, (mask == k + 1) & seen
-            total = int(theirs.sum()) + int(ours.sum())
-            if total:
-                table[i, k] = 2 * int((theirs & ours).sum()) / total
+            table[i, k] = dice((truth == k + 1) & seen, (mask == k + 1) & seen)
     return table
 
 

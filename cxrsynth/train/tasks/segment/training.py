@@ -15,10 +15,11 @@ import torch.nn.functional as F
 from segmentation_models_pytorch.losses import DiceLoss
 from torch import Tensor, nn
 
-from cxrsynth.data.labelled import IGNORE, Source, choose_classes, gather, may_train
+from cxrsynth.data.labelled import Source, choose_classes, gather, may_train
 from cxrsynth.data.patients import check_patients
 from cxrsynth.errors import UsageError
 from cxrsynth.nets.segmenter import Network, load_encoder, start_from
+from cxrsynth.records import IGNORE
 from cxrsynth.store import Row, dumps, file_sha256, sha256
 from cxrsynth.train.carved import Carved
 from cxrsynth.train.curves import Progress
