@@ -20,9 +20,10 @@ from cxrsynth.domain import regions
 from cxrsynth.domain.anatomy import CLASSES
 from cxrsynth.domain.lexicon import MARKER, NORMAL, is_normal
 from cxrsynth.errors import MismatchError, UsageError
+from cxrsynth.factory.before_after import Pair, before_after
 from cxrsynth.factory.carriers import Carriers, lungs_from
 from cxrsynth.lock import writing
-from cxrsynth.pages.sheet import Item, contact_sheet, save
+from cxrsynth.pages.sheet import save
 from cxrsynth.recipe.entry import explain
 from cxrsynth.records import STREAM_FINDING, rng
 from cxrsynth.store import Entry, Row, Store, dumps
@@ -341,20 +342,15 @@ def key(index: int) -> str:
 
 
 def sheet(store: Store, rows: list[Row], carriers: Carriers) -> Image.Image:
-    """Before and after side by side, without and with the masks of what was put in."""
+    """Images spread over the dataset before and after, with the masks of what was put in."""
     ids = store.classes()
     where = {row["key"]: row for row in carriers.rows}
-    items = []
+    pairs = []
     for row in rows[:: max(1, len(rows) // SHEET_IMAGES)][:SHEET_IMAGES]:
-        before, after = carriers.store.load_image(where[row["carrier"]]), store.load_image(row)
         layers = store.load_layers(row, len(ids))
-        assert layers is not None
-        shown = {
-            number: np.concatenate([np.zeros_like(layer), layer], axis=1)
-            for (name, number), layer in zip(ids.items(), layers, strict=True)
-            if name in row["simulated"] or name in {KIND_OF.get(one) for one in row["simulated"]}
-        }
-        pair = np.concatenate([before, after], axis=1)
-        items.append(Item(pair, layers=shown, title=f"{row['key']}: before and after", text=row["findings"]))
-    legend = {name: number for name, number in ids.items() if name not in CLASSES}
-    return contact_sheet(items, columns=2, cell=384, legend=legend, title=f"{len(rows)} images with simulated findings")
+        assert layers is not None  # `entry` writes them for every image
+        put = {*row["simulated"], *(KIND_OF.get(name, name) for name in row["simulated"])}
+        shown = {number: layer for (name, number), layer in zip(ids.items(), layers, strict=True) if name in put}
+        before = carriers.store.load_image(where[row["carrier"]])
+        pairs.append(Pair(before, store.load_image(row), shown, str(row["findings"])))
+    return before_after(pairs)
