@@ -21,6 +21,7 @@ from cxrsynth.cli import (
     look,
     mask_head,
     masks,
+    onnx,
     segment,
     simulate,
     train,
@@ -86,6 +87,7 @@ app.command("status", rich_help_panel=LOOK)(look.status)
 app.command("verify", rich_help_panel=LOOK)(look.verify)
 app.command("report", rich_help_panel=LOOK)(look.report)
 app.command("export", rich_help_panel=MAKE)(export.export)
+app.command("export-onnx", rich_help_panel=TRAIN)(onnx.export_onnx)
 app.command("info", rich_help_panel=LOOK)(look.info)
 app.command("ingest", rich_help_panel=REAL)(ingest.ingest)
 app.command("train-vae", rich_help_panel=TRAIN)(train.train_vae)

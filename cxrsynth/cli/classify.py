@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cxrsynth.cli.answer import answer
-from cxrsynth.cli.options import Device, Json, Offline, Threads
+from cxrsynth.cli.options import Device, Json, Offline, Polarity, Threads
 from cxrsynth.cli.segment import split_names
 from cxrsynth.cli.train import overrides, progress
 from cxrsynth.console import console
@@ -85,6 +85,7 @@ def classify(
         Path | None, typer.Option("--out", "-o", help="File to write: .csv or .json; stdout by default.")
     ] = None,
     split: Annotated[str, typer.Option(help="Of a dataset, only this split.")] = "",
+    polarity: Polarity = "auto",
     device: Device = "auto",
     threads: Threads = None,
     offline: Offline = False,
@@ -108,7 +109,7 @@ def classify(
 
     classifier = load(weights, resolve(device))
     with progress("classify") as on_step:
-        result = run(classifier, images, split, lambda done, total: on_step(done, total, {}))
+        result = run(classifier, images, split, lambda done, total: on_step(done, total, {}), polarity)
     for item in result.refused[:10]:
         console.print(f"refused {item['path']}: {item['reason']}")
     if not result.images:

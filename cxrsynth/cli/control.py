@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cxrsynth.cli.answer import answer
-from cxrsynth.cli.options import Device, Json, Model, Offline, OtherModel, Threads
+from cxrsynth.cli.options import Device, Json, Model, Offline, OtherModel, Polarity, Threads
 from cxrsynth.cli.train import configured, progress
 
 
@@ -117,6 +117,7 @@ def control(
     ),
     seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
     model: OtherModel = None,
+    polarity: Polarity = "auto",
     device: Device = "auto",
     threads: Threads = None,
     offline: Offline = False,
@@ -160,7 +161,7 @@ def control(
             steps += 1
             on_step(min(steps, total), total, {})
 
-        made = edit.edit(source, loaded, found.path, wishes, mask, prompt, seed, device, stepped)
+        made = edit.edit(source, loaded, found.path, wishes, mask, prompt, seed, device, stepped, polarity)
     beside = out.with_name(f"{out.stem}-strip.png")
     write_atomic(out, png(made.after))
     save(made.strip, beside)
@@ -168,6 +169,8 @@ def control(
     if wishes:
         files["region"] = str(out.with_name(f"{out.stem}-region.png"))
         write_atomic(Path(files["region"]), png((made.region * 255).astype("uint8")))
+    for note in made.notes:
+        console.print(f"{source.name}: {note}", highlight=False, markup=False)
     console.print(f"open {beside}")
     answer({**files, "region_pixels": int(made.region.sum())}, as_json)
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from cxrsynth.cli.answer import answer
-from cxrsynth.cli.options import Json
+from cxrsynth.cli.options import Json, Polarity
 
 SHOWN = 10  # refused images on screen; summary.json lists all
 # Names and reasons come from outside: they are text, never markup.
@@ -19,7 +19,7 @@ PLAIN: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
 def ingest(
     folder: Annotated[Path, typer.Argument(help="Folder with the images.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", "-o", help="Dataset folder to write.", show_default=False)],
-    layout: Annotated[str, typer.Option(help="How the folder is arranged: collection, folder, ...")] = "folder",
+    layout: Annotated[str, typer.Option(help="How the folder is arranged: collection, dicom, folder.")] = "folder",
     size: Annotated[int, typer.Option(help="Side of the square pictures, pixels.")] = 256,
     source: Annotated[list[str] | None, typer.Option(help="Take this source only; may be repeated.")] = None,
     definition: Annotated[
@@ -29,6 +29,7 @@ def ingest(
         bool,
         typer.Option("--benchmark", help="Also images and masks that may only be used to measure, never to train."),
     ] = False,
+    polarity: Polarity = "auto",
     as_json: Json = False,
 ) -> None:
     """Bring real radiographs into the form that generation writes; what cannot be read is listed with its reason."""
@@ -50,7 +51,11 @@ def ingest(
     columns = (TextColumn("ingest"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("ingest", total=None)
-        result = run(images, out, size, lambda done, total: progress.update(task, completed=done, total=total))
+
+        def advance(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        result = run(images, out, size, advance, polarity)
     body = result.as_json()
     for row in body["refused"][:SHOWN]:
         console.print(f"refused {row['source']}/{row['key']}: {row['reason']}", style="yellow", **PLAIN)
@@ -61,6 +66,11 @@ def ingest(
         console.print(f"{sum(body['skipped'].values())} files skipped for their type: {kinds}", style="yellow", **PLAIN)
         if "DICOM" in body["skipped"]:
             console.print("DICOM files are read with --layout dicom", **PLAIN)
+    turned = sum(row["reason"].endswith(": turned") for row in body["notes"])
+    if turned:
+        console.print(
+            f"{turned} of {body['kept']} images were not upright and have been turned; summary.json names them", **PLAIN
+        )
     reasons = Counter(row["reason"] for row in body["notes"] if row["reason"].startswith("mask "))
     for reason, count in reasons.most_common(SHOWN):
         console.print(f"{count} masks left out: {reason}", style="yellow", **PLAIN)

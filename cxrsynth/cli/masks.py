@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cxrsynth.cli.answer import answer
-from cxrsynth.cli.options import Device, Json, Offline, OtherModel, Threads
+from cxrsynth.cli.options import Device, Json, Offline, OtherModel, Polarity, Threads
 from cxrsynth.cli.train import configured, progress
 
 
@@ -61,6 +61,11 @@ def annotate(
     number: Annotated[
         int | None, typer.Option("--number", "-n", min=1, help="At most so many images, spread evenly over all.")
     ] = None,
+    polarity: Polarity = "auto",
+    to: Annotated[
+        str | None,
+        typer.Option(help="'dicom': also write a DICOM SEG for every DICOM image, into OUT-dicom.", show_default=False),
+    ] = None,
     device: Device = "auto",
     threads: Threads = None,
     offline: Offline = False,
@@ -74,15 +79,20 @@ def annotate(
     A mask comes back at its image's own size. Example:
 
         cxrsynth annotate images/ -o out/images-labelled
+
+        cxrsynth annotate study/ -o out/study --to dicom
     """
     from dataclasses import asdict
 
     from cxrsynth import weights
     from cxrsynth.console import console
+    from cxrsynth.errors import UsageError
     from cxrsynth.factory.apply.annotate import Reading
     from cxrsynth.factory.apply.annotate import annotate as run
     from cxrsynth.recipe import load
 
+    if to not in (None, "dicom"):
+        raise UsageError(f"annotate writes no '{to}'", "--to dicom, or: cxrsynth export OUT --to coco -o FOLDER")
     loaded = load(recipe, {"model": model}, set_)
     found = weights.resolve(loaded.model, offline=offline)
     reading = Reading(noises=noises, seed=seed, prompt=prompt, **({"timesteps": tuple(timestep)} if timestep else {}))
@@ -97,6 +107,7 @@ def annotate(
             splits=split or (),
             origins=source or (),
             most=number,
+            polarity=polarity,
             on_images=lambda done, total: on_step(done, total, {}),
         )
     for row in result.refused[:10]:
@@ -104,6 +115,12 @@ def annotate(
     console.print(f"{result.labelled} of {result.planned} images labelled in {out}")
     if result.labelled:
         console.print(f"open {out / 'preview.png'}")
+    if to == "dicom":
+        from cxrsynth.export.masks_of import write_segmentations
+
+        beside = out.with_name(f"{out.name}-dicom")
+        count = write_segmentations(images, out, beside, polarity)
+        console.print(f"{count} segmentations in {beside}; like their images, they name the patient", highlight=False)
     if as_json:
         answer(asdict(result), as_json)
 

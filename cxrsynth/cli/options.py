@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -84,6 +84,13 @@ Threads = Annotated[
         help="CPU threads of one process; by default the cores it may use.",
         callback=_limit_threads,
         show_default=False,
+    ),
+]
+Polarity = Annotated[
+    Literal["auto", "keep"],
+    typer.Option(
+        "--polarity",
+        help="auto: inverted, upside-down and sideways images are put right, mirrored ones refused; keep: as they are.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", envvar="CXRSYNTH_JSON", help="Write the result to stdout as JSON.")]

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cxrsynth.cli.answer import answer
-from cxrsynth.cli.options import Device, Json, Offline, Threads
+from cxrsynth.cli.options import Device, Json, Offline, Polarity, Threads
 from cxrsynth.cli.train import overrides, progress
 from cxrsynth.console import console
 
@@ -85,6 +85,7 @@ def segment(
     weights: Weights,
     out: Annotated[Path, typer.Option("--out", "-o", help="Dataset folder to write.", show_default=False)],
     split: Annotated[str, typer.Option(help="Of a dataset, only this split.")] = "",
+    polarity: Polarity = "auto",
     device: Device = "auto",
     threads: Threads = None,
     offline: Offline = False,
@@ -102,7 +103,7 @@ def segment(
 
     segmenter = load(weights, resolve(device))
     with progress("segment") as on_step:
-        result = run(segmenter, images, out, split, lambda done, total: on_step(done, total, {}))
+        result = run(segmenter, images, out, split, lambda done, total: on_step(done, total, {}), polarity)
     for item in result.refused[:10]:
         console.print(f"refused {item['path']}: {item['reason']}")
     console.print(f"open {out / 'contact.png'}")

@@ -25,7 +25,7 @@ from cxrsynth.data.labelled import Source, check_finished
 from cxrsynth.device import resolve
 from cxrsynth.evaluate.segmentation import evaluate_segmenter, patients_of
 from cxrsynth.factory.apply.segment import segment
-from cxrsynth.nets.segmenter import load
+from cxrsynth.nets.segmenter import load, own_config
 from cxrsynth.pages.sheet import save
 from cxrsynth.store import Store, dumps, sha256, write_atomic
 from cxrsynth.train.curves import Progress
@@ -226,7 +226,7 @@ class Grid:
         found = {}
         for run in runs:
             if run.shown:
-                config = json.loads((self.folder(run) / "model/config.json").read_text(encoding="utf-8"))
+                config = own_config(self.folder(run) / "model")
                 found[run.arm] = int(config["data"][0]["patients"])
         return found
 

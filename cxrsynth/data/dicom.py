@@ -81,7 +81,7 @@ def read_header(path: Path) -> Any:
         DicomError: it cannot be read.
         MissingError: pydicom is not installed.
     """
-    return _read(path, stop_before_pixels=True)
+    return read_dataset(path, stop_before_pixels=True)
 
 
 def read_dicom(path: Path) -> tuple[np.ndarray, list[str]]:
@@ -96,7 +96,7 @@ def read_dicom(path: Path) -> tuple[np.ndarray, list[str]]:
         DicomError: no radiograph of a chest from the front, several frames, burnt-in text, or corrupt.
         MissingError: pydicom, or the decoder of this file, is not installed.
     """
-    dataset = _read(path)
+    dataset = read_dataset(path)
     check(dataset)
     array, notes = _pixels(dataset)
     turn = turn_of(dataset)
@@ -105,7 +105,13 @@ def read_dicom(path: Path) -> tuple[np.ndarray, list[str]]:
     return np.ascontiguousarray(turn(array)), notes
 
 
-def _read(path: Path, **options: Any) -> Any:
+def read_dataset(path: Path, **options: Any) -> Any:
+    """All attributes of a file.
+
+    Raises:
+        DicomError: it cannot be read, or is no image.
+        MissingError: pydicom is not installed.
+    """
     pydicom = library()
     reason = trouble(path)
     if reason:

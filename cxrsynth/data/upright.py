@@ -6,12 +6,12 @@ upside down or not, mirrored or not), and a softmax over them tells how it lies.
 image is found as surely as an upright one is left alone. The score sees the ranks of 20 x 20 tones, which no gamma,
 window or depth changes.
 
-The weights (``upright.npz``, 10 kB) are made by ``make upright`` from real images of the split ``train``.
+The weights (``upright.npz``, 18 kB) are made by ``make upright`` from real images of the split ``train``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 
@@ -50,7 +50,18 @@ class Turn:
         array = array[..., ::-1, :] if self.upend else array
         return array.max() + array.min() - array if self.invert else array
 
+    def mask(self, values: np.ndarray) -> np.ndarray:
+        """The same for class ids or bools, whose values stay."""
+        return replace(self, invert=False)(values)
 
+    def back(self, values: np.ndarray) -> np.ndarray:
+        """Class ids or bools of the turned image -> of the image before it was turned."""
+        values = values[..., ::-1, :] if self.upend else values
+        values = values[..., ::-1] if self.mirror else values
+        return values.swapaxes(-1, -2) if self.transpose else values
+
+
+UPRIGHT = Turn()
 BITS = (False, True)
 # In the order of the scores; the first one leaves the image as it is.
 STATES = tuple(
@@ -69,7 +80,7 @@ class Verdict:
             or a rare patient, and of one that stands on its head the sides may not be clear.
     """
 
-    turn: Turn = Turn()
+    turn: Turn = UPRIGHT
     reason: str = ""
     refused: bool = False
 
@@ -85,11 +96,11 @@ def judge(image: np.ndarray) -> Verdict:
         lying, upended, mirrored = (bool(index) for index in np.unravel_index(ways.argmax(), ways.shape))
         found.append("on its side" if lying else "upside down")
         if ways.max() < SURE:
-            return Verdict(Turn(), f"{' and '.join(found)}; which side is which cannot be told", refused=True)
+            return Verdict(UPRIGHT, f"{' and '.join(found)}; which side is which cannot be told", refused=True)
         return Verdict(Turn(lying, mirrored, upended, inverted), " and ".join(found))
     if ways[0, 0, 1] > SURE_MIRRORED * head_up and head_up > SURE:
         found.append("mirrored (the heart lies on the other side)")
-        return Verdict(Turn(), " and ".join(found), refused=True)
+        return Verdict(UPRIGHT, " and ".join(found), refused=True)
     return Verdict(Turn(invert=inverted), " and ".join(found))
 
 

@@ -19,7 +19,8 @@ from cxrsynth.generate.control.controlled import Controlled
 from cxrsynth.generate.control.deform import resized
 from cxrsynth.generate.reader import Reader
 from cxrsynth.generate.sampler import Latent, OnStep
-from cxrsynth.ingest.image import UnreadableError, read_gray, stretch
+from cxrsynth.ingest.image import UnreadableError, stretch
+from cxrsynth.ingest.radiograph import Polarity, read_radiograph
 from cxrsynth.pages.sheet import Item, contact_sheet
 from cxrsynth.recipe import Recipe
 from cxrsynth.records import Draw, Spec
@@ -56,6 +57,7 @@ class Edited:
         mask: (H, W) uint8 ids of the anatomy.
         region: (H, W) bool, where findings were put; empty without.
         strip: before, after and difference side by side.
+        notes: what was changed to make the image upright.
     """
 
     before: np.ndarray | None
@@ -63,6 +65,7 @@ class Edited:
     mask: np.ndarray
     region: np.ndarray
     strip: Image.Image
+    notes: tuple[str, ...] = ()
 
 
 def is_label_map(path: Path) -> bool:
@@ -84,6 +87,7 @@ def edit(
     seed: int = 0,
     device: str = "auto",
     on_step: OnStep | None = None,
+    polarity: Polarity = "auto",
 ) -> Edited:
     """Draw one image.
 
@@ -94,6 +98,7 @@ def edit(
         wishes: what to put in; an image needs at least one.
         mask: label map of an image; without one the anatomy is read from the model's attention.
         prompt: the prompt of an image made from a label map.
+        polarity: whether an image that is inverted, turned or mirrored is looked for.
 
     Raises:
         UsageError: a picture that cannot be read, a label map that does not fit, a region that is nowhere.
@@ -109,7 +114,7 @@ def edit(
     if not made and not wishes:
         raise UsageError(f"{source} is an image, and there is nothing to put in", "add --finding and --region")
     given = read_mask(source) if made else None
-    image, drawn = (None, None) if made else read_pair(source, mask)
+    image, drawn, notes = (None, None, []) if made else read_pair(source, mask, polarity)
     latent = Latent(model, recipe.sampler, recipe.attention, resolve(device), on_step)
     controlled = Controlled(latent, recipe.control, list(CLASSES))
     height, width = controlled.height, controlled.width
@@ -132,26 +137,29 @@ def edit(
     region = np.zeros((height, width), bool)
     for entry in findings:
         region |= controlled.region(entry, anatomy)
-    return Edited(before, after.image, anatomy, region, strip(before, after, anatomy, region))
+    return Edited(before, after.image, anatomy, region, strip(before, after, anatomy, region), tuple(notes))
 
 
-def read_pair(source: Path, mask: Path | None) -> tuple[np.ndarray, np.ndarray | None]:
-    """An image as (H, W) uint8 with its tone stretched as in ingest, and its label map.
+def read_pair(
+    source: Path, mask: Path | None, polarity: Polarity = "auto"
+) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
+    """An image as (H, W) uint8 with its tone stretched as in ingest, its label map, and notes on what was changed.
 
     Raises:
         UsageError: one cannot be read, or they differ in size.
     """
     try:
-        image = stretch(read_gray(source)[0]).round().astype(np.uint8)
+        read = read_radiograph(source, polarity)
+        image = stretch(read.pixels).round().astype(np.uint8)
     except (UnreadableError, OSError) as error:
         raise UsageError(f"{source} cannot be read: {error}", "give a gray picture, 8 or 16 bit") from error
     if mask is None:
-        return image, None
+        return image, None, read.notes
     drawn = read_mask(mask)
-    if drawn.shape != image.shape:
-        sizes = f"{drawn.shape[1]} x {drawn.shape[0]} pixels, the image {image.shape[1]} x {image.shape[0]}"
+    if drawn.shape != read.shape:
+        sizes = f"{drawn.shape[1]} x {drawn.shape[0]} pixels, the image {read.shape[1]} x {read.shape[0]}"
         raise UsageError(f"{mask} has {sizes}", "give the label map of this image")
-    return image, drawn
+    return image, read.turn.mask(drawn), read.notes
 
 
 def see(latent: Latent, controlled: Controlled, image: np.ndarray, phrases: dict[str, str]) -> np.ndarray:

@@ -14,7 +14,8 @@ import numpy as np
 from cxrsynth.data.documents import read_json, read_json_lines
 from cxrsynth.data.paths import refuse_overlap
 from cxrsynth.errors import MismatchError, UsageError
-from cxrsynth.ingest.image import TONE, Layout, SourceImage, UnreadableError, read_gray, read_image, read_mask
+from cxrsynth.ingest.image import TONE, Layout, SourceImage, UnreadableError, read_mask, square, stretch
+from cxrsynth.ingest.radiograph import Polarity, Radiograph, read_radiograph
 from cxrsynth.lock import writing
 from cxrsynth.pages.sheet import Item, contact_sheet
 from cxrsynth.store import Entry, Row, Store, dumps, lines, seal, sha256
@@ -53,12 +54,19 @@ class Summary:
         return asdict(self)
 
 
-def ingest(layout: Layout, out: Path, size: int = 256, on_shard: Callable[[int, int], None] | None = None) -> Summary:
+def ingest(
+    layout: Layout,
+    out: Path,
+    size: int = 256,
+    on_shard: Callable[[int, int], None] | None = None,
+    polarity: Polarity = "auto",
+) -> Summary:
     """Read every image of a layout and write the dataset.
 
     Args:
         size: side of the square pictures, pixels.
         on_shard: called with (images done, images planned) after every shard.
+        polarity: whether inverted, turned and mirrored images are looked for (see `read_radiograph`).
 
     Raises:
         UsageError: ``out`` lies in the folder that is read, or somebody else writes to it.
@@ -75,6 +83,7 @@ def ingest(layout: Layout, out: Path, size: int = 256, on_shard: Callable[[int, 
         "size": size,
         "tone": list(TONE),
         "classes": classes,
+        "polarity": polarity,
     }
     fingerprint = sha256(dumps([plan, [[image.key, image.row, image.labels, image.box] for image in images]]))
     check_owner(out, "ingest.json", fingerprint)
@@ -87,7 +96,7 @@ def ingest(layout: Layout, out: Path, size: int = 256, on_shard: Callable[[int, 
             part = images[start : start + SHARD]
             planned = [image.key for image in part]
             if not store.is_done(shard, fingerprint, planned):
-                entries, troubles = read_shard(part, ids, size)
+                entries, troubles = read_shard(part, ids, size, polarity)
                 store.write(f"troubles/{shard:05d}.jsonl", lines(troubles))
                 store.write_shard(shard, entries, fingerprint=fingerprint, planned=planned)
             if on_shard:
@@ -119,23 +128,31 @@ def check_owner(out: Path, about: str, fingerprint: str) -> None:
         raise MismatchError(f"{out} is not empty and holds something else", "choose another folder with -o")
 
 
-def read_shard(images: list[SourceImage], ids: dict[str, int], size: int) -> tuple[list[Entry], list[Row]]:
+def read_shard(
+    images: list[SourceImage], ids: dict[str, int], size: int, polarity: Polarity = "auto"
+) -> tuple[list[Entry], list[Row]]:
     """The images of a shard, and a row for everything that is not as it should be; nothing stops the rest."""
     entries: list[Entry] = []
     troubles: list[Row] = []
     for image in images:
         source = image.row.get("source", "")
         try:
-            pixels, notes, (width, height) = read_image(image, size)
+            if image.reason:
+                raise UnreadableError(image.reason)
+            read = read_radiograph(image.path, polarity, image.box)
+            pixels, notes = square(stretch(read.pixels), size), [*image.notes, *read.notes]
         except UnreadableError as error:
             troubles.append({"key": image.key, "source": source, "kept": False, "reason": str(error)})
             continue
         mask: np.ndarray | None = None
+        height, width = read.pixels.shape
         box = list(image.box or (0, 0, width, height))  # of the picture, in its own pixels: boxes are given in them
         row = {**image.row, "aspect": round(width / height, 4), "squashed": width != height, "content_box": box}
+        if isinstance(row.get("pixel_spacing"), list):
+            row["pixel_spacing"] = squashed(row["pixel_spacing"], read, size)
         if image.mask is not None:
             try:
-                mask, more = read_mask(image, ids, read_gray(image.path)[0].shape, size)
+                mask, more = read_mask(image, ids, read.shape, size, read.turn)
                 notes += more
             except UnreadableError as error:
                 notes.append(str(error))
@@ -143,6 +160,13 @@ def read_shard(images: list[SourceImage], ids: dict[str, int], size: int) -> tup
         troubles.extend({"key": image.key, "source": source, "kept": True, "reason": note} for note in notes)
         entries.append(Entry(row, pixels, mask))
     return entries, troubles
+
+
+def squashed(spacing: list[float], read: Radiograph, size: int) -> list[float]:
+    """mm between rows and columns in the file -> the same in the square picture."""
+    down, across = reversed(spacing) if read.turn.transpose else spacing
+    height, width = read.pixels.shape
+    return [round(down * height / size, 5), round(across * width / size, 5)]
 
 
 def summarise(store: Store, planned: int, layout: Layout) -> Summary:

@@ -42,25 +42,17 @@ class Dicom:
         self.source = source
         self.options: dict[str, Any] = {"source": source}
         self.notes: list[str] = []
-        if not self.paths():
+        if not dicom_paths(root):
             raise UsageError(
                 f"no DICOM file below {root}", "use --layout folder for PNG and JPEG, or point to another folder"
             )
-
-    def paths(self) -> list[Path]:
-        """All DICOM files but the directories of media."""
-        return [path for path in self._files() if path.name.upper() != "DICOMDIR" and is_dicom(path)]
-
-    def _files(self) -> list[Path]:
-        found = (path for path in self.root.rglob("*") if path.is_file())
-        return sorted(path for path in found if not is_clutter(path.relative_to(self.root)))
 
     def images(self) -> Iterator[SourceImage]:
         """One image per file, sorted by key, so that the names of files decide nothing."""
         secret = pseudonym.salt()
         keys = Keys()
         found = []
-        for path in self.paths():
+        for path in dicom_paths(self.root):
             row = describe(path, self.source, secret)
             row["key"] = keys.take(row["key"], f"{row['key']}-{digest(row['key'])}")  # one image may be filed twice
             found.append(SourceImage(row["key"], path, row))
@@ -69,6 +61,12 @@ class Dicom:
     def classes(self) -> list[dict[str, Any]]:
         """The standard ones; DICOM images come without masks."""
         return [{"id": i, "name": n, "phrase": p} for i, (n, p) in enumerate(CLASSES["standard"].items(), start=1)]
+
+
+def dicom_paths(root: Path) -> list[Path]:
+    """All DICOM files below a folder but the directories of media, sorted."""
+    found = (path for path in root.rglob("*") if path.is_file() and not is_clutter(path.relative_to(root)))
+    return sorted(path for path in found if path.name.upper() != "DICOMDIR" and is_dicom(path))
 
 
 def describe(path: Path, source: str = SOURCE, secret: bytes | None = None) -> Row:

@@ -17,6 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from cxrsynth.data import masks
 from cxrsynth.data.classes import Colour
 from cxrsynth.data.paths import trouble
+from cxrsynth.data.upright import UPRIGHT, Turn
 from cxrsynth.ingest.scan import Found
 from cxrsynth.store import Row
 
@@ -167,28 +168,15 @@ def square(array: np.ndarray, size: int) -> np.ndarray:
     return np.clip(np.asarray(picture).round(), 0, 255).astype(np.uint8)
 
 
-def read_image(image: SourceImage, size: int) -> tuple[np.ndarray, list[str], tuple[int, int]]:
-    """An image as (size, size) uint8, notes, and (width, height) of its content before squashing.
-
-    Raises:
-        UnreadableError: as in `read_gray` and `stretch`.
-    """
-    if image.reason:
-        raise UnreadableError(image.reason)
-    array, notes = read_gray(image.path)
-    notes = [*image.notes, *notes]
-    array = crop(array, image.box)
-    return square(stretch(array), size), notes, (array.shape[1], array.shape[0])
-
-
 def read_mask(
-    image: SourceImage, ids: dict[str, int], shape: tuple[int, int], size: int
+    image: SourceImage, ids: dict[str, int], shape: tuple[int, int], size: int, turn: Turn = UPRIGHT
 ) -> tuple[np.ndarray, list[str]]:
     """The mask of an image as (size, size) uint8 ids of this dataset's classes, and notes.
 
     Args:
         ids: class name -> id in the dataset.
         shape: (H, W) of the image's picture before cropping; a mask of another size belongs to something else.
+        turn: what made the image upright.
 
     Raises:
         UnreadableError: missing, corrupt, another shape, or with values that no class stands for.
@@ -202,7 +190,7 @@ def read_mask(
     table = np.zeros(256, np.uint8)
     for value, name in image.labels.items():
         table[value] = ids[name]
-    labels = Image.fromarray(crop(table[values], image.box), mode="L")
+    labels = Image.fromarray(np.ascontiguousarray(turn.mask(crop(table[values], image.box))), mode="L")
     return np.asarray(labels.resize((size, size), Image.Resampling.NEAREST)), notes
 
 

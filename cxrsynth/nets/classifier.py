@@ -3,6 +3,8 @@
 DIR/model.safetensors   weights, float32
 DIR/config.json         encoder, labels in the order of the outputs, thresholds, size, and how it was trained
 DIR/metrics.json        AUROC per label on held-out images
+
+``timm.create_model("local-dir:DIR", pretrained=True)`` opens the same folder (see `cxrsynth.nets.segmenter`).
 """
 
 from __future__ import annotations
@@ -16,11 +18,10 @@ from typing import Any
 import numpy as np
 import timm
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cxrsynth.errors import MismatchError, UsageError
-from cxrsynth.nets.segmenter import DEVIATION, MEAN, read_config, read_encoder, squash
+from cxrsynth.nets.segmenter import DEVIATION, MEAN, read_config, read_encoder, read_weights, squash
 from cxrsynth.registry import unknown
 
 WHAT, COMMAND = "classifier", "train-cls"
@@ -51,6 +52,7 @@ class ClassifierNetwork(nn.Module):
             )
         except (KeyError, TypeError, ValueError, RuntimeError, AssertionError) as error:
             raise UsageError(f"cannot build {encoder}: {error}", "try --encoder resnet18") from None
+        self.encoder, self.options = encoder, dict(options or {})
 
     def features(self, x: Tensor) -> Tensor:
         """(B, 1, S, S) float32 in 0..1 -> (B, D), what the last layer sees."""
@@ -62,6 +64,27 @@ class ClassifierNetwork(nn.Module):
         """(B, 1, S, S) float32 in 0..1 -> (B, K) logits."""
         logits: Tensor = self.body((x - MEAN) / DEVIATION)
         return logits
+
+    def outside(self, labels: Sequence[str], size: int) -> dict[str, Any]:
+        """What ``timm.create_model("local-dir:...")`` wants to know."""
+        body: Any = self.body
+        known = body.pretrained_cfg
+        kept = {name: known[name] for name in ("first_conv", "classifier", "pool_size") if known.get(name) is not None}
+        shown = {
+            "mean": [MEAN],
+            "std": [DEVIATION],
+            "interpolation": "bilinear",
+            "crop_pct": 1.0,
+            "crop_mode": "squash",
+        }
+        return {
+            "architecture": self.encoder,
+            "num_classes": len(labels),
+            "num_features": body.num_features,
+            "label_names": list(labels),
+            "model_args": {"in_chans": 1, **self.options},
+            "pretrained_cfg": {**kept, **shown, "input_size": [1, size, size], "num_classes": len(labels)},
+        }
 
     def head(self) -> list[str]:
         """Names of the tensors of the last layer, inside ``body``."""
@@ -148,7 +171,7 @@ def load(folder: Path, device: torch.device) -> Classifier:
     """
     place, config = read_config(folder, ("encoder", "options", "size", "labels", "thresholds"), WHAT, COMMAND)
     network = ClassifierNetwork(config["encoder"], len(config["labels"]), config["options"])
-    network.load_state_dict(load_file(place / "model.safetensors"))
+    network.body.load_state_dict(read_weights(place / "model.safetensors"))
     return Classifier(network.eval().to(device), tuple(config["labels"]), config["size"], device, config)
 
 

@@ -3,6 +3,9 @@
 DIR/model.safetensors   weights, float32
 DIR/config.json         architecture, classes in the order of the channels, size, and how it was trained
 DIR/metrics.json        what validation said
+
+``smp.from_pretrained(DIR)`` opens the same folder: what smp needs stands on top of ``config.json``, the rest under
+`OURS`, which smp and timm pass over. Their network wants its input as ``(x - MEAN) / DEVIATION``.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from cxrsynth.registry import unknown
 from cxrsynth.store import dumps, file_sha256
 
 MEAN, DEVIATION = 0.449, 0.226  # of gray natural pictures, so that encoder weights learned on them find their range
+OURS = "_cxrsynth"
 SHAPE = ("arch", "encoder", "options", "size")
 
 
@@ -64,6 +68,11 @@ class Network(nn.Module):
         """(B, 1, S, S) float32 in 0..1 -> (B, K + 1, S, S) logits, background first."""
         logits: Tensor = self.body((x - MEAN) / DEVIATION)
         return logits
+
+    def outside(self) -> dict[str, Any]:
+        """What ``smp.from_pretrained`` wants to know."""
+        known: dict[str, Any] = {name: value for name, value in self.body.config.items() if value is not None}
+        return {**known, "_model_class": type(self.body).__name__, "encoder_weights": None}
 
 
 def load_encoder(network: Network, path: Path) -> None:
@@ -168,13 +177,32 @@ def squash(image: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(Image.fromarray(image, mode="L").resize((size, size), Image.Resampling.BILINEAR))
 
 
-def save(folder: Path, network: nn.Module, config: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
-    """Write weights, config and metrics into a new folder."""
+def save(
+    folder: Path,
+    network: nn.Module,
+    config: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    outside: Mapping[str, Any] | None = None,
+) -> None:
+    """Write weights, config and metrics into a new folder.
+
+    Args:
+        network: its ``body`` is what is written.
+        outside: what the library behind the network wants to find in ``config.json``.
+    """
     folder.mkdir(parents=True)
     weights = folder / "model.safetensors"
-    save_file({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}, weights)
+    body: Any = network.body
+    save_file({name: value.detach().cpu().contiguous() for name, value in body.state_dict().items()}, weights)
     (folder / "metrics.json").write_bytes(dumps(metrics))
-    (folder / "config.json").write_bytes(dumps({**config, "sha256": file_sha256(weights)}))
+    ours = {**config, "sha256": file_sha256(weights)}
+    (folder / "config.json").write_bytes(dumps({**(outside or {}), OURS: ours}))
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The weights of a network's body; those of older folders carry a prefix."""
+    state: dict[str, Tensor] = load_file(path)
+    return {name.removeprefix("body."): value for name, value in state.items()}
 
 
 def locate(folder: Path, what: str = "segmentation network", command: str = "train-seg") -> Path:
@@ -195,6 +223,13 @@ def locate(folder: Path, what: str = "segmentation network", command: str = "tra
     )
 
 
+def own_config(place: Path) -> dict[str, Any]:
+    """What this package wrote into ``config.json``."""
+    config: dict[str, Any] = json.loads((place / "config.json").read_text(encoding="utf-8"))
+    own: dict[str, Any] = config.get(OURS, config)  # older folders hold nothing else
+    return own
+
+
 def read_config(folder: Path, keys: Collection[str], what: str, command: str) -> tuple[Path, dict[str, Any]]:
     """The place of a trained network and its ``config.json``, both checked.
 
@@ -206,7 +241,7 @@ def read_config(folder: Path, keys: Collection[str], what: str, command: str) ->
         MismatchError: it is of another kind, or the weights are not those the config was written with.
     """
     place = locate(folder, what, command)
-    config: dict[str, Any] = json.loads((place / "config.json").read_text(encoding="utf-8"))
+    config = own_config(place)
     if not {*keys, "sha256"} <= set(config):
         path = place / "config.json"
         raise MismatchError(f"{path} is not of a {what}", f"name a folder of {command}")
@@ -225,7 +260,7 @@ def load(folder: Path, device: torch.device) -> Segmenter:
     """
     place, config = read_config(folder, {*SHAPE, "classes"}, "segmentation network", "train-seg")
     network = Network(config["arch"], config["encoder"], len(config["classes"]), config["options"])
-    network.load_state_dict(load_file(place / "model.safetensors"))
+    network.body.load_state_dict(read_weights(place / "model.safetensors"))
     return Segmenter(network.eval().to(device), tuple(config["classes"]), config["size"], device, config)
 
 

@@ -37,7 +37,7 @@ PHI = {
     "AccessionNumber": "ACC-88163520",
     "StudyID": "STUDY-4471",
     "StudyDescription": "Thorax of Quijano",
-    "SeriesDescription": "Chest of Quijano",
+    "SeriesDescription": "Torso of Quijano",
     "InstitutionName": "Saint Cervantes Infirmary",
     "InstitutionAddress": "Calle Mayor 48",
     "ReferringPhysicianName": "Panza^Sancho",

@@ -56,7 +56,7 @@ def test_a_mask_has_the_size_of_its_image(label: Any, folder: Path, tmp_path: Pa
 def test_a_picture_that_a_phone_turned_is_labelled_upright(label: Any, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # stored lying on its side
-    Image.fromarray(chest(0)[0]).resize((80, 60)).save(tmp_path / "a.jpg", exif=exif)
+    Image.fromarray(np.rot90(chest(0)[0])).resize((80, 60)).save(tmp_path / "a.jpg", exif=exif)
     label(tmp_path / "a.jpg", tmp_path / "out")
     row = next(Store(tmp_path / "out").rows())
     assert Store(tmp_path / "out").load_image(row).shape == (80, 60)

@@ -116,7 +116,7 @@ def test_fewer_patients_are_a_subset_of_more(data: Path) -> None:
 def test_fine_tuning_starts_from_the_trained_weights(data: Path, trained: Path, tmp_path: Path) -> None:
     train_segmenter([Source(data)], tmp_path, config(updates=1, lr=1e-12, ema=0.0), init=trained, device="cpu")
     ours, theirs = (load_file(run / "model/model.safetensors") for run in (tmp_path, trained))
-    name = "body.segmentation_head.0.weight"
+    name = "segmentation_head.0.weight"
     assert torch.allclose(ours[name], theirs[name], atol=1e-6)
 
 
@@ -124,7 +124,7 @@ def test_fine_tuning_matches_channels_by_class_name(data: Path, trained: Path, t
     fewer = config(updates=1, lr=1e-12, ema=0.0, classes=("heart",))
     train_segmenter([Source(data)], tmp_path, fewer, init=trained, device="cpu")
     ours, theirs = (load_file(run / "model/model.safetensors") for run in (tmp_path, trained))
-    name = "body.segmentation_head.0.weight"
+    name = "segmentation_head.0.weight"
     assert torch.allclose(ours[name], theirs[name][[0, 3]], atol=1e-6)
 
 

@@ -21,6 +21,7 @@ from cxrsynth.errors import MismatchError
 from cxrsynth.factory.apply.image import Labelled, content, embed, fractions, label_one, seed_of, shrink
 from cxrsynth.factory.apply.sources import Picture, Source, find, open_all
 from cxrsynth.factory.run import claim
+from cxrsynth.ingest.radiograph import Polarity
 from cxrsynth.lock import writing
 from cxrsynth.masks.labels import Labelling
 from cxrsynth.pages.sheet import Item, contact_sheet, save
@@ -75,6 +76,7 @@ def annotate(
     origins: Sequence[str] = (),
     most: int | None = None,
     workers: int = 2,
+    polarity: Polarity = "auto",
     on_images: Callable[[int, int], None] = lambda done, planned: None,
 ) -> Result:
     """Label images; typing the same command again goes on where it stopped.
@@ -85,6 +87,7 @@ def annotate(
         splits: of a dataset: only these.
         origins: of a dataset: only images of these sources.
         most: at most so many images, spread evenly over all of them.
+        polarity: whether inverted, turned and mirrored pictures are looked for; never in a dataset.
         workers: processes that label while the next batch is read; 0 labels in this one.
         on_images: called with (images done, images planned) after every batch.
 
@@ -104,6 +107,7 @@ def annotate(
         "masks": masks_identity(recipe),
         "sampler": {name: getattr(recipe.sampler, name) for name in ("height", "width", "batch", "dtype")},
         "films": sha256(dumps([[source.key, source.digest] for source in sources])),
+        **({"polarity": polarity} if any(source.image for source in sources) else {}),
     }
     fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     held = out / "identity.json"
@@ -123,7 +127,10 @@ def annotate(
             on_images(done, len(sources))
 
         if todo:
-            label(todo, shards, Store(images), store, recipe, weights, reading, device, fingerprint, workers, advance)
+            label(
+                todo, shards, Store(images), store, recipe, weights, reading, device, fingerprint, workers, advance,
+                polarity,
+            )  # fmt: skip
         rows = list(store.rows())
         result.labelled = len(rows)
         result.refused = troubles(store)
@@ -145,6 +152,7 @@ def label(
     fingerprint: str,
     workers: int,
     advance: Callable[[int], None],
+    polarity: Polarity = "auto",
 ) -> None:
     """Read, label and write the shards that are missing."""
     from cxrsynth.generate.reader import Reader
@@ -156,7 +164,7 @@ def label(
     batch = recipe.sampler.batch
     with spawn_pool(workers) if workers else ThreadPoolExecutor(1) as pool:
         for shard in todo:
-            pictures, refused = open_all(shards[shard], origin)
+            pictures, refused = open_all(shards[shard], origin, polarity)
             waiting = []
             for start in range(0, len(pictures), batch):
                 part = pictures[start : start + batch]

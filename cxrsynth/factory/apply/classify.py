@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrsynth.factory.apply.segment import SHARD, find, take
+from cxrsynth.ingest.radiograph import Polarity
 from cxrsynth.nets.classifier import Classifier
 
 
@@ -27,13 +28,18 @@ class Classified:
 
 
 def classify(
-    classifier: Classifier, images: Path, split: str = "", advance: Callable[[int, int], None] | None = None
+    classifier: Classifier,
+    images: Path,
+    split: str = "",
+    advance: Callable[[int, int], None] | None = None,
+    polarity: Polarity = "auto",
 ) -> Classified:
     """Probabilities of images.
 
     Args:
         split: of a dataset, only this split.
         advance: told (images done, all images).
+        polarity: whether inverted, turned and mirrored pictures are looked for; never in a dataset.
 
     Raises:
         UsageError: there is no image.
@@ -41,7 +47,7 @@ def classify(
     pictures = find(images, split)
     result = Classified()
     for start in range(0, len(pictures), SHARD):
-        readable, refused = take(pictures[start : start + SHARD])
+        readable, refused = take(pictures[start : start + SHARD], polarity)
         result.refused += refused
         if readable:
             scores = classifier([image for _, image in readable])

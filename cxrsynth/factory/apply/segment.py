@@ -7,18 +7,18 @@ is the "teacher's masks" arm of a comparison too.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cxrsynth.data.keys import safe
+from cxrsynth.data.dicom import is_dicom
 from cxrsynth.data.labelled import check_finished
 from cxrsynth.data.paths import inside, refuse_overlap, shown, trouble
 from cxrsynth.errors import MismatchError, UsageError
-from cxrsynth.ingest.folder import SUFFIXES, Folder
-from cxrsynth.ingest.image import SourceImage, UnreadableError, read_gray, stretch
+from cxrsynth.ingest.image import UnreadableError, read_gray, stretch
+from cxrsynth.ingest.radiograph import Polarity, images_at, read_radiograph
 from cxrsynth.lock import writing
 from cxrsynth.nets.segmenter import Segmenter
 from cxrsynth.pages.sheet import Item, contact_sheet, save
@@ -78,32 +78,28 @@ def find(images: Path, split: str = "") -> list[Picture]:
         return [Picture(row, inside(images, row["image"]), raw=False) for row in rows]
     if split:
         raise UsageError(f"{images} is no dataset and has no splits", "leave out --split")
-    if images.is_file():
-        key = safe(images.stem)
-        found: list[SourceImage] = [SourceImage(key, images, {"key": key, "patient": key})]
-    elif images.is_dir():
-        found = list(Folder(images).images())
-    else:
-        raise UsageError(f"{images} does not exist", f"name a picture ({', '.join(sorted(SUFFIXES))}) or a folder")
     common = {"prompt": "Frontal chest X-ray.", "split": "test", "source": shown(images.resolve().stem)}
-    return [
-        Picture(
-            {**common, "key": image.key, "patient": image.row.get("patient", image.key)}, image.path, True, image.reason
-        )
-        for image in found
-    ]
+    found = []
+    for image in images_at(images):
+        own = {"key": image.key, "patient": image.row.get("patient", image.key)}
+        # The row of a DICOM file names nobody; the name of its folder may.
+        row = {**image.row, "split": "test"} if is_dicom(image.path) else {**common, **own}
+        found.append(Picture(row, image.path, True, image.reason))
+    return found
 
 
-def read(picture: Picture) -> np.ndarray:
-    """(H, W) uint8 at the image's own size.
+def read(picture: Picture, polarity: Polarity = "auto") -> tuple[np.ndarray, list[str]]:
+    """(H, W) uint8 at the image's own size, upright; notes on what was changed.
 
     Raises:
         UnreadableError: as in ingest; the message is the reason.
     """
     if picture.reason:
         raise UnreadableError(picture.reason)
-    array, _ = read_gray(picture.path)
-    return (stretch(array) if picture.raw else array).round().astype(np.uint8)
+    if not picture.raw:
+        return read_gray(picture.path)[0].round().astype(np.uint8), []
+    found = read_radiograph(picture.path, polarity)
+    return stretch(found.pixels).round().astype(np.uint8), found.notes
 
 
 def segment(
@@ -112,11 +108,13 @@ def segment(
     out: Path,
     split: str = "",
     advance: Callable[[int, int], None] | None = None,
+    polarity: Polarity = "auto",
 ) -> Segmented:
     """Label images and write them as a dataset; calling it again goes on where it stopped.
 
     Args:
         advance: told (images done, all images) after every shard.
+        polarity: whether inverted, turned and mirrored pictures are looked for; never in a dataset.
 
     Raises:
         UsageError: no image, or none that can be read.
@@ -130,7 +128,8 @@ def segment(
     sizes = [0 if trouble(picture.path) else picture.path.stat().st_size for picture in pictures]
     weights = segmenter.config["sha256"]
     plan = {"weights_sha256": weights, "planned": len(keys), "arch": segmenter.config["arch"], "classes": classes}
-    fingerprint = sha256(dumps([weights, keys, sizes]))
+    looked = [polarity] if any(picture.raw for picture in pictures) else []
+    fingerprint = sha256(dumps([weights, keys, sizes, *looked]))
     before = [receipt.fingerprint for receipt in store.receipts()]
     if (out / "classes.json").exists() and not (out / "segment.json").exists():
         raise MismatchError(f"{out} holds another dataset", "choose another folder with -o")
@@ -144,7 +143,7 @@ def segment(
         for shard, start in enumerate(range(0, len(pictures), SHARD)):
             part = pictures[start : start + SHARD]
             planned = keys[start : start + SHARD]
-            readable, refused = take(part)
+            readable, refused = take(part, polarity)
             result.refused += refused
             if not store.is_done(shard, fingerprint, planned):
                 masks = segmenter([image for _, image in readable])
@@ -166,15 +165,23 @@ def segment(
     return result
 
 
-def take(part: Sequence[Picture]) -> tuple[list[tuple[Picture, np.ndarray]], list[dict[str, str]]]:
-    """Read what can be read, and say why the rest cannot; one broken file does not stop the others."""
+def take(
+    part: Sequence[Picture], polarity: Polarity = "auto"
+) -> tuple[list[tuple[Picture, np.ndarray]], list[dict[str, str]]]:
+    """Read what can be read, and say why the rest cannot; one broken file does not stop the others.
+
+    What was changed to make an image upright is in ``notes`` of its row.
+    """
     readable: list[tuple[Picture, np.ndarray]] = []
     refused = []
     for picture in part:
         try:
-            readable.append((picture, read(picture)))
+            image, notes = read(picture, polarity)
         except UnreadableError as error:
             refused.append({"path": str(picture.path), "reason": str(error)})
+            continue
+        told = replace(picture, row={**picture.row, "notes": notes}) if notes else picture
+        readable.append((told, image))
     return readable, refused
 
 

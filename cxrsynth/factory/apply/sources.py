@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from cxrsynth.data.keys import safe
+from cxrsynth.data.dicom import is_dicom
 from cxrsynth.data.paths import trouble
 from cxrsynth.errors import UsageError
-from cxrsynth.ingest.folder import Folder
-from cxrsynth.ingest.image import SourceImage, UnreadableError, crop, read_gray, stretch
+from cxrsynth.ingest.image import SourceImage, UnreadableError, stretch
+from cxrsynth.ingest.radiograph import Polarity, images_at, read_radiograph
 from cxrsynth.store import Row, Store, file_sha256
 
 
@@ -58,28 +58,16 @@ def find(place: Path, splits: Sequence[str] = (), origins: Sequence[str] = ()) -
         raise UsageError(
             f"{place} is no dataset with splits and sources", "leave these options out, or ingest it first"
         )
-    if place.is_file():
-        key = safe(place.stem)
-        images = iter(
-            [
-                SourceImage(
-                    key,
-                    place,
-                    {"key": key, "prompt": "", "split": "test", "patient": key, "source": place.resolve().parent.name},
-                )
-            ]
-        )
-    elif place.is_dir():
-        images = Folder(place).images()
-    else:
-        raise UsageError(f"{place} does not exist", "name a picture, a folder of pictures, or a dataset")
-    for image in images:
+    for image in images_at(place):
         digest = "" if image.reason or trouble(image.path) else file_sha256(image.path)
         yield Source(image.key, digest, image.row, image)
 
 
-def open_all(sources: Sequence[Source], origin: Store) -> tuple[list[Picture], list[Row]]:
-    """(source, (H, W) uint8 at its own size) of the images that can be read, and a row per other with the reason."""
+def open_all(sources: Sequence[Source], origin: Store, polarity: Polarity = "auto") -> tuple[list[Picture], list[Row]]:
+    """(source, (H, W) uint8 at its own size) of the images that can be read, and a row per other with the reason.
+
+    What was changed to make an image upright is in ``notes`` of its row.
+    """
     pictures: list[Picture] = []
     refused: list[Row] = []
     for source in sources:
@@ -89,10 +77,13 @@ def open_all(sources: Sequence[Source], origin: Store) -> tuple[list[Picture], l
         try:
             if source.image.reason:
                 raise UnreadableError(source.image.reason)
-            array, _ = read_gray(source.image.path)
-            toned = stretch(crop(array, source.image.box))
+            read = read_radiograph(source.image.path, polarity, source.image.box)
+            toned = stretch(read.pixels)
         except UnreadableError as error:
-            refused.append({"key": source.key, "file": source.image.path.name, "reason": str(error)})
+            # The name of a DICOM file may be that of its patient.
+            name = source.key if is_dicom(source.image.path) else source.image.path.name
+            refused.append({"key": source.key, "file": name, "reason": str(error)})
             continue
-        pictures.append((source, toned.round().astype(np.uint8)))
+        told = replace(source, row={**source.row, "notes": read.notes}) if read.notes else source
+        pictures.append((told, toned.round().astype(np.uint8)))
     return pictures, refused

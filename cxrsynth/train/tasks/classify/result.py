@@ -16,7 +16,7 @@ from cxrsynth.data.labelled import Source
 from cxrsynth.data.multilabel import MultiLabelImage, table_of
 from cxrsynth.data.patients import PATIENTS
 from cxrsynth.evaluate.classification import CHUNK, figures_of
-from cxrsynth.nets.classifier import probabilities
+from cxrsynth.nets.classifier import ClassifierNetwork, probabilities
 from cxrsynth.nets.segmenter import save
 from cxrsynth.statistics import auroc
 from cxrsynth.store import dumps, publish
@@ -86,7 +86,7 @@ def threshold(scores: np.ndarray, truth: np.ndarray) -> float:
 
 def write_result(
     run: Path,
-    network: nn.Module,
+    network: ClassifierNetwork,
     images: Learned,
     sources: Sequence[Source],
     config: ClassifyConfig,
@@ -142,7 +142,7 @@ def write_result(
     }
 
     def write(folder: Path) -> None:
-        save(folder, network, body, metrics)
+        save(folder, network, body, metrics, network.outside(images.labels, config.size))
         (folder / PATIENTS).write_bytes(dumps(seen))
         curves.plot(folder / "curves.png", FIGURES)
 

@@ -15,7 +15,7 @@ from torch import nn
 from cxrsynth.data.labelled import LabelledImage, Source
 from cxrsynth.data.patients import PATIENTS
 from cxrsynth.domain.overlap import dice
-from cxrsynth.nets.segmenter import predict, save
+from cxrsynth.nets.segmenter import Network, predict, save
 from cxrsynth.pages.sheet import encode
 from cxrsynth.pages.worst import SHOWN, order_by_worst, worst_sheet
 from cxrsynth.records import IGNORE
@@ -75,7 +75,7 @@ def mean_dice(table: np.ndarray) -> float:
 
 def write_result(
     run: Path,
-    network: nn.Module,
+    network: Network,
     images: Splits,
     sources: Sequence[Source],
     config: SegmentConfig,
@@ -129,7 +129,7 @@ def write_result(
     picture = worst_sheet(pixels, [image.mask() for image in shown], masks, keys, table[worst], images.classes, title)
 
     def write(folder: Path) -> None:
-        save(folder, network, body, metrics)
+        save(folder, network, body, metrics, network.outside())
         (folder / PATIENTS).write_bytes(dumps(learned))
         (folder / "worst.png").write_bytes(encode(picture))
         curves.plot(folder / "curves.png", FIGURES)
