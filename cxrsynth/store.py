@@ -276,9 +276,9 @@ class Store:
         receipt = self.receipt(shard)
         if receipt is None or receipt.fingerprint != fingerprint or not set(planned) <= set(receipt.planned):
             return False
-        return all(self._size(path) == stated["size"] for path, stated in receipt.files.items())
+        return all(self.size(path) == stated["size"] for path, stated in receipt.files.items())
 
-    def _size(self, relative: str) -> int:
+    def size(self, relative: str) -> int:
         """Bytes of a file, -1 where there is none in this folder."""
         try:
             return inside(self.root, relative).stat().st_size
@@ -322,6 +322,21 @@ class Store:
                 "point to a folder that 'cxrsynth generate' or 'cxrsynth ingest' wrote",
             )
         return {item["name"]: item["id"] for item in read_classes(inside(self.root, "classes.json"), empty=True)}
+
+    def identity(self) -> dict[str, Any]:
+        """``identity.json``: the fingerprint, and what it is of.
+
+        Raises:
+            MismatchError: it is damaged.
+        """
+        path = self.root / "identity.json"
+        try:
+            body = read_json(path)
+        except UsageError as error:
+            raise MismatchError(error.message, "choose another folder with -o") from error
+        if not isinstance(body, dict) or not {"fingerprint", "identity"} <= set(body):
+            raise MismatchError(f"{path} holds no identity", "choose another folder with -o")
+        return body
 
     def load_image(self, row: Row) -> np.ndarray:
         """(H, W) uint8 picture of a row."""

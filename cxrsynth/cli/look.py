@@ -75,14 +75,13 @@ def state(dataset: Path) -> dict[str, Any]:
     Raises:
         UsageError: the folder holds no dataset.
     """
-    import yaml
-
+    from cxrsynth.data.documents import read_yaml
     from cxrsynth.store import Store
 
     store = Store(dataset)
     store.classes()  # says so if this is no dataset
     path = dataset / "recipe.yaml"
-    recipe = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+    recipe = read_yaml(path) if path.exists() else {}
     rejected: dict[str, int] = {}
     kept = planned = done = 0
     for receipt in store.receipts():

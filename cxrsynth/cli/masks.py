@@ -158,6 +158,10 @@ def evaluate_masks(
 
     found = compare_masks(pred, true, split or (), spacing, tolerance, shown=show if worst else 0)
     summary = summarise(found.images, found.patients)
+    for key, reason in found.refused[:10]:
+        console.print(f"refused {key}: {reason}", markup=False)
+    if len(found.refused) > 10:
+        console.print(f"and {len(found.refused) - 10} more refused")
     if found.missing:
         console.print(f"{len(found.missing)} images of {true} have no mask in {pred} and are in no figure")
     if found.resized:
@@ -166,7 +170,13 @@ def evaluate_masks(
         save(found.worst, worst)
         console.print(f"open {worst}")
     if as_json:
-        body = {"images": list(found.rows()), "missing": found.missing, "resized": found.resized, "summary": summary}
+        body = {
+            "images": list(found.rows()),
+            "missing": found.missing,
+            "refused": found.refused,
+            "resized": found.resized,
+            "summary": summary,
+        }
         answer(body, as_json)
         return
     from rich.table import Table

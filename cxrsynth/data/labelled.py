@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import yaml
-from PIL import Image
 
 from cxrsynth.data.dataset import groundable, trainable
+from cxrsynth.data.documents import read_json, read_yaml
+from cxrsynth.data.masks import MaskError, read_mask
+from cxrsynth.data.paths import inside
 from cxrsynth.data.patients import DatasetImage, subset
 from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.records import IGNORE
@@ -75,7 +75,7 @@ class LabelledImage(DatasetImage):
     @property
     def mask_path(self) -> Path:
         """The mask's file."""
-        return self.store.root / self.row["mask"]
+        return inside(self.store.root, self.row["mask"])
 
     def mask(self) -> np.ndarray:
         """(H, W) uint8: 0 background, 1 ... K in the order of the classes asked for, 255 where nobody labelled.
@@ -86,13 +86,13 @@ class LabelledImage(DatasetImage):
         Raises:
             MismatchError: the file has ids that the dataset does not declare.
         """
-        stored = np.asarray(Image.open(self.mask_path))
-        strange = sorted(set(np.unique(stored).tolist()) - {0, IGNORE, *self.known}) if stored.ndim == 2 else ["colour"]
-        if strange:
+        try:
+            stored, _ = read_mask(self.mask_path, self.known, ignore=True)
+        except MaskError as error:
             raise MismatchError(
-                f"{self.mask_path} has values {strange[:5]} that classes.json does not declare",
-                f"fix the mask, or declare them in {self.store.root / 'classes.json'}",
-            )
+                f"{self.mask_path} {str(error).removeprefix('mask ')}",
+                f"fix the mask, or declare its values in {self.store.root / 'classes.json'}",
+            ) from error
         layers = self.store.load_layers(self.row, len(self.known))
         mask = np.where(stored == IGNORE, IGNORE, 0).astype(np.uint8)
         for place, number in enumerate(self.known):
@@ -174,9 +174,7 @@ def may_train(benchmark: bool) -> Callable[[Row], bool]:
 
 def check_mask(image: LabelledImage) -> None:
     """Refuse a mask of another size than its image, or with unknown ids, before anything is trained."""
-    path = image.store.root / image.row["image"]
-    with Image.open(path) as opened:
-        size = opened.size
+    size = image.image().shape[::-1]
     mask = image.mask()
     if (mask.shape[1], mask.shape[0]) != size:
         raise MismatchError(
@@ -195,8 +193,16 @@ def check_finished(root: Path) -> None:
     again = f"type the command that writes {root} again"
     receipts = list(store.receipts())
     done = {receipt.shard for receipt in receipts}
-    folders = [path for path in sorted((root / "images").glob("[0-9]*")) if int(path.name) not in done]
-    failed = [path for path in sorted((root / "failures").glob("[0-9]*.json")) if int(path.stem) not in done]
+    folders = [
+        path
+        for path in sorted((root / "images").glob("[0-9]*"))
+        if path.name.isdecimal() and int(path.name) not in done
+    ]
+    failed = [
+        path
+        for path in sorted((root / "failures").glob("[0-9]*.json"))
+        if path.stem.isdecimal() and int(path.stem) not in done
+    ]
     for path in folders + failed:
         raise MismatchError(f"{path} belongs to an unfinished shard", again)
     planned = sum(len(receipt.planned) for receipt in receipts)
@@ -205,9 +211,8 @@ def check_finished(root: Path) -> None:
         raise MismatchError(f"{root} has unfinished shards: {planned} of {wanted} images were made", again)
     for receipt in receipts:
         for relative, stated in receipt.files.items():
-            path = root / relative
-            if not path.exists() or path.stat().st_size != stated["size"]:
-                what = f"{path} is not what the receipt of shard {receipt.shard} says"
+            if store.size(relative) != stated["size"]:
+                what = f"{root / relative} is not what the receipt of shard {receipt.shard} says"
                 raise MismatchError(what, f"{again}; cxrsynth verify {root} shows all")
 
 
@@ -215,11 +220,17 @@ def _planned(root: Path) -> int:
     """How many images the recipe of a dataset, or what was found at ingest, asks for; 0 where nothing says so."""
     recipe, summary = root / "recipe.yaml", root / "summary.json"
     if recipe.exists():
-        return int((yaml.safe_load(recipe.read_text(encoding="utf-8")) or {}).get("count", 0))
+        return whole(read_yaml(recipe), "count")
     if summary.exists():
-        return int(json.loads(summary.read_text(encoding="utf-8")).get("planned", 0))
+        return whole(read_json(summary), "planned")
     if (root / "segment.json").exists():
-        return int(json.loads((root / "segment.json").read_text(encoding="utf-8"))["planned"])
+        return whole(read_json(root / "segment.json"), "planned")
     if (root / "ingest.json").exists():
         raise MismatchError(f"{root} was not ingested to its end", "run the ingest command again")
     return 0
+
+
+def whole(body: object, name: str) -> int:
+    """A whole number that a file states, 0 where it states none."""
+    value = body.get(name, 0) if isinstance(body, dict) else 0
+    return value if isinstance(value, int) else 0

@@ -57,7 +57,7 @@ def read_mask(
     if strange or (found and not 0 <= min(found) <= max(found) <= 255):
         listed = ", ".join(f"{value:g}" for value in (strange or sorted(found - set(range(256))))[:5])
         why = "; 0 and 255 are read where classes.json has one class" if strange == [255] else ""
-        raise MaskError(f"mask has the values {listed} that no class stands for{why}")
+        raise MaskError(f"mask has values [{listed}] that no class stands for{why}")
     return values.astype(np.uint8), notes
 
 

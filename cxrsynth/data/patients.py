@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from cxrsynth.data.documents import read_json
 from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.recipe import legacy
 from cxrsynth.store import Row, Store
@@ -68,7 +68,7 @@ def subset(images: list[AnyImage], count: int) -> list[AnyImage]:
 def patients_seen(model: Path) -> dict[str, list[str]]:
     """The patients that a trained network has seen, by its folder: ``{"train": [...], "val": [...]}`` or nothing."""
     path = next((path for path in (model / PATIENTS, model / legacy.PATIENTS) if path.exists()), None)
-    found: dict[str, list[str]] = {} if path is None else json.loads(path.read_text(encoding="utf-8"))
+    found: dict[str, list[str]] = {} if path is None else read_json(path)
     return found
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from cxrsynth.data import masks
 from cxrsynth.domain.anatomy import CLASSES, cardiothoracic
 from cxrsynth.errors import MissingError, UsageError
 from cxrsynth.store import Row, Store, dumps, sha256
@@ -134,11 +135,9 @@ def read_mask(path: Path) -> np.ndarray:
         UsageError: as `check`, or no picture.
     """
     try:
-        with Image.open(path) as picture:
-            # A palette is only how ids are shown.
-            pixels = np.asarray(picture)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read as a picture", "a label map is an 8-bit gray PNG") from error
+        pixels, _ = masks.read_mask(path)
+    except masks.MaskError as error:
+        raise UsageError(f"{path}: {error}", f"a label map is an 8-bit gray PNG: {legend()}") from error
     return check(pixels, str(path))
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
+from cxrsynth.data.masks import MaskError, read_mask
 from cxrsynth.domain.anatomy import CLASSES
 from cxrsynth.errors import UsageError
 
@@ -130,10 +131,9 @@ def file_region(path: Path, mask: np.ndarray) -> np.ndarray:
         UsageError: it cannot be read, has another size than the image, is empty, or lies outside the body.
     """
     try:
-        with Image.open(path) as picture:
-            pixels = np.asarray(picture.convert("L"))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read as a mask", "a region is a PNG, 0 outside, 255 inside") from error
+        pixels, _ = read_mask(path)
+    except MaskError as error:
+        raise UsageError(f"{path}: {error}", "a region is a gray PNG, 0 outside, 255 inside") from error
     if pixels.shape != mask.shape:
         raise UsageError(
             f"{path} has {pixels.shape[1]} x {pixels.shape[0]} pixels, the image {mask.shape[1]} x {mask.shape[0]}",

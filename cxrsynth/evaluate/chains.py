@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
+from cxrsynth.data.documents import read_yaml
 from cxrsynth.errors import CxrError, RecipeError, UsageError
 from cxrsynth.evaluate.masks import gather, renumber
 from cxrsynth.evaluate.metrics import Scores, average, column, score, summarise
@@ -51,7 +51,7 @@ def load_chains(path: Path, dataset: Path) -> dict[str, Labelling]:
     if not own.is_file():
         raise UsageError(f"{dataset} keeps no recipe", "name a dataset that generate or annotate wrote")
     body = read(path)
-    raw: dict[str, Any] = yaml.safe_load(own.read_text(encoding="utf-8"))
+    raw: dict[str, Any] = read_yaml(own)
     chains = {}
     for name, masks in body["chains"].items():
         try:
@@ -84,10 +84,10 @@ def read(path: Path) -> dict[str, Any]:
         RecipeError: it cannot be read, or names no chains.
     """
     try:
-        body = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+        body = read_yaml(path)
+    except UsageError as error:
         raise RecipeError(
-            f"cannot read the chains in {path}: {error}", "recipes/bench/masks.yaml is one to start from"
+            f"cannot read the chains: {error.message}", "recipes/bench/masks.yaml is one to start from"
         ) from error
     if not isinstance(body, dict) or not isinstance(body.get("chains"), dict):
         raise RecipeError(f"{path} has no 'chains:' block", "recipes/bench/masks.yaml is one to start from")

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from cxrsynth.data.classes import Colour, colours, read_classes
+from cxrsynth.data.masks import MaskError, read_mask
+from cxrsynth.data.matching import MASKS, match, patient_of, plain
+from cxrsynth.data.paths import inside
 from cxrsynth.data.patients import patient_id
 from cxrsynth.errors import UsageError
 from cxrsynth.evaluate.metrics import TOLERANCE, Scores, score, worst
 from cxrsynth.evaluate.nnunet import case_names, check_painted, label_names
+from cxrsynth.ingest.folder import SUFFIXES
+from cxrsynth.ingest.scan import scan
 from cxrsynth.pages.sheet import Item, contact_sheet
 from cxrsynth.store import Row, Store
 
@@ -29,6 +35,9 @@ class Mask:
         patient: whose image it is.
         classes: names of the classes that somebody has labelled in it; None for all of the set.
         image: its picture, or None where only masks are given.
+        ids: the values that stand for a class, where that is known.
+        colours: colour -> id, where its classes are colours.
+        ours: whether this package wrote it, and 255 is what nobody decided.
     """
 
     key: str
@@ -36,10 +45,18 @@ class Mask:
     patient: str
     classes: frozenset[str] | None = None
     image: Path | None = None
+    ids: tuple[int, ...] = ()
+    colours: Mapping[Colour, int] = field(default_factory=dict)
+    ours: bool = False
 
     def load(self) -> np.ndarray:
-        """(H, W) uint8 class ids."""
-        return np.asarray(Image.open(self.path).convert("L"))
+        """(H, W) uint8 class ids, 255 where nobody decided.
+
+        Raises:
+            MaskError: it cannot be read, or has values that no class stands for.
+        """
+        undecided = self.ours or len(self.ids) != 1
+        return read_mask(self.path, self.ids, colours=self.colours, ignore=undecided)[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +79,7 @@ class Comparison:
     Attributes:
         images: one per image, in the order of ``keys``.
         missing: keys of the truth that have no prediction; they are in no figure.
+        refused: (key, reason) of the images of which one mask cannot be read; they are in no figure.
         resized: how many predictions had another size than the truth.
         worst: contact sheet of the images that agree least, or None if not asked for.
     """
@@ -70,6 +88,7 @@ class Comparison:
     keys: list[str]
     patients: list[str]
     missing: list[str]
+    refused: list[tuple[str, str]]
     resized: int
     worst: Image.Image | None
 
@@ -91,10 +110,11 @@ def gather(path: Path, splits: Sequence[str] = ()) -> Masks:
         found = {
             row["key"]: Mask(
                 row["key"],
-                path / row["mask"],
+                inside(path, row["mask"]),
                 patient_id(row),
                 labelled(row),
-                path / row["image"] if row["image"] else None,
+                inside(path, row["image"]) if row["image"] else None,
+                ours=True,
             )
             for row in store.rows()
             if row.get("mask") and (not splits or row.get("split") in splits)
@@ -102,13 +122,17 @@ def gather(path: Path, splits: Sequence[str] = ()) -> Masks:
         classes = store.classes()
     else:
         folder = path / "masks" if (path / "masks").is_dir() else path
-        files = sorted(folder.rglob("*.png")) if folder.is_dir() else []
+        files = [folder / name for name in scan(folder, SUFFIXES).pictures] if folder.is_dir() else []
         names = case_names([str(file.relative_to(folder).with_suffix("")) for file in files])
         found = {name: Mask(Path(name).name, file, Path(name).name) for name, file in zip(names, files, strict=True)}
-        classes = json_classes(path)
+        classes, painted = json_classes(path), json_colours(path)
         if not classes and (labels := label_names(folder)):
             classes = labels
-            check_painted(folder, {int(value) for mask in found.values() for value in np.unique(mask.load())}, classes)
+            check_painted(folder, values_of(found.values()), classes)
+        found = {
+            key: replace(one, ids=tuple(classes.values()), colours=painted, patient=patient_of(key) or one.patient)
+            for key, one in found.items()
+        }
     if not found:
         raise UsageError(f"{path} holds no masks", "name a dataset, or a folder with one PNG of class ids per image")
     return Masks(classes, found)
@@ -117,9 +141,13 @@ def gather(path: Path, splits: Sequence[str] = ()) -> Masks:
 def json_classes(folder: Path) -> dict[str, int]:
     """``classes.json`` of a folder, empty without one."""
     path = folder / "classes.json"
-    if not path.is_file():
-        return {}
-    return {item["name"]: int(item["id"]) for item in json.loads(path.read_text(encoding="utf-8"))["classes"]}
+    return {item["name"]: item["id"] for item in read_classes(path)} if path.is_file() else {}
+
+
+def json_colours(folder: Path) -> dict[Colour, int]:
+    """The colours that ``classes.json`` of a folder gives its classes."""
+    path = folder / "classes.json"
+    return colours(path, read_classes(path)) if path.is_file() else {}
 
 
 def labelled(row: Row) -> frozenset[str] | None:
@@ -153,13 +181,19 @@ def compare_masks(
     ours, theirs = gather(pred), gather(true, splits)
     numbers = theirs.classes or ours.classes or numbered(theirs)
     ids = ours.classes or numbers
+    if not numbers:
+        raise UsageError(f"{true} has no labelled pixel and no classes.json", "name its classes in classes.json")
+    if len(numbers) == 1:
+        # One class nobody named: 0 and 255 are as good as 0 and 1.
+        ours, theirs = (only(one, numbers) for one in (ours, theirs))
     shared = [name for name in numbers if name in ids]
     if not shared:
         raise UsageError(
             f"{pred} knows {', '.join(ids)}, {true} {', '.join(numbers)}",
             "give both the same class names in classes.json",
         )
-    keys = [key for key in theirs.masks if key in ours.masks]
+    pairs_of = paired(ours, theirs)
+    keys = list(pairs_of)
     if not keys:
         raise UsageError(
             f"{pred} and {true} have no image in common", "images are matched by key, or by file name in folders"
@@ -167,9 +201,14 @@ def compare_masks(
     images: list[Scores] = []
     pairs: list[tuple[np.ndarray, np.ndarray]] = []
     resized = 0
+    refused: list[tuple[str, str]] = []
     for key in keys:
-        one, other = theirs.masks[key], ours.masks[key]
-        truth, mask = one.load(), renumber(other.load(), ids, numbers)
+        one, other = theirs.masks[key], ours.masks[pairs_of[key]]
+        try:
+            truth, mask = one.load(), renumber(other.load(), ids, numbers)
+        except MaskError as error:
+            refused.append((key, str(error)))
+            continue
         if mask.shape != truth.shape:
             resized += 1
             mask = np.asarray(Image.fromarray(mask).resize(truth.shape[::-1], Image.Resampling.NEAREST))
@@ -179,21 +218,48 @@ def compare_masks(
         images.append({name: found.get(name, nothing) for name in shared})
         if shown:
             pairs.append((truth, mask))
+    lost = {key for key, _ in refused}
+    keys = [key for key in keys if key not in lost]
+    if not keys:
+        raise UsageError(
+            f"no mask can be compared: {refused[0][0]}: {refused[0][1]}", "write them as class ids, in PNG"
+        )
     whose = [theirs.masks[key].patient for key in keys]
-    pictures = [pictured(key, theirs, ours) for key in keys]
+    pictures = [theirs.masks[key].image or ours.masks[pairs_of[key]].image for key in keys]
     sheet = worst_sheet(images, pairs, keys, pictures, numbers, shown) if shown else None
-    return Comparison(images, keys, whose, [key for key in theirs.masks if key not in ours.masks], resized, sheet)
+    missing = [key for key in theirs.masks if key not in pairs_of]
+    return Comparison(images, keys, whose, missing, refused, resized, sheet)
 
 
-def pictured(key: str, *sets: Masks) -> Path | None:
-    """The picture of an image, from the first set that has it."""
-    return next((one.masks[key].image for one in sets if one.masks[key].image is not None), None)
+def paired(ours: Masks, theirs: Masks) -> dict[str, str]:
+    """Key of the truth -> key of the prediction of the same image, in the order of the truth."""
+    names, files = list(ours.masks), list(theirs.masks)
+    found = match(names, files, (plain, *MASKS)).of
+    return {files[file]: names[found[file]] for file in sorted(found)}
+
+
+def only(masks: Masks, numbers: dict[str, int]) -> Masks:
+    """The masks of a folder without names, read as those of the one class there is."""
+    if masks.classes:
+        return masks
+    return Masks({}, {key: replace(one, ids=tuple(numbers.values())) for key, one in masks.masks.items()})
 
 
 def numbered(masks: Masks) -> dict[str, int]:
-    """Names for the values of masks that nobody has named: ``class_1`` and so on."""
-    values = {int(value) for mask in masks.masks.values() for value in np.unique(mask.load())}
+    """Names for the values of masks that nobody has named: ``class_1`` and so on; one where all is black or white."""
+    values = values_of(masks.masks.values())
+    if values - {0} == {255}:
+        return {"class_1": 1}
     return {f"class_{value}": value for value in sorted(values - {0, 255})}
+
+
+def values_of(masks: Iterable[Mask]) -> set[int]:
+    """The pixel values of all masks that can be read."""
+    values: set[int] = set()
+    for mask in masks:
+        with suppress(MaskError):
+            values |= set(np.unique(mask.load()).tolist())
+    return values
 
 
 def renumber(mask: np.ndarray, own: dict[str, int], wanted: dict[str, int]) -> np.ndarray:
@@ -222,8 +288,9 @@ def worst_sheet(
         path = pictures[i]
         image = np.zeros_like(truth)
         if path is not None:
-            small = Image.open(path).convert("L")
-            image = np.asarray(small if small.size == truth.shape[::-1] else small.resize(truth.shape[::-1]))
+            with suppress(MaskError):
+                small = Image.fromarray(read_mask(path)[0])
+                image = np.asarray(small if small.size == truth.shape[::-1] else small.resize(truth.shape[::-1]))
         text = ", ".join(f"{name.replace('_', ' ')} {image['dice']:.2f}" for name, image in images[i].items())
         items.append(Item(image, truth, title=keys[i], text="truth"))
         items.append(Item(image, mask, title=keys[i], text=f"Dice: {text}"))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from cxrsynth.data import masks
 from cxrsynth.device import resolve
 from cxrsynth.domain import regions
 from cxrsynth.domain.anatomy import CLASSES
@@ -71,10 +72,10 @@ class Edited:
 def is_label_map(path: Path) -> bool:
     """Whether a picture holds class ids and not gray levels."""
     try:
-        with Image.open(path) as picture:
-            return picture.mode in ("L", "P") and int(np.asarray(picture).max()) <= MOST_IDS
-    except OSError:
+        values, notes = masks.read_mask(path)
+    except masks.MaskError:
         return False
+    return not notes and int(values.max()) <= MOST_IDS
 
 
 def edit(

@@ -137,7 +137,7 @@ def _check_owner(store: Store, recipe: Recipe, digest: str, resume: Resume) -> N
         raise UsageError(
             f"{store.root} holds a dataset already", "choose another folder with -o, or leave --resume never away"
         )
-    stored = json.loads(path.read_text())["identity"]
+    stored = store.identity()["identity"]
     wanted = json.loads(json.dumps(recipes.identity(recipe, digest)))
     if stored != wanted:
         changes = "\n  ".join(difference(stored, wanted))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -10,8 +9,10 @@ from typing import TypeVar
 
 import numpy as np
 
+from cxrsynth.data.documents import read_text
+from cxrsynth.data.tables import read_table
 from cxrsynth.domain.lexicon import affirmed
-from cxrsynth.errors import RecipeError
+from cxrsynth.errors import RecipeError, UsageError
 from cxrsynth.recipe import ClassSpec, Recipe, key
 from cxrsynth.records import STREAM_CONTROL, STREAM_NOISE, STREAM_PROMPT, STREAM_SPLIT, Spec, rng
 
@@ -102,25 +103,21 @@ def _share(seed: int, turn: int) -> float:
 @lru_cache(maxsize=8)
 def _csv_rows(path: Path, column: str) -> tuple[dict[str, str], ...]:
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            if reader.fieldnames is None or column not in reader.fieldnames:
-                raise RecipeError(
-                    f"{path} has no column '{column}'",
-                    f"set prompts.column to one of its columns: {', '.join(reader.fieldnames or [])}",
-                )
-            rows = tuple({name: (value or "") for name, value in row.items() if name} for row in reader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"cannot read the prompts in {path}: {error}", "fix prompts.csv in the recipe") from error
-    return _not_empty(path, rows)
+        table = read_table(path, [column])
+    except UsageError as error:
+        raise RecipeError(error.message, f"{error.hint}; or fix prompts.csv or prompts.column in the recipe") from error
+    for position, row in enumerate(table.rows):
+        if not row[column]:
+            raise RecipeError(f"{table.where(position)}, has no prompt", "write one, or remove the line")
+    return _not_empty(path, table.rows)
 
 
 @lru_cache(maxsize=8)
 def _text_lines(path: Path) -> tuple[str, ...]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"cannot read the prompts in {path}: {error}", "fix prompts.text in the recipe") from error
+        lines = read_text(path)[0].splitlines()
+    except UsageError as error:
+        raise RecipeError(error.message, f"{error.hint}; or fix prompts.text in the recipe") from error
     return _not_empty(path, tuple(line.strip() for line in lines if line.strip()))
 
 

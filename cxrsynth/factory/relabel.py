@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from cxrsynth import curate
+from cxrsynth.data.documents import read_yaml
 from cxrsynth.errors import UsageError
 from cxrsynth.factory.run import Summary, claim
 from cxrsynth.lock import writing
@@ -51,9 +51,9 @@ def plan_relabel(dataset: Path, out: Path, masks: Path | None, assignments: list
     source.classes()
     if out.resolve() == dataset.resolve():
         raise UsageError("a dataset is not relabelled in place", "name another folder with -o")
-    raw = yaml.safe_load((dataset / "recipe.yaml").read_text(encoding="utf-8"))
+    raw = read_yaml(dataset / "recipe.yaml")
     if masks is not None:
-        block = yaml.safe_load(masks.read_text(encoding="utf-8"))
+        block = read_yaml(masks)
         if not isinstance(block, dict) or "masks" not in block:
             raise UsageError(
                 f"{masks} has no 'masks:' block", "for example: masks: {refine: [{use: crf, iterations: 10}]}"
@@ -66,7 +66,7 @@ def plan_relabel(dataset: Path, out: Path, masks: Path | None, assignments: list
     recipe = parse(raw, str(dataset / "recipe.yaml"))
     if not any(source.load_maps(row) is not None for row in source.rows()):
         raise UsageError(f"{dataset} has no stored maps", "generate it with masks.keep_maps: true")
-    original = json.loads((dataset / "identity.json").read_text())["fingerprint"]
+    original = Store(dataset).identity()["fingerprint"]
     body: dict[str, object] = {
         "relabelled_from": original,
         "masks": masks_identity(recipe),
@@ -75,7 +75,7 @@ def plan_relabel(dataset: Path, out: Path, masks: Path | None, assignments: list
     print_ = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
     target = Store(out)
     held = out / "identity.json"
-    if held.exists() and json.loads(held.read_text())["fingerprint"] != print_:
+    if held.exists() and Store(out).identity()["fingerprint"] != print_:
         raise UsageError(f"{out} holds another dataset", "name another folder with -o")
     todo = [receipt for receipt in source.receipts() if not target.is_done(receipt.shard, print_, receipt.keys)]
     return RelabelPlan(source, target, recipe, print_, body, todo)

@@ -196,7 +196,7 @@ def simulate_dataset(
     }
     fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     held = out / "identity.json"
-    if held.exists() and json.loads(held.read_text(encoding="utf-8"))["fingerprint"] != fingerprint:
+    if held.exists() and Store(held.parent).identity()["fingerprint"] != fingerprint:
         raise MismatchError(f"{out} holds another dataset", "choose another folder with -o")
     store = Store(out)
     shards = [range(start, min(start + SHARD, count)) for start in range(0, count, SHARD)]

@@ -12,8 +12,6 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import entr
 
-# The label of pixels that nobody decided.
-
 
 def background(prob: np.ndarray, competing: np.ndarray) -> np.ndarray:
     """What the competing classes leave over: (K, H, W) float32, (K,) bool -> (H, W) float32 in 0..1."""

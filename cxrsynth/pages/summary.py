@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -11,9 +10,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import yaml
 
 from cxrsynth import weights
+from cxrsynth.data.classes import read_classes
+from cxrsynth.data.documents import read_yaml
 from cxrsynth.errors import MissingError, UsageError
 from cxrsynth.store import Row, Store
 
@@ -138,15 +138,15 @@ def summarise(root: Path) -> Summary:
     """
     store = Store(Path(root))
     store.classes()  # says what to do where the folder is no dataset
-    listed = json.loads((store.root / "classes.json").read_text(encoding="utf-8"))["classes"]
+    listed = read_classes(store.root / "classes.json", empty=True)
     labels = tuple(Label(int(c["id"]), str(c["name"]), str(c.get("phrase") or c["name"])) for c in listed)
     rows, rejects, receipts = list(store.rows()), list(store.rejects()), list(store.receipts())
     if not rows and not rejects:
         hint = f"see how far it is: cxrsynth status {store.root}"
         raise UsageError(f"{store.root} holds no finished picture yet", hint)
     path, known = store.root / "recipe.yaml", store.root / "identity.json"
-    identity = json.loads(known.read_text(encoding="utf-8"))["identity"] if known.exists() else {}
-    recipe = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+    identity = store.identity()["identity"] if known.exists() else {}
+    recipe = read_yaml(path) if path.exists() else {}
     return Summary(
         store=store,
         name=str(recipe.get("name") or store.root.resolve().name),

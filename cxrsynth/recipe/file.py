@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from cxrsynth.errors import RecipeError
+from cxrsynth.data.documents import parse_yaml, read_yaml
+from cxrsynth.errors import RecipeError, UsageError
 from cxrsynth.recipe.control import located
 from cxrsynth.recipe.entry import explain
 from cxrsynth.recipe.model import Recipe
@@ -49,9 +49,9 @@ def read(path: Path) -> tuple[Path, dict[str, Any]]:
     """
     file = find(path)
     try:
-        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{file} is not YAML: {' '.join(str(error).split())}", "fix the line it names") from error
+        raw = read_yaml(file)
+    except UsageError as error:
+        raise RecipeError(error.message, error.hint) from error
     if not isinstance(raw, dict):
         raise RecipeError(f"{file} holds no mapping", "a recipe starts with 'name: ...'; see 'cxrsynth recipes'")
     return file, raw
@@ -105,8 +105,8 @@ def assign(raw: dict[str, Any], assignment: str) -> None:
     if not equals or not dotted:
         raise RecipeError(f"--set {assignment!r} is not of the form a.b=c", "for example: --set sampler.batch=8")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        value = parse_yaml(text, dotted)
+    except UsageError as error:
         raise RecipeError(f"--set {assignment!r}: the value is not YAML", "quote it") from error
     put(raw, dotted, value)
 

@@ -58,7 +58,7 @@ def test_ids_of_a_dataset_become_those_of_every_atlas(tmp_path: Path) -> None:
         (lambda mask: np.where(mask == 3, 7, mask), "unknown ids: 7"),
         (lambda mask: np.zeros_like(mask), "is empty"),
         (lambda mask: np.where(mask == 3, 0, mask), "no heart"),
-        (lambda mask: np.stack([mask] * 3, axis=-1), "colours"),
+        (lambda mask: np.stack([mask, 0 * mask, mask], axis=-1), "colour"),
     ],
 )
 def test_a_label_map_that_cannot_be_imposed_says_why(change: object, what: str, tmp_path: Path) -> None:

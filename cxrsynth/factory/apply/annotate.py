@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from cxrsynth.data.documents import read_json_lines
 from cxrsynth.errors import MismatchError
 from cxrsynth.factory.apply.image import Labelled, content, embed, fractions, label_one, seed_of, shrink
 from cxrsynth.factory.apply.sources import Picture, Source, find, open_all
@@ -111,7 +112,7 @@ def annotate(
     }
     fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     held = out / "identity.json"
-    if held.exists() and json.loads(held.read_text(encoding="utf-8"))["fingerprint"] != fingerprint:
+    if held.exists() and Store(out).identity()["fingerprint"] != fingerprint:
         raise MismatchError(f"{out} holds other images, or images labelled otherwise", "choose another folder with -o")
     shards = [sources[start : start + SHARD] for start in range(0, len(sources), SHARD)]
     todo = [i for i, part in enumerate(shards) if not store.is_done(i, fingerprint, [one.key for one in part])]
@@ -230,7 +231,7 @@ def entry(
 def troubles(store: Store) -> list[Row]:
     """The images that could not be read."""
     paths = sorted((store.root / "troubles").glob("[0-9]*.jsonl"))
-    return [json.loads(line) for path in paths for line in path.read_text(encoding="utf-8").splitlines()]
+    return [row for path in paths for row in read_json_lines(path)]
 
 
 def overlays(store: Store, rows: list[Row]) -> Image.Image:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from cxrsynth.data.documents import read_json
 from cxrsynth.pages import sheet
 from cxrsynth.pages.report import thumbs
 from cxrsynth.pages.summary import Summary, choose, evenly, measure_areas
@@ -177,7 +177,7 @@ def numbers(summary: Summary) -> dict[str, Any]:
 def _speed(summary: Summary) -> float | None:
     """Pictures per second of the latest run that made any."""
     for path in sorted((summary.store.root / "runs").glob("*.json"), reverse=True):
-        run = json.loads(path.read_text(encoding="utf-8"))
+        run = read_json(path)
         if run.get("samples_made") and run.get("seconds"):
             return float(run["samples_made"]) / float(run["seconds"])
     return None

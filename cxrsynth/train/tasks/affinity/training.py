@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from PIL import Image
 from safetensors.torch import save
 from torch import Tensor
 
+from cxrsynth.data.classes import read_classes
 from cxrsynth.data.dataset import rows as read_rows
 from cxrsynth.data.dataset import trainable
+from cxrsynth.data.documents import read_yaml
 from cxrsynth.data.patients import patient_id
 from cxrsynth.device import resolve
 from cxrsynth.errors import CxrError, UsageError
@@ -192,14 +193,13 @@ def competing_classes(store: Store) -> list[str]:
 
 
 def _overlapping(store: Store) -> set[str]:
-    body = json.loads((store.root / "classes.json").read_text(encoding="utf-8"))
-    return {item["name"] for item in body["classes"] if item.get("overlap")}
+    return {item["name"] for item in read_classes(store.root / "classes.json", empty=True) if item.get("overlap")}
 
 
 def normaliser(store: Store) -> Joint:
     """How the pilot's own recipe makes probabilities of maps; the defaults where it has none."""
     path = store.root / "recipe.yaml"
-    recipe = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+    recipe = read_yaml(path) if path.exists() else {}
     entry = recipe.get("masks", {}).get("normalise", {})
     return Joint(**{key: value for key, value in entry.items() if key != "use"})
 
