@@ -112,3 +112,11 @@ def test_an_enlarged_heart_is_not_enlarged_again(chest: tuple[np.ndarray, np.nda
     made = simulate(*chest, rng(2), ["cardiomegaly"])
     with pytest.raises(CannotCarryError, match="already"):
         simulate(made.image, made.labels, rng(2), ["cardiomegaly"])
+
+
+def test_an_image_without_contrast_carries_nothing(chest: tuple[np.ndarray, np.ndarray]) -> None:
+    image, labels = chest
+    flat = (110 + 0.1 * image).astype(np.uint8)
+    with pytest.raises(CannotCarryError, match="equally bright"):
+        simulate(flat, labels, rng(), ["opacity"])
+    assert simulate(flat, labels, rng(1), none=0.0, shares={"opacity": 1.0}).masks == {}

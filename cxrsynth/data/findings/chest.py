@@ -94,7 +94,7 @@ class Chest:
         water = float(np.log((1 - min(lung, 0.85)) / (1 - min(dense, 0.92))))
         detail = image - ndimage.gaussian_filter(image, 1.0 * unit)
         grain = float(np.abs(detail[inside]).mean()) * 1.25 if inside.any() else 0.01
-        return cls(labels, lungs, heart, float(np.clip(water, 0.6, 1.8)), grain, unit)
+        return cls(labels, lungs, heart, float(np.clip(water, 0.0, 1.8)), grain, unit)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -15,6 +15,7 @@ Side = Literal["any", "right", "left", "both"]
 Zone = Literal["any", "upper", "mid", "lower"]
 ZONES = ("upper", "mid", "lower")
 LEAST_MASK = 12  # pixels at a width of 256: less is no finding
+LEAST_WATER = 0.35  # contrast of heart to lung, as attenuation: with less, every finding would stick out
 LEAST_SIDE = 0.05  # of a finding's area: a lung with less is not named
 SHARE = 0.22  # of a finding's area within a lung: a third with less is not named
 
@@ -82,6 +83,8 @@ class Finding(BaseModel):
         missing = [side for side in wanted if side not in chest.lungs]
         if missing and (self.side != "any" or len(missing) == len(SIDES)):
             return f"there is no {missing[0]} lung"
+        if chest.water < LEAST_WATER:
+            return "lungs and heart are about equally bright"
         return ""
 
     def __call__(self, image: np.ndarray, chest: Chest, rng: np.random.Generator) -> Put:

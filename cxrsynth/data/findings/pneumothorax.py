@@ -32,10 +32,12 @@ class Fallen:
 
     Attributes:
         lung: (H, W) float32, 1 in what is left of the lung, 0 beyond the pleural line.
+        air: (H, W) float32, 1 where the lung has left.
         rows, columns: (H, W) float32, where in the full lung each place comes from.
     """
 
     lung: np.ndarray
+    air: np.ndarray
     rows: np.ndarray
     columns: np.ndarray
 
@@ -73,12 +75,12 @@ class Pneumothorax(Finding):
             severity = tuple(FALLS)[rng.choice(3, p=np.array(self.shares) / sum(self.shares))]  # type: ignore[assignment]
         apex, lateral, base = (rng.uniform(*span) for span in FALLS[severity])
         fallen = fall(lung, side, apex, lateral, base, chest.unit, rng)
-        outside = lung.mask & (fallen.lung < 0.5)
+        outside = lung.mask & (fallen.air > 0.5)
         large_enough(outside, chest, self.name)
         if outside.sum() < SEEN * chest.unit**2:
             raise CannotCarryError(self.name, "the gap would not be seen")
         # 1 where there is air now, with the softness of both borders.
-        air = np.clip(1 - fallen.lung, 0, 1) * lung.soft
+        air = fallen.air * lung.soft
         vessels = vessel_layer(image, lung, chest.unit)
         moved = self.moved(vessels, lung, fallen)
         crowd = 1 + 0.5 * lateral
@@ -142,7 +144,8 @@ def fall(
     # The lung's outline in the image is that of a polygon: its shrunken copy is smooth.
     smooth = ndimage.gaussian_filter(lung.mask.astype(np.float32), 2.0 * unit)
     left = ndimage.map_coordinates(smooth, (from_rows, from_columns), order=1, mode="constant")
-    return Fallen(np.asarray(sigmoid((left - 0.5) / 0.09), np.float32), from_rows, from_columns)
+    left, whole = (np.asarray(sigmoid((part - 0.5) / 0.09), np.float32) for part in (left, smooth))
+    return Fallen(left, np.clip(whole - left, 0, 1), from_rows, from_columns)
 
 
 def vessel_layer(image: np.ndarray, lung: Lung, unit: float) -> np.ndarray:
