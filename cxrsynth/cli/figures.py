@@ -102,8 +102,10 @@ def evaluate_images(
 ) -> None:
     """Fidelity, variety, alignment with the prompt, and copies of training images, each next to real against real.
 
-    FID and KID are measured in every net that is there: the model's autoencoder, a classifier of train-cls, and nets
-    whose weight files you bring. Writes OUT/images.json and OUT/images-NAME.html with nearest neighbours.
+    FID and KID are measured in every net that is there: the model's autoencoder, an ImageNet net that no radiograph
+    touched (pip install 'cxrsynth[pretrained]'), a classifier of train-cls, and nets whose weight files you bring.
+    Sharpness is gradient energy and power by band, as a share of real images'. Writes OUT/images.json and
+    OUT/images-NAME.html with nearest neighbours.
 
     Example:
 
@@ -119,6 +121,8 @@ def evaluate_images(
 
     arm = name or synthetic.resolve().name
     evaluators = Evaluators.load(weights.path, classifier, segmenter, xrv, inception, device)
+    if evaluators.absent:
+        console.print(evaluators.absent, markup=False)
     with meter(5, "evaluate images") as bar:
         report = measure(synthetic, real, evaluators, split, arm, bar.set)
     results.write(out / "images.json", report.records)

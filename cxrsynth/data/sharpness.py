@@ -29,16 +29,20 @@ def band_power(images: np.ndarray) -> np.ndarray:
     return np.stack([power[:, (radius >= low) & (radius < 2 * low)].sum(axis=1) for low in BANDS], axis=1)
 
 
-def relative(made: np.ndarray, real: np.ndarray) -> dict[str, float]:
-    """Gradient energy and band power of some images as a share of those of others; 1 is as sharp.
+def relative(made: np.ndarray, real: np.ndarray) -> dict[str, np.ndarray]:
+    """Gradient energy and band power of some images as a share of the mean of others; 1 is as sharp.
 
     Bands that images of this size do not have are left out.
 
     Args:
         made: (N, S, S) uint8 or float.
         real: (M, S, S), same scale.
+
+    Returns:
+        ``gradient_energy``, ``power_8_16`` ... -> (N,) float64, whose mean is the figure.
     """
-    energy = float(gradient_energy(made).mean() / gradient_energy(real).mean())
-    bands = zip(BANDS, band_power(made).mean(axis=0), band_power(real).mean(axis=0), strict=True)
-    shares = {f"power_{low}_{2 * low}": float(mine / theirs) for low, mine, theirs in bands if theirs}
-    return {"gradient_energy": energy, **shares}
+    found = {"gradient_energy": gradient_energy(made) / gradient_energy(real).mean()}
+    for low, mine, theirs in zip(BANDS, band_power(made).T, band_power(real).mean(axis=0), strict=True):
+        if theirs:
+            found[f"power_{low}_{2 * low}"] = mine / theirs
+    return found

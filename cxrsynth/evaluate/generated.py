@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cxrsynth.device import resolve
+from cxrsynth.errors import MissingError
 from cxrsynth.evaluate import classification
 from cxrsynth.evaluate.adherence import alignment, heart_size_by_labels, heart_size_by_segmenter
 from cxrsynth.evaluate.anatomy import anatomy
-from cxrsynth.evaluate.features import FeatureNet, autoencoder_net, classifier_net, inception_net, xrv_net
-from cxrsynth.evaluate.images import Group, fidelity, group, same_people, variety
+from cxrsynth.evaluate.features import FeatureNet, autoencoder_net, classifier_net, imagenet_net, inception_net, xrv_net
+from cxrsynth.evaluate.images import Group, fidelity, group, same_people, sharpness, variety
 from cxrsynth.evaluate.memorisation import Privacy, check_privacy, memorisation
 from cxrsynth.evaluate.results import Record
 from cxrsynth.nets import classifier as classifiers
@@ -25,16 +26,18 @@ class Evaluators:
     """Networks that look at images.
 
     Attributes:
-        nets: that make features; the autoencoder is the first.
+        nets: that make features; the autoencoder is the first, the ImageNet net the second where it is installed.
         classifier: trained on real images, or None.
         segmenter: trained on real images, or None.
         learned: patients that the classifier was trained on.
+        absent: what to say of a net that is not installed; empty where nothing is missing.
     """
 
     nets: list[FeatureNet]
     classifier: Classifier | None = None
     segmenter: Segmenter | None = None
     learned: dict[str, list[str]] = field(default_factory=dict)
+    absent: str = ""
 
     @classmethod
     def load(
@@ -64,6 +67,10 @@ class Evaluators:
             evaluators.classifier = classifiers.load(classifier, resolve(device))
             evaluators.learned = classification.patients_of(classifier)
             evaluators.nets.insert(0, classifier_net(evaluators.classifier))
+        try:
+            evaluators.nets.insert(0, imagenet_net())
+        except MissingError as error:
+            evaluators.absent = f"without figures in ImageNet features: {error}; {error.hint}"
         evaluators.nets.insert(0, autoencoder_net(model))
         return evaluators
 
@@ -121,7 +128,7 @@ def measure(
     held_out, train = group(real, split, keep), group(real, "train", keep)
     records = fidelity(generated, held_out, train, evaluators.nets)
     say(1, "variety")
-    records += variety(generated, held_out)
+    records += variety(generated, held_out) + sharpness(generated, held_out, train)
     say(2, "copies")
     privacy = check_privacy(generated, held_out, train, evaluators.nets[0])
     records += memorisation(privacy, generated, train)

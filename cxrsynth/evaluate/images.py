@@ -12,6 +12,7 @@ import torch
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as ms_ssim
 
 from cxrsynth.data.dataset import read_images, rows, trainable
+from cxrsynth.data.sharpness import relative
 from cxrsynth.domain.lexicon import trait
 from cxrsynth.errors import UsageError
 from cxrsynth.evaluate.distances import fid, interval, kid, manifold
@@ -123,6 +124,16 @@ def variety(generated: Group, held_out: Group) -> list[Record]:
         alike = likeness(generated.images, pairs)
         prompts = [str(generated.rows[i].get("prompt", "")) for i in pairs[:, 0]]
         records.append(record(*where, bootstrap(alike, prompts), len(alike), "same_prompt"))
+    return records
+
+
+def sharpness(generated: Group, held_out: Group, train: Group) -> list[Record]:
+    """Gradient energy and power bands as a share of those of held-out real images; arm ``real`` is the floor."""
+    records = []
+    for label, part in ((generated.name, generated), ("real", train.some(len(generated.rows)))):
+        for metric, values in relative(part.images, held_out.images).items():
+            where = ("images", label, held_out.name, metric)
+            records.append(record(*where, bootstrap(values), len(values), "sharpness"))
     return records
 
 

@@ -11,12 +11,13 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from cxrsynth.data.dataset import read_images, rows
 from cxrsynth.data.patients import patient_id
+from cxrsynth.data.sharpness import relative
 from cxrsynth.evaluate.results import Record, bootstrap, record
 from cxrsynth.nets.autoencoder import decode, encode
 
 
 def reconstruction(model: Path, data: Path, split: str = "test", most: int = 200, name: str = "") -> list[Record]:
-    """PSNR (dB) and SSIM of reconstructions, mean over images."""
+    """PSNR (dB) and SSIM of reconstructions; gradient energy and power bands as a share of the images' own."""
     chosen = rows(data, (split,))
     few = np.random.default_rng(0).permutation(len(chosen))[:most]
     chosen = [chosen[i] for i in sorted(few)]
@@ -31,5 +32,5 @@ def reconstruction(model: Path, data: Path, split: str = "test", most: int = 200
     arm, dataset = name or model.name, f"{data.name}:{split}"
     return [
         record("images", arm, dataset, metric, bootstrap(values, patients), len(values), klass="autoencoder")
-        for metric, values in (("psnr", psnr), ("ssim", ssim))
+        for metric, values in {"psnr": psnr, "ssim": ssim, **relative(again, images)}.items()
     ]

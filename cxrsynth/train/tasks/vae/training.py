@@ -178,7 +178,8 @@ class VaeTask:
         error = ((self.held_out.astype(np.float32) - again) ** 2).mean(axis=(1, 2))
         psnr = float((10 * np.log10(255**2 / np.maximum(error, 1e-6))).mean())
         sheet(self.run / f"vae-{update:06d}.png", self.held_out[:6], again[:6])
-        return {"psnr": psnr, **relative(again, self.held_out)}
+        sharpness = {name: float(values.mean()) for name, values in relative(again, self.held_out).items()}
+        return {"psnr": psnr, **sharpness}
 
 
 def balance(loss: Tensor, fooled: Tensor, y: Tensor) -> Tensor:
