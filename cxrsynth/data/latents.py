@@ -93,7 +93,8 @@ class Draws:
         """
         anatomy = min(anatomy, batch)
         pools = ((self.anatomy, anatomy), (self.findings, min(findings, batch - anatomy)))
-        first = np.concatenate([rng.choice(pool, size=count) for pool, count in pools if len(pool)] or [[]]).astype(int)
+        chosen = [rng.choice(pool, size=count) for pool, count in pools if len(pool)]
+        first = np.concatenate([np.zeros(0, int), *chosen]).astype(int)
         names = list(self.places)
         rest = [self._one(names[i], rng) for i in rng.choice(len(names), size=batch - len(first), p=self.weights)]
         return np.concatenate([self.masked[first], np.array(rest, int)]).astype(int), first
@@ -229,7 +230,11 @@ def on_square(
 ) -> tuple[np.ndarray, list[np.ndarray | None]]:
     """An image and its layers as `Square` makes them."""
     picture, _ = square(row, image, None)
-    return picture, [None if x is None else square(row, image, x.astype(np.uint8))[1] == 1 for x in layers]  # type: ignore[list-item]
+    moved: list[np.ndarray | None] = []
+    for layer in layers:
+        placed = None if layer is None else square(row, image, layer.astype(np.uint8))[1]
+        moved.append(None if placed is None else placed == 1)
+    return picture, moved
 
 
 def cover(inside: np.ndarray, side: int) -> np.ndarray:

@@ -88,6 +88,8 @@ class Perceptual(nn.Module):
     caller chooses at random: the strides of the net would otherwise leave a regular grid in what is trained with it.
     """
 
+    net: nn.Module
+
     def __init__(self, name: str = LOSS_NET, stages: tuple[int, ...] = (0, 1, 2)) -> None:
         super().__init__()
         self.net = timm.create_model(

@@ -75,11 +75,16 @@ class Task(Protocol):
         shown: names of the figures in the plot.
     """
 
-    stem: str
-    identity: str
-    turns: Sequence[Turn]
-    score: str
-    shown: Sequence[str]
+    @property
+    def stem(self) -> str: ...
+    @property
+    def identity(self) -> str: ...
+    @property
+    def turns(self) -> Sequence[Turn]: ...
+    @property
+    def score(self) -> str: ...
+    @property
+    def shown(self) -> Sequence[str]: ...
 
     def batch(self, update: int, rng: np.random.Generator) -> Any:
         """Everything that update sees, on the CPU; a function of its arguments only."""
@@ -196,7 +201,8 @@ def train(
     if accelerator.is_main_process and best.weights:
         main.load_state_dict(best.weights)
     accelerator.wait_for_everyone()
-    result = {"updates": done, "best_update": best.update or done, "stopped_early": done < config.updates}
+    early = done < config.updates
+    result: dict[str, Any] = {"updates": done, "best_update": best.update or done, "stopped_early": early}
     if done > start:
         result["seconds_per_update"] = round((time.monotonic() - began) / (done - start), 4)
     return Trained(main.eval(), result, curves)

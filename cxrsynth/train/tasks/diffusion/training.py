@@ -7,7 +7,7 @@ reference masks of the anatomy and on masks of simulated findings.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ from cxrsynth.train.tasks.diffusion.result import write_result
 from cxrsynth.train.tasks.diffusion.setup import Setup, build
 from cxrsynth.weights import Weights
 
+TENSORS = ("latents", "noise", "timesteps", "ids", "masks", "known")
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -64,8 +66,7 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
-        moved = (x.to(device) for x in (self.latents, self.noise, self.timesteps, self.ids, self.masks, self.known))
-        return Batch(*moved, self.share, self.seen)
+        return replace(self, **{name: getattr(self, name).to(device) for name in TENSORS})
 
     def parts(self, size: int | None) -> list[Batch]:
         """The batch in parts of at most ``size`` images."""
@@ -73,8 +74,9 @@ class Batch:
         found = []
         for start in range(0, total, size):
             here = slice(start, start + size)
-            pieces = [x[here] for x in (self.latents, self.noise, self.timesteps, self.ids, self.masks, self.known)]
-            found.append(Batch(*pieces, len(pieces[0]) / total, len(pieces[4]) / max(1, len(self.masks))))
+            part = replace(self, **{name: getattr(self, name)[here] for name in TENSORS})
+            seen = len(part.masks) / max(1, len(self.masks))
+            found.append(replace(part, share=len(part.latents) / total, seen=seen))
         return found
 
 

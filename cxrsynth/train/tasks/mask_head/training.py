@@ -169,7 +169,8 @@ def look_at(
             for c, name in enumerate(config.classes):
                 ours[drawn == ids[name]] = c + 1
             if variant:
-                image, (ours,) = warp(image, [ours], config.augment, rng)
+                image, (moved,) = warp(image, [ours], config.augment, rng)
+                ours = ours if moved is None else moved
             if image.shape != reader.size:
                 raise UsageError(
                     f"{row['key']} has {image.shape[1]}x{image.shape[0]} pixels, the model sees "
