@@ -38,7 +38,7 @@ from cxrsynth.train.tasks.segment.config import SegmentConfig
 from cxrsynth.train.tasks.segment.training import train_segmenter
 from tests.train.chests import make
 
-CONFIG = SegmentConfig(encoder="resnet18", size=192, batch=8, validate_every=10**6, patience=0, checkpoint_minutes=99)
+CONFIG = SegmentConfig(encoder="resnet18", size=192, batch=8, look_every=10**6, patience=0, checkpoint_minutes=99)
 WARM = 3
 
 

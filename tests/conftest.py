@@ -29,7 +29,7 @@ def fitted(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.train.chests import make
 
     folder = tmp_path_factory.mktemp("mask_head")
-    config = MaskHeadConfig(steps=30, variants=2, batch=4, width=16, warmup=2, timesteps=(10,))
+    config = MaskHeadConfig(updates=30, variants=2, batch=4, width=16, warmup=2, timesteps=(10,))
     train_mask_head(make(folder / "images"), folder / "fitted.safetensors", resolve(str(tiny)), config, device="cpu")
     return folder / "fitted.safetensors"
 

@@ -24,7 +24,7 @@ def train_anatomy(
     device: Device = "auto",
     threads: Threads = None,
     offline: Offline = False,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Change a value: --set steps=800.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Change a value: --set updates=800.")] = None,
     as_json: Json = False,
 ) -> None:
     """Train the network that turns a label map into a pseudo-radiograph; running it again goes on where it stopped.
@@ -58,7 +58,7 @@ def train_pathology(
     device: Device = "auto",
     threads: Threads = None,
     offline: Offline = False,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Change a value: --set steps=800.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Change a value: --set updates=800.")] = None,
     as_json: Json = False,
 ) -> None:
     """Teach a model what findings look like in a place, as a small LoRA; running it again goes on where it stopped.

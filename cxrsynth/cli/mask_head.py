@@ -24,7 +24,7 @@ def train_mask_head(
     device: Device = "auto",
     threads: Threads = None,
     offline: Offline = False,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Change a value: --set steps=800.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Change a value: --set updates=800.")] = None,
     as_json: Json = False,
 ) -> None:
     """Fit the small head behind the refiner mask_head on reference masks; running it again goes on where it stopped.

@@ -20,7 +20,7 @@ def train_affinity(
     device: Device = "auto",
     threads: Threads = None,
     offline: Offline = False,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Change a value: --set steps=800.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Change a value: --set updates=800.")] = None,
     as_json: Json = False,
 ) -> None:
     """Train the network behind the refiners affinity, sequential and cross; running it again goes on where it stopped.

@@ -49,7 +49,7 @@ class CompareRecipe(Part):
 
     def settings(self, seed: int, updates: int) -> SegmentConfig:
         """The training of one run. Its last average is taken, so that no image decides when an arm is at its best."""
-        fixed = {"seed": seed, "updates": updates, "validate_every": updates, "patience": 0}
+        fixed = {"seed": seed, "updates": updates, "look_every": updates, "patience": 0}
         return self.train.model_copy(update=fixed)
 
 

@@ -12,12 +12,14 @@ from typing import Any
 # Field of a configuration -> what it is called now; the first name that the configuration has.
 FIELDS = {
     "adapt": ("training",),
+    "check_every": ("look_every",),
     "diffusion": ("training",),
     "films": ("labelled_images", "images"),
     "films_per_batch": ("images_per_batch",),
     "sheet_every": ("look_every",),
     "steps": ("updates",),
     "synthetic_films": ("synthetic_images",),
+    "validate_every": ("look_every",),
     "validation_films": ("validation_images",),
 }
 # Fields that are gone and changed nothing that anyone would miss.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 class Best:
     """The averaged weights that labelled the validation images best so far, and for how long nothing was better."""
 
-    score: float = -1.0
+    score: float = float("-inf")
     update: int = 0
     stale: int = 0
     weights: dict[str, Tensor] = field(default_factory=dict)
@@ -116,19 +116,3 @@ class Average:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The reverse."""
         self.count, self.values = state["count"], state["values"]
-
-
-def growing_average(decay: float) -> Any:
-    """An exponential average whose memory grows with the run, so that a short one is not an average of its start."""
-
-    @torch.no_grad()
-    def update(averaged: Sequence[Tensor], current: Sequence[Tensor], seen: Tensor) -> None:
-        n = float(seen)
-        keep = min(decay, (1 + n) / (10 + n))
-        for old, new in zip(averaged, current, strict=True):
-            if old.is_floating_point():
-                old.lerp_(new, 1 - keep)
-            else:
-                old.copy_(new)
-
-    return update

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs, reduce
 
 from cxrsynth.device import resolve
@@ -27,6 +28,8 @@ def accelerate(device: str = "auto", precision: str = "bf16") -> Accelerator:
         os.environ["ACCELERATE_TORCH_DEVICE"] = str(found)
     if precision == "fp16" and found.type != "cuda":
         raise MissingError("float16 is trained on CUDA only, and there is none", "choose bf16 or no as the precision")
+    # Accelerate keeps the first device and precision of a process, which may train several networks one by one.
+    AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
     # One process encodes the images for all, or draws a sheet, and the others wait for it.
     patience = InitProcessGroupKwargs(timeout=timedelta(hours=12))
     return Accelerator(mixed_precision=precision, cpu=found.type == "cpu", kwargs_handlers=[patience])

@@ -1,47 +1,53 @@
-"""The batches of a training. A batch is a function of (seed, update), so a resumed training sees the same ones."""
+"""Batches of labelled images: which images, and what an update sees of them."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Generic
 
 import numpy as np
+import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from cxrsynth.data.patients import AnyImage
-from cxrsynth.train.checkpoint import step_rng
-from cxrsynth.train.update_config import UpdateConfig
 
 
-class Draws(Dataset[tuple[Tensor, Tensor, list[str]]], Generic[AnyImage]):
-    """Which images a batch holds. Item ``i`` is the whole batch of update ``i``, whichever process reads it.
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What an update sees.
+
+    Attributes:
+        x: (B, 1, S, S) float32 in 0..1.
+        target: (B, ...) what the network shall say.
+        names: of the images or masks, for an error message.
+    """
+
+    x: Tensor
+    target: Tensor
+    names: list[str]
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        return Batch(self.x.to(device), self.target.to(device), self.names)
+
+
+class Draw(Generic[AnyImage]):
+    """Which images a batch holds.
 
     Args:
         images: one list per dataset.
         weights: share of the draws of each dataset.
-        process: number of the process in a training on several GPUs; each has its own batches.
     """
 
-    def __init__(
-        self, images: Sequence[Sequence[AnyImage]], weights: Sequence[float], config: UpdateConfig, process: int = 0
-    ) -> None:
+    def __init__(self, images: Sequence[Sequence[AnyImage]], weights: Sequence[float]) -> None:
         self.images = [list(part) for part in images]
         self.shares = np.asarray(weights, float) / sum(weights)
-        self.config = config
-        self.process = process
 
-    def __len__(self) -> int:
-        return self.config.updates
-
-    def rng(self, update: int) -> np.random.Generator:
-        """All random numbers of a batch come from here."""
-        return step_rng(self.config.seed, update, self.process)
-
-    def draw(self, rng: np.random.Generator) -> list[AnyImage]:
-        """The images of a batch, chosen with replacement: a dataset by its share, then any of its images."""
-        which = rng.choice(len(self.images), size=self.config.batch, p=self.shares)
+    def __call__(self, rng: np.random.Generator, count: int) -> list[AnyImage]:
+        """Images chosen with replacement: a dataset by its share, then any of its images."""
+        which = rng.choice(len(self.images), size=count, p=self.shares)
         return [self.images[i][rng.integers(len(self.images[i]))] for i in which]
 
 

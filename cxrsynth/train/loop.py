@@ -109,6 +109,12 @@ class Trained:
     figures: dict[str, Any]
     curves: Curves
 
+    def per_image(self, batch: int) -> dict[str, Any]:
+        """The figures with ``images_per_s`` in place of the seconds per update, where updates were made."""
+        found = dict(self.figures)
+        seconds = found.pop("seconds_per_update", 0.0)
+        return {**found, "images_per_s": round(batch / seconds, 2)} if seconds else found
+
 
 class _Batches(Dataset[Any]):
     """Item ``i`` is the batch of update ``i``, whichever process reads it."""
@@ -187,7 +193,8 @@ def train(
             done = update + 1
             if done == config.updates or done % config.look_every == 0:
                 figures |= validate(task, main, average, done, best, accelerator)
-            stopping, last = agreed(stop, accelerator), done == config.updates
+            stopping = agreed(stop, accelerator)
+            last = done == config.updates or (config.patience > 0 and best.stale >= config.patience)
             if accelerator.is_main_process:
                 curves.add(update, figures)
                 if last or stopping or checkpoint.due():

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
+from cxrsynth.errors import UsageError
+from cxrsynth.recipe import explain, put
 from cxrsynth.recipe.part import Part
 
 
@@ -18,7 +21,7 @@ class LoopConfig(Part):
     warmup: int = Field(50, ge=0)
     final_lr: float = Field(0.01, ge=0, le=1, description="of lr, reached by a cosine at the last update")
     weight_decay: float = Field(0.01, ge=0)
-    beta2: float = Field(0.99, gt=0, lt=1, description="of AdamW")
+    beta2: float = Field(0.999, gt=0, lt=1, description="of AdamW")
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     optimizer: Literal["adamw", "adamw8bit"] = "adamw"
     precision: Literal["bf16", "fp16", "no"] = "bf16"
@@ -32,3 +35,25 @@ class LoopConfig(Part):
 
 # What may change between a break and the resume.
 FREE = ("updates", "look_every", "workers", "checkpoint_minutes")
+
+Config = TypeVar("Config", bound=LoopConfig)
+
+
+def settle(kind: type[Config], values: Mapping[str, Any], overrides: Mapping[str, Any], hint: str) -> Config:
+    """A configuration from named values; None leaves the default.
+
+    Args:
+        values: field -> value.
+        overrides: dotted name (``augment.rotate``) -> value; they come last.
+        hint: what to type when a name or value is wrong.
+
+    Raises:
+        UsageError: a name or value is wrong; the message names it.
+    """
+    body = {name: value for name, value in values.items() if value is not None}
+    for name, value in overrides.items():
+        put(body, name, value)
+    try:
+        return kind.model_validate(body)
+    except ValidationError as error:
+        raise UsageError(explain(error, kind), hint) from None

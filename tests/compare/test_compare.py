@@ -10,7 +10,7 @@ import pytest
 from cxrsynth.compare import CompareRecipe, compare, load, updates, write_report
 from cxrsynth.compare.grid import Grid, Run, plan
 from cxrsynth.errors import MismatchError, RecipeError, UsageError
-from cxrsynth.train.updates import NotFiniteError
+from cxrsynth.train.loop import NotFiniteError
 from tests.train.chests import make
 
 TRAIN = {

@@ -14,7 +14,7 @@ from cxrsynth.train.tasks.affinity.training import affinity_loss, train_affinity
 from tests import small_dataset
 from tests.conftest import cli
 
-TINY = AffinityConfig(size=64, crop=48, batch=2, steps=6, check_every=2, width=8, warmup=1, checkpoint_minutes=1e-6)
+TINY = AffinityConfig(size=64, crop=48, batch=2, updates=6, look_every=2, width=8, warmup=1, checkpoint_minutes=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -89,4 +89,4 @@ def test_the_network_sees_one_place_per_stride(stride: int) -> None:
 def test_the_command_names_the_settings_it_knows(phantom_dataset: Path, tmp_path: Path) -> None:
     asked = cli("train-affinity", phantom_dataset, "-o", tmp_path / "a.safetensors", "--set", "stepz=3")
     assert asked.returncode == 2
-    assert "check_every" in asked.stderr
+    assert "look_every" in asked.stderr

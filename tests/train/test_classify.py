@@ -17,7 +17,7 @@ from cxrsynth.evaluate.classification import figures_of, patients_of, predict
 from cxrsynth.nets.classifier import ClassifierNetwork, load, start_encoder
 from cxrsynth.store import Entry, Store, dumps
 from cxrsynth.train.tasks.classify.config import ClassifyConfig, configure
-from cxrsynth.train.tasks.classify.feed import choose_labels
+from cxrsynth.train.tasks.classify.labels import choose_labels
 from cxrsynth.train.tasks.classify.result import mean_auroc, threshold
 from cxrsynth.train.tasks.classify.training import MaskedLoss, train_classifier, weights_of
 from tests.train.test_segment import stop_after
@@ -54,7 +54,7 @@ def make(root: Path, images: int = 24, source: str = "clinic", **changes: Any) -
 
 def config(**changes: Any) -> ClassifyConfig:
     body = {
-        "encoder": ENCODER, "labels": LABELS, "size": 64, "batch": 4, "updates": 4, "warmup": 1, "validate_every": 2,
+        "encoder": ENCODER, "labels": LABELS, "size": 64, "batch": 4, "updates": 4, "warmup": 1, "look_every": 2,
         "patience": 0,
     }  # fmt: skip
     return ClassifyConfig.model_validate({**body, **changes})
@@ -147,7 +147,7 @@ def test_a_few_seconds_are_enough_to_see_what_is_plain(data: Path, tmp_path: Pat
 def test_the_result_is_a_folder_with_weights_config_and_metrics(trained: Path) -> None:
     names = {path.name for path in (trained / "model").iterdir()}
     assert names == {"model.safetensors", "config.json", "metrics.json", "patients.json", "curves.png"}
-    body = json.loads((trained / "model/config.json").read_text())
+    body = json.loads((trained / "model/config.json").read_text())["_cxrsynth"]
     assert set(body["thresholds"]) == set(LABELS)
     assert body["data"][0]["with"] == {"AP": 8, "effusion": 8}
 

@@ -17,7 +17,7 @@ from cxrsynth.weights import resolve
 from tests.conftest import latent_body
 from tests.train.chests import make
 
-TINY = MaskHeadConfig(steps=4, variants=2, batch=2, width=16, warmup=1, timesteps=(10,), checkpoint_minutes=1e-6)
+TINY = MaskHeadConfig(updates=4, variants=2, batch=2, width=16, warmup=1, timesteps=(10,), checkpoint_minutes=1e-6)
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ from cxrsynth.data.config import SegmentAugment
 from cxrsynth.data.labelled import LabelledImage, Source, gather
 from cxrsynth.errors import MismatchError, MissingError, UsageError
 from cxrsynth.nets.segmenter import Network, load, load_encoder
+from cxrsynth.train.feed import Draw
+from cxrsynth.train.loop import NotFiniteError
 from cxrsynth.train.tasks.segment.config import SegmentConfig, configure
-from cxrsynth.train.tasks.segment.feed import Feed
 from cxrsynth.train.tasks.segment.training import train_segmenter
-from cxrsynth.train.updates import NotFiniteError
 from tests.train.chests import chest, make
 
 ENCODER = "tu-mobilenetv3_small_050"
@@ -30,7 +30,7 @@ OPTIONS = {"decoder_channels": [16, 8, 8, 8, 8]}
 def config(**changes: Any) -> SegmentConfig:
     body = {
         "encoder": ENCODER, "options": OPTIONS, "size": 64, "batch": 2, "updates": 4, "warmup": 1,
-        "validate_every": 2, "patience": 0,
+        "look_every": 2, "patience": 0,
     }  # fmt: skip
     return SegmentConfig.model_validate({**body, **changes})
 
@@ -102,8 +102,8 @@ def test_training_stops_when_validation_gains_nothing(data: Path, tmp_path: Path
 def test_datasets_are_mixed_by_their_weights(data: Path, tmp_path: Path) -> None:
     other = make(tmp_path / "other", source="generated")
     images = [gather(Source(root), "train", ["heart"]) for root in (data, other)]
-    feed = Feed(images, [3.0, 1.0], config(batch=200))
-    drawn = [image.row["source"] for image in feed.draw(np.random.default_rng(0))]
+    draw = Draw(images, [3.0, 1.0])
+    drawn = [image.row["source"] for image in draw(np.random.default_rng(0), 200)]
     assert drawn.count("clinic") == pytest.approx(150, abs=25)
 
 
@@ -180,9 +180,9 @@ def test_a_typo_in_a_setting_names_the_right_ones() -> None:
 
 def test_a_loss_that_is_no_number_stops_the_training(data: Path, tmp_path: Path) -> None:
     with pytest.raises(NotFiniteError) as error:
-        train_segmenter([Source(data)], tmp_path, config(lr=1e30, updates=20, validate_every=50), device="cpu")
+        train_segmenter([Source(data)], tmp_path, config(lr=1e30, updates=20, look_every=50), device="cpu")
     assert "masks/" in error.value.message
-    assert "--lr" in error.value.hint
+    assert "learning rate" in error.value.hint
 
 
 def test_sides_are_never_mirrored_by_default() -> None:

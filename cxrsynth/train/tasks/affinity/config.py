@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
-from cxrsynth.recipe.part import Part
+from cxrsynth.train.loop_config import LoopConfig
 
 
-class AffinityConfig(Part):
+class AffinityConfig(LoopConfig):
     """How the network is built and trained."""
 
     encoder: str = Field("regnetx_002", description="timm model with features at stride 4, 8 and 16")
@@ -16,9 +18,7 @@ class AffinityConfig(Part):
     radius: int = Field(5, ge=2, le=16, description="neighbours nearer than this, in places, are compared")
     size: int = Field(256, ge=64, multiple_of=16, description="pictures are seen with so many rows and columns")
     crop: int = Field(192, ge=32, multiple_of=16)
-    batch: int = Field(8, ge=1)
-    steps: int = Field(400, ge=1)
-    lr: float = Field(1e-3, gt=0)
+    updates: int = Field(400, ge=1)
     final_lr: float = Field(0.05, ge=0, le=1)
     warmup: int = Field(20, ge=0)
     weight_decay: float = Field(1e-4, ge=0)
@@ -31,7 +31,9 @@ class AffinityConfig(Part):
     held_out: float = Field(
         0.15, gt=0, lt=1, description="share kept out to stop by, where the pilot has no split 'val'"
     )
-    check_every: int = Field(25, ge=1)
-    patience: int = Field(6, ge=1, description="checks without a better held-out loss before it stops")
-    seed: int = Field(0, ge=0)
+    ema: float = Field(0.0, ge=0, lt=1, description="of weights per update; 0 keeps the weights themselves")
+    clip: float = Field(1e6, gt=0, description="largest norm of the gradient; by default none is so large")
+    precision: Literal["bf16", "fp16", "no"] = "no"
+    look_every: int = Field(25, ge=1)
+    patience: int = Field(6, ge=0, description="validations without a better held-out loss before it stops; 0 never")
     checkpoint_minutes: float = Field(1.0, gt=0)

@@ -16,14 +16,13 @@ import numpy as np
 import torch
 from PIL import Image
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from cxrsynth.data.classes import read_classes
 from cxrsynth.data.dataset import rows as read_rows
 from cxrsynth.data.dataset import trainable
 from cxrsynth.data.documents import read_yaml
 from cxrsynth.data.patients import patient_id
-from cxrsynth.device import resolve
 from cxrsynth.errors import CxrError, UsageError
 from cxrsynth.masks.attention import Joint
 from cxrsynth.masks.crf import Crf
@@ -33,9 +32,10 @@ from cxrsynth.nets.affinity import AffinityNet
 from cxrsynth.pool import spawn_pool
 from cxrsynth.records import IGNORE
 from cxrsynth.store import Row, Store, dumps, sha256, write_atomic
-from cxrsynth.train.checkpoint import Checkpoint, finish_the_step, step_rng
 from cxrsynth.train.curves import Progress
-from cxrsynth.train.schedule import learning_rate
+from cxrsynth.train.device import accelerate
+from cxrsynth.train.loop import Figures, Turn, train
+from cxrsynth.train.loop_config import FREE
 from cxrsynth.train.tasks.affinity.config import AffinityConfig
 from cxrsynth.weights import AUXILIARY
 
@@ -53,21 +53,50 @@ class Images:
     seeds: np.ndarray
 
 
-@dataclass(slots=True)
-class Best:
-    """The weights with the lowest held-out loss so far; a part of the checkpoint."""
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What an update sees: (B, 1, crop, crop) float32 in -1..1, and (B, h, w) uint8 seeds."""
 
-    loss: float = float("inf")
-    step: int = 0
-    weights: dict[str, Tensor] | None = None
+    images: Tensor
+    seeds: Tensor
 
-    def state_dict(self) -> dict[str, Any]:
-        """All of it."""
-        return {"loss": self.loss, "step": self.step, "weights": self.weights}
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        return Batch(self.images.to(device), self.seeds.to(device))
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The reverse."""
-        self.loss, self.step, self.weights = state["loss"], state["step"], state["weights"]
+
+class AffinityTask:
+    """See `cxrsynth.train.loop.Task`; the network with the lowest held-out loss is kept."""
+
+    score = "closeness"
+    shown = ("loss", "held_out")
+
+    def __init__(
+        self, net: AffinityNet, images: Images, held: Images, config: AffinityConfig, stem: str, identity: str
+    ) -> None:
+        self.images, self.held, self.config, self.stem, self.identity = images, held, config, stem, identity
+        self.turns = [Turn("loss", net, self.step)]
+
+    def batch(self, update: int, rng: np.random.Generator) -> Batch:
+        """Random crops of random images with a random tone."""
+        images, config = self.images, self.config
+        side = min(config.crop, config.size)
+        which = rng.integers(len(images.images), size=config.batch)
+        corners = rng.integers(config.size - side + 1, size=(config.batch, 2))
+        tone = np.exp(rng.uniform(-config.gamma, config.gamma, size=(config.batch, 1, 1))).astype(np.float32)
+        cut = [np.s_[i, y : y + side, x : x + side] for i, (y, x) in zip(which, corners, strict=True)]
+        toned = (np.stack([images.images[one] for one in cut]).astype(np.float32) / 255) ** tone
+        seeds = np.stack([images.seeds[one] for one in cut])
+        return Batch(torch.from_numpy(toned[:, None] * 2 - 1), torch.from_numpy(thin(seeds, config.stride)))
+
+    def step(self, net: nn.Module, batch: Batch, update: int) -> tuple[Tensor, Figures]:
+        """The loss of `affinity_loss`."""
+        return affinity_loss(net(batch.images), batch.seeds, self.config)["loss"], {}
+
+    def look(self, network: nn.Module, update: int) -> Figures:
+        """Loss on the held-out images, and its negative, of which the highest is the best."""
+        loss = check(network, self.held, self.config)["loss"]
+        return {"held_out": loss, "closeness": -loss}
 
 
 def train_affinity(
@@ -75,7 +104,7 @@ def train_affinity(
 ) -> dict[str, Any]:
     """Train on the maps of a pilot dataset and write the best network to ``out``.
 
-    Typing the same command again goes on at the last checkpoint, with the same result as without the break.
+    Running the same command again goes on at the last checkpoint, with the same result as without the break.
 
     Args:
         pilot: dataset with stored maps, as ``generate`` or ``annotate`` writes it; reference masks are never read.
@@ -90,68 +119,45 @@ def train_affinity(
     """
     if out.suffix != ".safetensors":
         raise UsageError(f"{out} does not end in .safetensors", "for example: -o affinity.safetensors")
-    where = resolve(device)
+    accelerator = accelerate(device, config.precision)
     store = Store(pilot)
     train_rows, held_rows = split(read_rows(pilot, ("train", "val"), trainable), config)
     classes = competing_classes(store)
     with spawn_pool(2) as pool:
-        train = read(store, train_rows, classes, config, pool)
+        images = read(store, train_rows, classes, config, pool)
         held = read(store, held_rows, classes, config, pool)
     torch.manual_seed(config.seed)
-    net = AffinityNet(config.encoder, config.width, config.stride).to(where)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=config.lr, weight_decay=config.weight_decay)
-    best = Best()
-    parts = {"net": net, "optimizer": optimizer, "best": best}
+    net = AffinityNet(config.encoder, config.width, config.stride)
     who = [[row["key"] for row in group] for group in (train_rows, held_rows)]
     prints = sorted({receipt.fingerprint for receipt in store.receipts()})
-    digest = sha256(dumps([config.digest("steps", "patience", "checkpoint_minutes"), who, prints, classes]))
-    checkpoint = Checkpoint(out.with_suffix(".ckpt"), digest, parts, config.checkpoint_minutes)
-    start = finished = checkpoint.resume()
-    with finish_the_step() as stop:
-        for step in range(start, config.steps):
-            if step - best.step > config.patience * config.check_every:
-                break
-            for group in optimizer.param_groups:
-                group["lr"] = config.lr * learning_rate(step, config.steps, config.warmup, config.final_lr)
-            images, seeds = make_batch(train, config, step_rng(config.seed, step))
-            net.train()
-            loss = affinity_loss(net(images.to(where)), seeds.to(where), config)["loss"]
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            values = {"loss": loss.item(), "best": best.loss}
-            if (step + 1) % config.check_every == 0 or step + 1 == config.steps:
-                now = check(net, held, config)["loss"]
-                values["held_out"] = now
-                if now < best.loss:
-                    best.loss, best.step = now, step + 1
-                    best.weights = {name: value.detach().cpu().clone() for name, value in net.state_dict().items()}
-            finished = step + 1
-            if stop or checkpoint.due():
-                checkpoint.save(finished)
-            if on_step:
-                on_step(step + 1, config.steps, values)
-            if stop:
-                raise KeyboardInterrupt
-    checkpoint.save(finished)
-    return finish(out, net, best, held, config, classes, len(train_rows), prints)
+    identity = sha256(dumps([config.digest(*FREE, "patience"), who, prints, classes]))
+    task = AffinityTask(net, images, held, config, out.stem, identity)
+    done = train(task, out.parent, config, accelerator, on_step)
+    result: dict[str, Any] = {}
+    if accelerator.is_main_process:
+        result = finish(out, net, done.figures["best_update"], held, config, classes, len(train_rows), prints)
+    accelerator.wait_for_everyone()
+    return result
 
 
 def finish(
     out: Path,
     net: AffinityNet,
-    best: Best,
+    best: int,
     held: Images,
     config: AffinityConfig,
     classes: list[str],
     n: int,
     made: list[str],
 ) -> dict[str, Any]:
-    """Write the best weights, and say how good they are."""
-    if best.weights is None:
-        raise CxrError("the held-out loss was never a number", "try a smaller learning rate: --set lr=0.0003")
-    net.load_state_dict(best.weights)
+    """Write the best network, and say how good it is.
+
+    Raises:
+        CxrError: its held-out loss is no number.
+    """
     figures = check(net, held, config)
+    if not np.isfinite(figures["loss"]):
+        raise CxrError("the held-out loss was never a number", "try a smaller learning rate: --set lr=0.0003")
     shares = [float((held.seeds == value).mean()) for value in (*range(len(classes) + 1), IGNORE)]
     result: dict[str, Any] = {
         "images": n,
@@ -159,13 +165,14 @@ def finish(
         "held_out_loss": round(figures["loss"], 4),
         "affinity_within": round(figures["same"], 4),
         "affinity_across": round(figures["different"], 4),
-        "best_step": best.step,
+        "best_step": best,
         "seeds": dict(zip(["background", *classes, "disputed"], (round(share, 4) for share in shares), strict=True)),
     }
     training = {**result, "pilot": made, "recipe": config.model_dump(mode="json")}
     # One entry: several would come in another order, and the file with another sha256, each time.
     about = json.dumps({"format": AUXILIARY["weights"].format, "net": net.config, "training": training}, sort_keys=True)
-    data = save(best.weights, {"cxrsynth": about})
+    weights = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+    data = save(weights, {"cxrsynth": about})
     write_atomic(out, data)
     return {"weights": str(out), "sha256": sha256(data), "bytes": len(data), **result}
 
@@ -227,18 +234,6 @@ def read(store: Store, rows: list[Row], classes: list[str], config: AffinityConf
     return Images(np.stack(images), np.stack([future.result() for future in waiting]))
 
 
-def make_batch(images: Images, config: AffinityConfig, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Random crops of random images with a random tone: (B, 1, crop, crop) float32 in -1..1, (B, h, w) uint8 seeds."""
-    side = min(config.crop, config.size)
-    which = rng.integers(len(images.images), size=config.batch)
-    corners = rng.integers(config.size - side + 1, size=(config.batch, 2))
-    tone = np.exp(rng.uniform(-config.gamma, config.gamma, size=(config.batch, 1, 1))).astype(np.float32)
-    cut = [np.s_[i, y : y + side, x : x + side] for i, (y, x) in zip(which, corners, strict=True)]
-    toned = (np.stack([images.images[one] for one in cut]).astype(np.float32) / 255) ** tone
-    seeds = np.stack([images.seeds[one] for one in cut])
-    return torch.from_numpy(toned[:, None] * 2 - 1), torch.from_numpy(thin(seeds, config.stride))
-
-
 def thin(seeds: np.ndarray, stride: int) -> np.ndarray:
     """(B, H, W) -> (B, H / stride, W / stride): the label in the middle of each place."""
     return np.ascontiguousarray(seeds[:, stride // 2 :: stride, stride // 2 :: stride])
@@ -283,7 +278,7 @@ def affinity_loss(features: Tensor, seeds: Tensor, config: AffinityConfig) -> di
 
 
 @torch.no_grad()
-def check(net: AffinityNet, images: Images, config: AffinityConfig) -> dict[str, float]:
+def check(net: nn.Module, images: Images, config: AffinityConfig) -> dict[str, float]:
     """The figures of `affinity_loss` on whole images, mean over batches."""
     net.eval()
     device = next(net.parameters()).device

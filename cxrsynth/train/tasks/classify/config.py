@@ -8,10 +8,10 @@ from pydantic import Field
 
 from cxrsynth.data.config import SegmentAugment
 from cxrsynth.domain.lexicon import Negatives
-from cxrsynth.train.update_config import UpdateConfig, settle
+from cxrsynth.train.loop_config import LoopConfig, settle
 
 
-class ClassifyConfig(UpdateConfig):
+class ClassifyConfig(LoopConfig):
     """A training of a multi-label classifier."""
 
     encoder: str = Field("resnet18", description="any classification network of timm")
@@ -25,6 +25,7 @@ class ClassifyConfig(UpdateConfig):
     most_weight: float = Field(10.0, ge=1, description="a rare kind counts at most so many times a common one")
     dropout: float = Field(0.1, ge=0, lt=1)
     validation_images: int = Field(400, ge=1, description="at most so many decide which weights are best")
+    patience: int = Field(10, ge=0, description="stop after so many validations without gain; 0 never stops early")
     augment: SegmentAugment = SegmentAugment()
 
 

@@ -14,20 +14,68 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cxrsynth.data.augment import augmenter
 from cxrsynth.data.dataset import trainable
 from cxrsynth.data.labelled import Source
 from cxrsynth.data.multilabel import MultiLabelImage, gather_multilabel, table_of
 from cxrsynth.data.patients import check_patients
 from cxrsynth.errors import UsageError
 from cxrsynth.nets.classifier import ClassifierNetwork, start_encoder, start_from
+from cxrsynth.nets.segmenter import squash
 from cxrsynth.store import Store, dumps, file_sha256, sha256
 from cxrsynth.train.carved import Carved, everything
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
+from cxrsynth.train.feed import Batch, Draw
+from cxrsynth.train.loop import Figures, Turn, train
+from cxrsynth.train.loop_config import FREE
 from cxrsynth.train.tasks.classify.config import ClassifyConfig
-from cxrsynth.train.tasks.classify.feed import MultiLabelFeed, choose_labels
-from cxrsynth.train.tasks.classify.result import Learned, mean_auroc, scores_of, write_result
-from cxrsynth.train.updates import FREE, Task, run_updates
+from cxrsynth.train.tasks.classify.labels import choose_labels
+from cxrsynth.train.tasks.classify.result import FIGURES, Learned, mean_auroc, scores_of, write_result
+
+
+class ClassifyTask:
+    """See `cxrsynth.train.loop.Task`.
+
+    Args:
+        weights: share of the draws of each dataset.
+    """
+
+    stem, score = "classify", "auroc"
+    shown = FIGURES
+
+    def __init__(
+        self,
+        network: ClassifierNetwork,
+        images: Learned,
+        weights: Sequence[float],
+        config: ClassifyConfig,
+        device: torch.device,
+        identity: str,
+    ) -> None:
+        self.images, self.config, self.device, self.identity = images, config, device, identity
+        self.draw, self.augment = Draw(images.train, weights), augmenter(config.augment)
+        every = [image for part in images.train for image in part]
+        self.loss = MaskedLoss(weights_of(every, config.most_weight)).to(device)
+        self.truth = table_of(images.shown)
+        self.turns = [Turn("loss", network, self.step)]
+
+    def batch(self, update: int, rng: np.random.Generator) -> Batch:
+        """(B, 1, S, S) images, augmented, and (B, K) float32 of 1, 0 and NaN."""
+        size = self.config.size
+        chosen = self.draw(rng, self.config.batch)
+        empty = np.zeros((size, size), np.uint8)
+        pixels = np.stack([self.augment(squash(image.image(), size), empty, rng)[0] for image in chosen])
+        x = torch.from_numpy(pixels[:, None].astype(np.float32) / 255)
+        return Batch(x, torch.from_numpy(table_of(chosen)), [str(image.path) for image in chosen])
+
+    def step(self, network: nn.Module, batch: Batch, update: int) -> tuple[Tensor, Figures]:
+        """Binary cross-entropy over what is known."""
+        return self.loss(network(batch.x).float(), batch.target), {}
+
+    def look(self, network: nn.Module, update: int) -> Figures:
+        """Mean AUROC on validation images."""
+        return {"auroc": mean_auroc(self.truth, scores_of(network, self.images.shown, self.config, self.device))}
 
 
 def train_classifier(
@@ -70,18 +118,12 @@ def train_classifier(
         origin["encoder_sha256"] = file_sha256(encoder_weights)
     if init is not None:
         origin["init_sha256"] = start_from(network, images.labels, config.encoder, init)
-    truth = table_of(images.shown)
-
-    def figure(averaged: nn.Module) -> float:
-        return mean_auroc(truth, scores_of(averaged, images.shown, config, accelerator.device))
-
-    loss = MaskedLoss(weights_of([image for part in images.train for image in part], config.most_weight))
-    feed = MultiLabelFeed(images.train, [source.weight for source in sources], config, accelerator.process_index)
-    identity = digest(sources, images, config, origin)
-    task = Task("classify", "auroc", network, loss.to(accelerator.device), feed, figure, identity)
-    done = run_updates(task, run, config, accelerator, on_step)
+    shares = [source.weight for source in sources]
+    task = ClassifyTask(network, images, shares, config, accelerator.device, digest(sources, images, config, origin))
+    done = train(task, run, config, accelerator, on_step)
     if accelerator.is_main_process:
-        write_result(run, done.network, images, sources, config, origin, done.figures, done.curves, accelerator.device)
+        figures = done.per_image(config.batch)
+        write_result(run, done.network, images, sources, config, origin, figures, done.curves, accelerator.device)
     accelerator.wait_for_everyone()
     return run / "model"
 

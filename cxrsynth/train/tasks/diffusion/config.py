@@ -51,6 +51,7 @@ class TrainingConfig(LoopConfig):
     lr: float = Field(5e-5, gt=0)
     final_lr: float = Field(0.0, ge=0, le=1, description="of lr, reached by a cosine at the last update")
     warmup: int = Field(500, ge=0, description="updates; at most a tenth of all")
+    beta2: float = Field(0.99, gt=0, lt=1, description="of AdamW")
     ema: float = Field(0.9999, ge=0, lt=1, description="average of what trains; 0 keeps the last weights")
     look_every: int = Field(250, ge=1, description="updates between two validations and sheets")
     checkpoint_minutes: float = Field(10.0, gt=0)

@@ -15,13 +15,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save
-from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
+from torch import Tensor, nn
 
 from cxrsynth.data.dataset import groundable
 from cxrsynth.data.dataset import rows as read_rows
 from cxrsynth.data.latents import warp
-from cxrsynth.device import resolve
 from cxrsynth.errors import UsageError
 from cxrsynth.generate.answers import look
 from cxrsynth.generate.reader import Reader
@@ -29,10 +27,10 @@ from cxrsynth.generate.sampler import Latent
 from cxrsynth.nets.mask_head import Head, as_input, observe_features
 from cxrsynth.recipe import AttentionSpec, Sampler
 from cxrsynth.store import Row, Store, dumps, sha256, write_atomic
-from cxrsynth.train.averaging import growing_average
-from cxrsynth.train.checkpoint import Checkpoint, finish_the_step, step_rng
 from cxrsynth.train.curves import Progress
-from cxrsynth.train.schedule import learning_rate
+from cxrsynth.train.device import accelerate
+from cxrsynth.train.loop import Figures, Turn, train
+from cxrsynth.train.loop_config import FREE
 from cxrsynth.train.tasks.mask_head.config import MaskHeadConfig
 from cxrsynth.weights import AUXILIARY, Weights
 
@@ -54,6 +52,59 @@ class Seen:
     masks: np.ndarray
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What an update sees.
+
+    Attributes:
+        features: (B, C, h, w) float32 each.
+        pictures: (B, 1, H, W) float32, with a tone of their own.
+        masks: (B, H, W) uint8.
+    """
+
+    features: list[Tensor]
+    pictures: Tensor
+    masks: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        return Batch([one.to(device) for one in self.features], self.pictures.to(device), self.masks.to(device))
+
+
+class MaskHeadTask:
+    """See `cxrsynth.train.loop.Task`."""
+
+    score, shown = "", ("loss",)
+
+    def __init__(self, head: Head, seen: Seen, config: MaskHeadConfig, stem: str, identity: str) -> None:
+        self.seen, self.config, self.stem, self.identity = seen, config, stem, identity
+        self.turns = [Turn("loss", head, self.step)]
+
+    def batch(self, update: int, rng: np.random.Generator) -> Batch:
+        """Random images with another contrast and brightness, some channels of their features dropped."""
+        seen, config = self.seen, self.config
+        which = rng.integers(len(seen.pictures), size=config.batch)
+        features = [level[which].float() for level in seen.features]
+        if config.dropout:
+            kept = [rng.random((len(which), level.shape[1], 1, 1)) >= config.dropout for level in features]
+            features = [
+                level * torch.from_numpy(mask).to(level) / (1 - config.dropout)
+                for level, mask in zip(features, kept, strict=True)
+            ]
+        contrast, brightness = rng.uniform(-config.tone, config.tone, (2, len(which), 1, 1, 1)).astype(np.float32)
+        pictures = as_input(seen.pictures[which], torch.device("cpu"))
+        pictures = pictures * torch.from_numpy(1 + contrast) + torch.from_numpy(brightness)
+        return Batch(features, pictures, torch.from_numpy(seen.masks[which]))
+
+    def step(self, head: nn.Module, batch: Batch, update: int) -> tuple[Tensor, Figures]:
+        """The loss of `head_loss`."""
+        return head_loss(head(batch.features, batch.pictures).float(), batch.masks), {}
+
+    def look(self, network: nn.Module, update: int) -> Figures:
+        """Nothing: all labelled images are learned from, since they are few."""
+        return {}
+
+
 def train_mask_head(
     data: Path,
     out: Path,
@@ -65,7 +116,7 @@ def train_mask_head(
 ) -> dict[str, Any]:
     """Fit a head on reference masks of the training split and write it to ``out``.
 
-    Typing the same command again goes on at the last checkpoint, with the same result as without the break; the
+    Running the same command again goes on at the last checkpoint, with the same result as without the break; the
     features, a minute or two of work, are computed again.
 
     Args:
@@ -83,51 +134,39 @@ def train_mask_head(
     """
     if out.suffix != ".safetensors":
         raise UsageError(f"{out} does not end in .safetensors", "for example: -o mask_head.safetensors")
-    where = resolve(device)
+    accelerator = accelerate(device, config.precision)
     chosen = choose(data, config, images)
     batches = -(-len(chosen) * config.variants // config.batch)
-    total = batches + config.steps
 
     def tell(done: int, values: dict[str, float]) -> None:
         if on_step:
-            on_step(done, total, values)
+            on_step(done, batches + config.updates, values)
 
-    seen = look_at(data, chosen, weights, config, where, tell)
+    seen = look_at(data, chosen, weights, config, accelerator.device, tell)
     torch.manual_seed(config.seed)
-    head = Head([one.shape[1] for one in seen.features], len(config.classes), config.width).to(where)
-    average = AveragedModel(head, multi_avg_fn=growing_average(config.ema))
-    optimizer = torch.optim.AdamW(head.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    head = Head([one.shape[1] for one in seen.features], len(config.classes), config.width)
     keys = [row["key"] for row in chosen]
-    digest = sha256(dumps([config.digest("steps", "checkpoint_minutes"), keys, weights.digest]))
-    parts = {"head": head, "average": average, "optimizer": optimizer}
-    checkpoint = Checkpoint(out.with_suffix(".ckpt"), digest, parts, config.checkpoint_minutes)
-    start = checkpoint.resume()
-    losses: list[float] = []
-    with finish_the_step() as stop:
-        for step in range(start, config.steps):
-            for group in optimizer.param_groups:
-                group["lr"] = config.lr * learning_rate(step, config.steps, config.warmup, config.final_lr)
-            rng = step_rng(config.seed, step)
-            loss = head_loss(head, seen, rng.integers(len(seen.pictures), size=config.batch), config, rng)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            average.update_parameters(head)
-            losses.append(loss.item())
-            if stop or checkpoint.due():
-                checkpoint.save(step + 1)
-            tell(batches + step + 1, {"loss": losses[-1]})
-            if stop:
-                raise KeyboardInterrupt
-    checkpoint.save(max(start, config.steps))
-    result = {"images": len(chosen), "classes": list(config.classes), "model": weights.digest}
+    task = MaskHeadTask(head, seen, config, out.stem, sha256(dumps([config.digest(*FREE), keys, weights.digest])))
+    done = train(
+        task, out.parent, config, accelerator, lambda step, _, found: tell(batches + step, {"loss": found["loss"]})
+    )
+    result: dict[str, Any] = {}
+    if accelerator.is_main_process:
+        result = finish(out, head, config, keys, weights)
+        result["loss"] = round(float(np.mean([line["loss"] for line in done.curves.read()][-50:])), 4)
+    accelerator.wait_for_everyone()
+    return result
+
+
+def finish(out: Path, head: Head, config: MaskHeadConfig, keys: list[str], weights: Weights) -> dict[str, Any]:
+    """Write the head with what it says of itself."""
+    result = {"images": len(keys), "classes": list(config.classes), "model": weights.digest}
     training = {"recipe": config.model_dump(mode="json"), "keys": keys}
     told = {"format": AUXILIARY["head"].format, "net": head.config, **result, "training": training}
-    tensors = {name: value.detach().cpu().half().contiguous() for name, value in average.module.state_dict().items()}
-    data_ = save(tensors, {"cxrsynth": json.dumps(told, sort_keys=True)})
-    write_atomic(out, data_)
-    last = {"loss": round(float(np.mean(losses[-50:])), 4)} if losses else {}
-    return {"weights": str(out), "sha256": sha256(data_), "bytes": len(data_), **result, **last}
+    tensors = {name: value.detach().cpu().half().contiguous() for name, value in head.state_dict().items()}
+    data = save(tensors, {"cxrsynth": json.dumps(told, sort_keys=True)})
+    write_atomic(out, data)
+    return {"weights": str(out), "sha256": sha256(data), "bytes": len(data), **result}
 
 
 def choose(data: Path, config: MaskHeadConfig, images: int | None) -> list[Row]:
@@ -193,26 +232,18 @@ def look_at(
     return Seen([torch.cat(level) for level in zip(*kept, strict=True)], images, np.stack(masks))
 
 
-def head_loss(head: Head, seen: Seen, which: np.ndarray, config: MaskHeadConfig, rng: np.random.Generator) -> Tensor:
+def head_loss(logits: Tensor, masks: Tensor) -> Tensor:
     """Cross-entropy and soft Dice on the grid of the head, against the share of each cell that a class covers.
 
     Cells that nobody labelled do not count.
+
+    Args:
+        logits: (B, K + 1, h, w) float32.
+        masks: (B, H, W) uint8.
     """
-    device = next(head.parameters()).device
-    features = [level[which].to(device).float() for level in seen.features]
-    if config.dropout:
-        kept = [rng.random((len(which), level.shape[1], 1, 1)) >= config.dropout for level in features]
-        features = [
-            level * torch.from_numpy(mask).to(level) / (1 - config.dropout)
-            for level, mask in zip(features, kept, strict=True)
-        ]
-    contrast, brightness = rng.uniform(-config.tone, config.tone, (2, len(which), 1, 1, 1)).astype(np.float32)
-    picture = as_input(seen.pictures[which], device)
-    picture = picture * torch.from_numpy(1 + contrast).to(device) + torch.from_numpy(brightness).to(device)
-    logits = head(features, picture)  # (B, K + 1, h, w)
-    masks = torch.from_numpy(seen.masks[which]).to(device)
     planes = torch.stack([masks == value for value in range(logits.shape[1])], dim=1).float()
-    truth = F.adaptive_avg_pool2d(planes, logits.shape[-2:])  # sums to less than 1 where pixels are unlabelled
+    grid = (logits.shape[-2], logits.shape[-1])
+    truth = F.adaptive_avg_pool2d(planes, grid)  # sums to less than 1 where pixels are unlabelled
     known = truth.sum(dim=1, keepdim=True)
     prob = logits.softmax(dim=1) * known
     both, sizes = (prob * truth).sum(dim=(0, 2, 3)), (prob + truth).sum(dim=(0, 2, 3))

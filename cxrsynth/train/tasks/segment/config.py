@@ -7,10 +7,10 @@ from typing import Any
 from pydantic import Field
 
 from cxrsynth.data.config import SegmentAugment
-from cxrsynth.train.update_config import UpdateConfig, settle
+from cxrsynth.train.loop_config import LoopConfig, settle
 
 
-class SegmentConfig(UpdateConfig):
+class SegmentConfig(LoopConfig):
     """A training of a segmentation network."""
 
     arch: str = "unet"
@@ -24,6 +24,7 @@ class SegmentConfig(UpdateConfig):
     benchmark: bool = Field(
         False, description="also masks that may only be used to measure; keep the weights to yourself"
     )
+    patience: int = Field(10, ge=0, description="stop after so many validations without gain; 0 never stops early")
     augment: SegmentAugment = SegmentAugment()
 
 

@@ -12,22 +12,68 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from segmentation_models_pytorch.losses import DiceLoss
 from torch import Tensor, nn
 
-from cxrsynth.data.labelled import Source, choose_classes, gather, may_train
+from cxrsynth.data.augment import augmenter
+from cxrsynth.data.labelled import LabelledImage, Source, choose_classes, gather, may_train
 from cxrsynth.data.patients import check_patients
 from cxrsynth.errors import UsageError
-from cxrsynth.nets.segmenter import Network, load_encoder, start_from
+from cxrsynth.nets.segmenter import Network, load_encoder, squash, start_from
 from cxrsynth.records import IGNORE
 from cxrsynth.store import Row, dumps, file_sha256, sha256
 from cxrsynth.train.carved import Carved
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
+from cxrsynth.train.feed import Batch, Draw
+from cxrsynth.train.loop import Figures, Turn, train
+from cxrsynth.train.loop_config import FREE
 from cxrsynth.train.tasks.segment.config import SegmentConfig
-from cxrsynth.train.tasks.segment.feed import Feed
-from cxrsynth.train.tasks.segment.result import Splits, mean_dice, validate, write_result
-from cxrsynth.train.updates import FREE, Task, run_updates
+from cxrsynth.train.tasks.segment.result import FIGURES, Splits, mean_dice, validate, write_result
+
+
+class SegmentTask:
+    """See `cxrsynth.train.loop.Task`.
+
+    Args:
+        weights: share of the draws of each dataset.
+    """
+
+    stem, score = "segment", "dice"
+    shown = FIGURES
+
+    def __init__(
+        self,
+        network: Network,
+        images: Splits,
+        weights: Sequence[float],
+        config: SegmentConfig,
+        device: torch.device,
+        identity: str,
+    ) -> None:
+        self.images, self.config, self.device, self.identity = images, config, device, identity
+        self.draw, self.augment = Draw(images.train, weights), augmenter(config.augment)
+        self.loss = Loss(len(images.classes), config)
+        self.turns = [Turn("loss", network, self.step)]
+
+    def batch(self, update: int, rng: np.random.Generator) -> Batch:
+        """(B, 1, S, S) images and (B, S, S) int64 labels with 255 for unlabelled, augmented."""
+        chosen = self.draw(rng, self.config.batch)
+        pairs = [self.augment(*read(image, self.config.size), rng) for image in chosen]
+        pixels, masks = (np.stack(part) for part in zip(*pairs, strict=True))
+        x = torch.from_numpy(pixels[:, None].astype(np.float32) / 255)
+        return Batch(x, torch.from_numpy(masks.astype(np.int64)), [str(image.mask_path) for image in chosen])
+
+    def step(self, network: nn.Module, batch: Batch, update: int) -> tuple[Tensor, Figures]:
+        """Dice and cross-entropy."""
+        return self.loss(network(batch.x).float(), batch.target), {}
+
+    def look(self, network: nn.Module, update: int) -> Figures:
+        """Mean Dice on validation images."""
+        return {
+            "dice": mean_dice(validate(network, self.images.shown, len(self.images.classes), self.config, self.device))
+        }
 
 
 def train_segmenter(
@@ -71,16 +117,12 @@ def train_segmenter(
         origin["encoder_sha256"] = file_sha256(encoder_weights)
     if init is not None:
         origin["init_sha256"] = start_from(network, images.classes, init, config.arch, config.encoder, config.options)
-    losses = Loss(len(images.classes), config)
-    feed = Feed(images.train, [source.weight for source in sources], config, accelerator.process_index)
-
-    def dice(averaged: nn.Module) -> float:
-        return mean_dice(validate(averaged, images.shown, len(images.classes), config, accelerator.device))
-
-    task = Task("segment", "dice", network, losses, feed, dice, digest(sources, images, config, origin))
-    done = run_updates(task, run, config, accelerator, on_step)
+    shares = [source.weight for source in sources]
+    task = SegmentTask(network, images, shares, config, accelerator.device, digest(sources, images, config, origin))
+    done = train(task, run, config, accelerator, on_step)
     if accelerator.is_main_process:
-        write_result(run, done.network, images, sources, config, origin, done.figures, done.curves, accelerator.device)
+        figures = done.per_image(config.batch)
+        write_result(run, done.network, images, sources, config, origin, figures, done.curves, accelerator.device)
     accelerator.wait_for_everyone()
     return run / "model"
 
@@ -114,6 +156,14 @@ def digest(sources: Sequence[Source], images: Splits, config: SegmentConfig, ori
     made = [sorted({receipt.fingerprint for receipt in part[0].store.receipts()}) for part in images.train]
     weights = [source.weight for source in sources]
     return sha256(dumps([config.digest(*FREE), images.classes, keys, made, weights, origin]))
+
+
+def read(image: LabelledImage, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """An image and its mask at the size of the network: (size, size) uint8 both."""
+    mask = image.mask()
+    if mask.shape != (size, size):
+        mask = np.asarray(Image.fromarray(mask, mode="L").resize((size, size), Image.Resampling.NEAREST))
+    return squash(image.image(), size), mask
 
 
 class Loss(nn.Module):

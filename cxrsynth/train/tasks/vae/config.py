@@ -21,6 +21,7 @@ class VaeConfig(LoopConfig):
     lr: float = Field(5e-4, gt=0)
     final_lr: float = Field(0.02, ge=0, le=1)
     weight_decay: float = Field(0.0, ge=0)
+    beta2: float = Field(0.99, gt=0, lt=1, description="of AdamW")
     ema: float = Field(0.998, ge=0, lt=1)
     look_every: int = Field(500, ge=1)
     kl_weight: float = Field(1e-5, ge=0)
