@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from cxrsynth.recipe.part import Part
+from cxrsynth.train.loop_config import LoopConfig
 
 
-class AnatomyConfig(Part):
+class AnatomyConfig(LoopConfig):
     """Label map -> pseudo-radiograph (XReal, arXiv 2403.09240, section 3)."""
 
     classes: tuple[str, ...] = ("right_lung", "left_lung", "heart")
@@ -22,13 +22,10 @@ class AnatomyConfig(Part):
     zoom: float = Field(0.15, ge=0, lt=0.5, description="up to this share of each side is cut off at random")
     gamma: float = Field(0.15, ge=0, lt=1, description="random change of tone of images that map to themselves")
     batch: int = Field(8, ge=2)
-    steps: int = Field(1500, ge=1)
-    lr: float = Field(1e-3, gt=0)
-    final_lr: float = Field(0.01, ge=0, le=1)
+    updates: int = Field(1500, ge=1)
+    ema: float = Field(0.0, ge=0, lt=1, description="of weights per update; 0 keeps the weights themselves")
+    look_every: int = Field(500, ge=1)
     warmup: int = Field(30, ge=0)
     weight_decay: float = Field(1e-4, ge=0)
     gradient_weight: float = Field(0.5, ge=0, description="weight of the multi-scale gradient difference")
-    clip: float = Field(1.0, gt=0)
-    precision: str = Field("bf16", pattern="^(bf16|no)$")
-    seed: int = Field(0, ge=0)
     checkpoint_minutes: float = Field(1.0, gt=0)

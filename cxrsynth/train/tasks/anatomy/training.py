@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from cxrsynth.data.dataset import groundable, read_images, trainable
 from cxrsynth.data.dataset import rows as read_rows
@@ -25,11 +25,11 @@ from cxrsynth.nets.segmenter import load
 from cxrsynth.pages.sheet import Item, contact_sheet
 from cxrsynth.pages.sheet import save as save_picture
 from cxrsynth.store import Row, Store, dumps, npz, sha256, write_atomic
-from cxrsynth.train.checkpoint import Checkpoint, finish_the_step, step_rng
-from cxrsynth.train.curves import Curves, Progress
+from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
+from cxrsynth.train.loop import Figures, Turn, train
+from cxrsynth.train.loop_config import FREE
 from cxrsynth.train.losses import gradient_difference
-from cxrsynth.train.schedule import learning_rate
 from cxrsynth.train.tasks.anatomy.config import AnatomyConfig
 from cxrsynth.weights import AUXILIARY
 
@@ -49,6 +49,49 @@ class Images:
     masks: np.ndarray
 
 
+class AnatomyTask:
+    """See `cxrsynth.train.loop.Task`.
+
+    Args:
+        human: images with reference masks.
+        made: images that a segmenter labelled; None without.
+        held: images to validate on.
+    """
+
+    score, shown = "", ("l1", "held_out_l1")
+
+    def __init__(
+        self,
+        net: AnatomyNet,
+        human: Images,
+        made: Images | None,
+        held: Images,
+        config: AnatomyConfig,
+        stem: str,
+        identity: str,
+    ) -> None:
+        self.human, self.made, self.held, self.config = human, made, held, config
+        self.stem, self.identity = stem, identity
+        self.turns = [Turn("loss", net, self.step)]
+
+    def batch(self, update: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """See `make_batch`."""
+        x, image = make_batch(self.human, self.made, self.config, rng)
+        return x.to(memory_format=torch.channels_last), image.to(memory_format=torch.channels_last)
+
+    def step(self, net: nn.Module, batch: tuple[Tensor, Tensor], update: int) -> tuple[Tensor, Figures]:
+        """L1 and multi-scale gradient difference."""
+        x, image = batch
+        y = net(x).float()
+        pixel = F.l1_loss(y, image)
+        return pixel + self.config.gradient_weight * gradient_difference(y, image), {"l1": pixel.item()}
+
+    def look(self, network: nn.Module, update: int) -> Figures:
+        """Mean absolute error on held-out images."""
+        assert isinstance(network, AnatomyNet)
+        return {"held_out_l1": error_of(draw(network, self.held), self.held)}
+
+
 def train_anatomy(
     data: Path,
     out: Path,
@@ -59,7 +102,7 @@ def train_anatomy(
 ) -> dict[str, Any]:
     """Train on the ``train`` split of ``data`` and write the network to ``out`` in float16.
 
-    Typing the same command again goes on at the last checkpoint, with the same result as without the break.
+    Running the same command again goes on at the last checkpoint, with the same result as without the break.
 
     Args:
         data: dataset with reference masks of all classes.
@@ -88,45 +131,17 @@ def train_anatomy(
     who = [[row["key"] for row in group] for group in (people, others, held)]
     labeller = "" if segmenter is None else load(segmenter, accelerator.device).config["sha256"]
     prints = sorted({receipt.fingerprint for receipt in store.receipts()})
-    digest = sha256(dumps([config.digest("steps", "checkpoint_minutes"), who, prints, labeller]))
+    digest = sha256(dumps([config.digest(*FREE), who, prints, labeller]))
     human = read(store, people, config)
     made = labelled(store, others, segmenter, config, out.with_suffix(".labels.npz"), digest)
     torch.manual_seed(config.seed)
     net = AnatomyNet(config.classes, config.widths, config.middle, config.size).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=config.lr, weight_decay=config.weight_decay)
-    curves = Curves(out.with_suffix(".log.jsonl"))
-    checkpoint = Checkpoint(out.with_suffix(".ckpt"), digest, {"net": net, "optimizer": optimizer})
-    checkpoint.seconds = config.checkpoint_minutes * 60
-    start = checkpoint.resume()
-    trained, optimizer = accelerator.prepare(net, optimizer)
-    curves.cut(start)
-    with finish_the_step() as stop:
-        for step in range(start, config.steps):
-            x, image = make_batch(human, made, config, step_rng(config.seed, step, accelerator.process_index))
-            x, image = (part.to(accelerator.device, memory_format=torch.channels_last) for part in (x, image))
-            for group in optimizer.param_groups:
-                group["lr"] = config.lr * learning_rate(step, config.steps, config.warmup, config.final_lr)
-            y = trained(x)
-            pixel = F.l1_loss(y, image)
-            optimizer.zero_grad(set_to_none=True)
-            accelerator.backward(pixel + config.gradient_weight * gradient_difference(y, image))
-            accelerator.clip_grad_norm_(trained.parameters(), config.clip)
-            optimizer.step()
-            values = {"l1": pixel.item()}
-            if accelerator.is_main_process:
-                curves.add(step, values)
-                if stop or checkpoint.due():
-                    checkpoint.save(step + 1)
-            if on_step:
-                on_step(step + 1, config.steps, values)
-            if stop:
-                raise KeyboardInterrupt
+    shown = read(store, held, config) if held else human
+    task = AnatomyTask(net, human, made, shown, config, out.stem, digest)
+    train(task, out.parent, config, accelerator, on_step)
     result: dict[str, Any] = {}
     if accelerator.is_main_process:
-        checkpoint.save(config.steps)
-        shown = read(store, held, config) if held else human
         result = finish(out, net.cpu().float().eval(), shown, config, len(people), len(others), labeller, prints)
-        curves.plot(out.with_suffix(".loss.png"), ("l1",))
     accelerator.wait_for_everyone()
     return result
 
@@ -226,6 +241,17 @@ def to_size(planes: Tensor, size: int) -> Tensor:
     return F.interpolate(planes[None], size=(size, size), mode="area")[0]
 
 
+def draw(net: AnatomyNet, images: Images) -> np.ndarray:
+    """(N, S, S) float32 in -1..1: what the network makes of the masks."""
+    hot = images.masks[:, None] == np.arange(1, len(net.config["classes"]) + 1, dtype=np.uint8)[:, None, None]
+    return torch.cat([net.draw(hot[i : i + 8]) for i in range(0, len(hot), 8)])[:, 0].float().cpu().numpy()
+
+
+def error_of(synthetic_images: np.ndarray, images: Images) -> float:
+    """Mean absolute difference on the scale -1..1."""
+    return float(np.abs(synthetic_images - (images.images.astype(np.float32) / 127.5 - 1)).mean())
+
+
 def finish(
     out: Path,
     net: AnatomyNet,
@@ -237,9 +263,8 @@ def finish(
     prints: list[str],
 ) -> dict[str, Any]:
     """Write the network, its sheet, and how near it comes to held-out images."""
-    hot = held.masks[:, None] == np.arange(1, len(config.classes) + 1, dtype=np.uint8)[:, None, None]
-    synthetic_images = torch.cat([net.draw(hot[i : i + 8]) for i in range(0, len(hot), 8)])[:, 0].numpy()
-    error = float(np.abs(synthetic_images - (held.images.astype(np.float32) / 127.5 - 1)).mean())
+    synthetic_images = draw(net, held)
+    error = error_of(synthetic_images, held)
     result: dict[str, Any] = {
         "images_with_reference_masks": people,
         "images_labelled_by_a_segmenter": others,
