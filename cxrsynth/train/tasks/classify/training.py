@@ -123,7 +123,7 @@ def train_classifier(
     done = train(task, run, config, accelerator, on_step)
     if accelerator.is_main_process:
         figures = done.per_image(config.batch)
-        write_result(run, done.network, images, sources, config, origin, figures, done.curves, accelerator.device)
+        write_result(run, network, images, sources, config, origin, figures, done.curves, accelerator.device)
     accelerator.wait_for_everyone()
     return run / "model"
 

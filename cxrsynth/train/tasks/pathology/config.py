@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from cxrsynth.recipe.part import Part
+from cxrsynth.train.loop_config import LoopConfig
 
 
-class PathologyConfig(Part):
+class PathologyConfig(LoopConfig):
     """LoRA on a denoiser, and which regions of which images it learns findings from."""
 
     findings: dict[str, tuple[str, ...]] = Field(
@@ -44,13 +44,8 @@ class PathologyConfig(Part):
         min_length=1,
         description="layers of the UNet that get a LoRA",
     )
-    batch: int = Field(8, ge=1)
-    steps: int = Field(600, ge=1)
-    lr: float = Field(1e-3, gt=0)
+    updates: int = Field(600, ge=1)
     final_lr: float = Field(0.05, ge=0, le=1)
+    ema: float = Field(0.0, ge=0, lt=1, description="of weights per update; 0 keeps the weights themselves")
     warmup: int = Field(20, ge=0)
-    weight_decay: float = Field(1e-2, ge=0)
-    clip: float = Field(1.0, gt=0)
-    precision: str = Field("bf16", pattern="^(bf16|no)$")
-    seed: int = Field(0, ge=0)
     checkpoint_minutes: float = Field(1.0, gt=0)

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from cxrsynth.data.config import AugmentConfig
 from cxrsynth.data.dataset import read_images, trainable
@@ -34,11 +33,11 @@ from cxrsynth.nets.text import ids
 from cxrsynth.store import Row, Store, dumps, npz, sha256, write_atomic
 from cxrsynth.train import noise
 from cxrsynth.train.base import Base, load_base
-from cxrsynth.train.checkpoint import Checkpoint, finish_the_step, step_rng
 from cxrsynth.train.config import NoiseConfig
-from cxrsynth.train.curves import Curves, Progress
+from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
-from cxrsynth.train.schedule import learning_rate
+from cxrsynth.train.loop import Figures, Turn, train
+from cxrsynth.train.loop_config import FREE
 from cxrsynth.train.tasks.pathology.config import PathologyConfig
 from cxrsynth.train.tasks.pathology.places import Place, find
 from cxrsynth.weights import AUXILIARY, Weights
@@ -61,6 +60,76 @@ class Lesions:
     places: dict[str, list[Place]]
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What an update sees.
+
+    Attributes:
+        latents: (B, C, h, w) float32.
+        noise: as latents.
+        timesteps: (B,) int64.
+        ids: (B, T) int64 tokens of the prompts.
+        weight: (B, 1, h, w) float32, how much a place counts.
+    """
+
+    latents: Tensor
+    noise: Tensor
+    timesteps: Tensor
+    ids: Tensor
+    weight: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        moved = (self.latents, self.noise, self.timesteps, self.ids, self.weight)
+        return Batch(*(one.to(device) for one in moved))
+
+
+class PathologyTask:
+    """See `cxrsynth.train.loop.Task`."""
+
+    score, shown = "", ("loss",)
+
+    def __init__(self, base: Base, lesions: Lesions, config: PathologyConfig, stem: str, identity: str) -> None:
+        self.base, self.lesions, self.config, self.stem, self.identity = base, lesions, config, stem, identity
+        self.turns = [Turn("loss", base.unet, self.step)]
+
+    def batch(self, update: int, rng: np.random.Generator) -> Batch:
+        """Regions of images, each with what is said of it; the region counts most."""
+        base, lesions, config = self.base, self.lesions, self.config
+        side = lesions.latents.shape[-1]
+        chances = [config.normal if not name else (1 - config.normal) / len(config.findings) for name in lesions.places]
+        texts, latents, weights = [], [], []
+        for _ in range(config.batch):
+            own = list(lesions.places.values())[rng.choice(len(chances), p=chances)]
+            place = own[rng.integers(len(own))]
+            region = regions.resolve(place.region, lesions.masks[place.image])
+            if rng.random() < config.blob:
+                region = regions.blob(region, int(rng.integers(2**31)))
+            cells = F.adaptive_max_pool2d(torch.from_numpy(region.astype(np.float32))[None], side)  # (1, h, w)
+            weights.append((1 - config.elsewhere) * cells / cells.mean() + config.elsewhere)
+            latents.append(lesions.latents[rng.integers(len(lesions.latents)), place.image])
+            said = sentence(lesions.rows[place.image], place, plain=rng.random() < config.plain)
+            texts.append("" if rng.random() < config.dropout else said)
+        clean = torch.stack(latents)
+        drawn = noise.draw_noise(rng, tuple(clean.shape), 0.0)
+        timesteps = noise.draw_timesteps(rng, config.batch, base.schedule.config.num_train_timesteps)
+        return Batch(clean, drawn, timesteps, ids(base.tokenizer, texts), torch.stack(weights))
+
+    def step(self, denoiser: nn.Module, batch: Batch, update: int) -> tuple[Tensor, Figures]:
+        """Mean squared error, of which the region of each image counts most."""
+        schedule = self.base.schedule
+        with torch.no_grad():
+            words = self.base.text_encoder(batch.ids)[0]
+        wanted = noise.target(schedule, batch.latents, batch.noise, batch.timesteps)
+        noisy = schedule.add_noise(batch.latents, batch.noise, batch.timesteps)
+        said_noise = denoiser(noisy, batch.timesteps, words).sample
+        return (batch.weight * (said_noise.float() - wanted) ** 2).mean(), {}
+
+    def look(self, network: nn.Module, update: int) -> Figures:
+        """Nothing: whether findings appear where they are asked for is measured by ``evaluate control``."""
+        return {}
+
+
 def train_pathology(
     data: Path,
     out: Path,
@@ -72,7 +141,7 @@ def train_pathology(
 ) -> dict[str, Any]:
     """Train on the adults of the ``train`` split of ``data`` and write the LoRA to ``out`` in float16.
 
-    Typing the same command again goes on at the last checkpoint, with the same result as without the break.
+    Running the same command again goes on at the last checkpoint, with the same result as without the break.
 
     Args:
         data: ingested images with findings in words; no masks are needed.
@@ -96,7 +165,7 @@ def train_pathology(
     digest = sha256(
         dumps(
             [
-                config.digest("steps", "checkpoint_minutes"),
+                config.digest(*FREE),
                 [row["key"] for row in rows],
                 sorted({receipt.fingerprint for receipt in Store(data).receipts()}),
                 weights.digest,
@@ -108,38 +177,11 @@ def train_pathology(
     torch.manual_seed(config.seed)
     adapter = Adapter(base.unet, config.rank, config.targets)
     adapter.switch(True)
-    learned = list(adapter.parameters.values())
-    optimizer = torch.optim.AdamW(learned, lr=config.lr, weight_decay=config.weight_decay)
-    curves = Curves(out.with_suffix(".log.jsonl"))
-    parts = {"lora": torch.nn.ParameterList(learned), "optimizer": optimizer}
-    checkpoint = Checkpoint(out.with_suffix(".ckpt"), digest, parts, config.checkpoint_minutes)
-    start = checkpoint.resume()
-    denoiser, optimizer = accelerator.prepare(base.unet, optimizer)
     base.text_encoder.to(accelerator.device).eval()
-    curves.cut(start)
-    with finish_the_step() as stop:
-        for step in range(start, config.steps):
-            for group in optimizer.param_groups:
-                group["lr"] = config.lr * learning_rate(step, config.steps, config.warmup, config.final_lr)
-            rng = step_rng(config.seed, step, accelerator.process_index)
-            loss = region_loss(denoiser, base, lesions, config, rng, accelerator)
-            optimizer.zero_grad(set_to_none=True)
-            accelerator.backward(loss)
-            accelerator.clip_grad_norm_(learned, config.clip)
-            optimizer.step()
-            values = {"loss": loss.item()}
-            if accelerator.is_main_process:
-                curves.add(step, values)
-                if stop or checkpoint.due():
-                    checkpoint.save(step + 1)
-            if on_step:
-                on_step(step + 1, config.steps, values)
-            if stop:
-                raise KeyboardInterrupt
+    task = PathologyTask(base, lesions, config, out.stem, digest)
+    train(task, out.parent, config, accelerator, on_step)
     result: dict[str, Any] = {}
     if accelerator.is_main_process:
-        checkpoint.save(max(start, config.steps))
-        curves.plot(out.with_suffix(".loss.png"), ("loss",))
         result = finish(out, adapter, weights, config, lesions, labeller)
     accelerator.wait_for_everyone()
     return result
@@ -197,36 +239,6 @@ def look_at(
     for place in find(rows, images, kept["masks"], config):
         places.setdefault(place.finding, []).append(place)
     return Lesions(rows, kept["masks"], torch.from_numpy(kept["latents"]).float(), places)
-
-
-def region_loss(
-    denoiser: Any, base: Base, lesions: Lesions, config: PathologyConfig, rng: np.random.Generator, to: Accelerator
-) -> Tensor:
-    """Mean squared error of one batch, of which the region of each image counts most."""
-    side = lesions.latents.shape[-1]
-    chances = [config.normal if not name else (1 - config.normal) / len(config.findings) for name in lesions.places]
-    texts, latents, weights = [], [], []
-    for _ in range(config.batch):
-        own = list(lesions.places.values())[rng.choice(len(chances), p=chances)]
-        place = own[rng.integers(len(own))]
-        region = regions.resolve(place.region, lesions.masks[place.image])
-        if rng.random() < config.blob:
-            region = regions.blob(region, int(rng.integers(2**31)))
-        cells = F.adaptive_max_pool2d(torch.from_numpy(region.astype(np.float32))[None], side)  # (1, h, w)
-        weights.append((1 - config.elsewhere) * cells / cells.mean() + config.elsewhere)
-        latents.append(lesions.latents[rng.integers(len(lesions.latents)), place.image])
-        said = sentence(lesions.rows[place.image], place, plain=rng.random() < config.plain)
-        texts.append("" if rng.random() < config.dropout else said)
-    clean = torch.stack(latents)
-    drawn = noise.draw_noise(rng, tuple(clean.shape), 0.0)
-    timesteps = noise.draw_timesteps(rng, config.batch, base.schedule.config.num_train_timesteps)
-    device = to.device
-    clean, drawn, timesteps, weight = (one.to(device) for one in (clean, drawn, timesteps, torch.stack(weights)))
-    with torch.no_grad():
-        words = base.text_encoder(ids(base.tokenizer, texts).to(device))[0]
-    wanted = noise.target(base.schedule, clean, drawn, timesteps)
-    said_noise = denoiser(base.schedule.add_noise(clean, drawn, timesteps), timesteps, words).sample
-    return (weight * (said_noise.float() - wanted) ** 2).mean()
 
 
 def sentence(row: Row, place: Place, plain: bool) -> str:

@@ -122,7 +122,7 @@ def train_segmenter(
     done = train(task, run, config, accelerator, on_step)
     if accelerator.is_main_process:
         figures = done.per_image(config.batch)
-        write_result(run, done.network, images, sources, config, origin, figures, done.curves, accelerator.device)
+        write_result(run, network, images, sources, config, origin, figures, done.curves, accelerator.device)
     accelerator.wait_for_everyone()
     return run / "model"
 
