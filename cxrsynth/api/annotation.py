@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -117,7 +118,7 @@ def place(picture: Picture, folder: Path, number: int) -> str:
             raise UsageError(
                 f"there is no file {path}", "name a picture; for a folder: cxrsynth annotate FOLDER -o OUT"
             )
-        (folder / f"{key}{path.suffix}").symlink_to(path.resolve())
+        shutil.copyfile(path, folder / f"{key}{path.suffix}")  # a link that leads out of the folder is refused
         return key
     if isinstance(picture, np.ndarray):
         picture = Image.fromarray(gray(picture))

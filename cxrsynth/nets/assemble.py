@@ -128,7 +128,11 @@ def _link(source: str, target: str) -> str:
 
 def _from_file(name: str, path: Path, base: Weights | None, offline: bool) -> Weights:
     """A single file in the form of its authors, converted by diffusers; pickles are read as weights only."""
-    from diffusers.loaders.single_file_utils import infer_diffusers_model_type, load_single_file_checkpoint
+    from diffusers.loaders.single_file_utils import (
+        SingleFileComponentError,
+        infer_diffusers_model_type,
+        load_single_file_checkpoint,
+    )
 
     def write(folder: Path) -> None:
         try:
@@ -146,7 +150,7 @@ def _from_file(name: str, path: Path, base: Weights | None, offline: bool) -> We
             if "safety_checker" in whole.components:
                 whole.register_modules(safety_checker=None, feature_extractor=None)
             whole.save_pretrained(folder)
-        except UNREADABLE as error:
+        except (*UNREADABLE, SingleFileComponentError) as error:
             raise MissingError(
                 f"{path} cannot be read as a model: {' '.join(str(error).split())[:300]}",
                 "name a model of the same kind with --base, whose configs are then used",

@@ -52,14 +52,14 @@ def test_a_bright_rectangle_lies_in_its_box_after_ingest(tmp_path: Path) -> None
     picture = np.full((120, 200), 60, np.uint8)
     picture[:, :20] = 0
     picture[50:80, 130:170] = 255
-    (tmp_path / "clinic/images").mkdir(parents=True)
-    Image.fromarray(picture).save(tmp_path / "clinic/images/a.png")
+    (tmp_path / "in/clinic/images").mkdir(parents=True)
+    Image.fromarray(picture).save(tmp_path / "in/clinic/images/a.png")
     boxes = json.dumps([["rsna:lung_opacity", 130, 50, 40, 30]]).replace('"', '""')
-    (tmp_path / "metadata.csv").write_text(
+    (tmp_path / "in/metadata.csv").write_text(
         "id,source,use,split,caption,licence,content_box,boxes_rsna\n"
         f'a,clinic,open,test,Chest X-ray.,CC0,20 0 200 120,"{boxes}"\n'
     )
-    ingest(Collection(tmp_path), tmp_path / "out", size=64)
+    ingest(Collection(tmp_path / "in"), tmp_path / "out", size=64, polarity="keep")
     store = Store(tmp_path / "out")
     (only,) = store.rows()
     bright, marked = store.load_image(only) > 160, fill(boxes_of(only), (64, 64))
