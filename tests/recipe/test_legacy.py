@@ -14,6 +14,7 @@ from cxrsynth.recipe import fingerprint, load, parse
 from cxrsynth.recipe.legacy import arguments
 from cxrsynth.train.config import load_as
 from cxrsynth.train.recipe import ModelRecipe
+from cxrsynth.train.tasks.affinity.config import AffinityConfig
 from cxrsynth.train.tasks.segment.config import SegmentConfig
 from tests.conftest import phantom_body
 
@@ -49,6 +50,7 @@ def test_a_dataset_whose_recipe_has_the_old_names_can_be_labelled_again(tmp_path
         (ModelRecipe, {"vae": {"steps": 9}, "diffusion": {"steps": 5}}, {"training": {"updates": 5}}),
         (ModelRecipe, {"grounding": {"films_per_batch": 2}}, {"grounding": {"images_per_batch": 2}}),
         (SegmentConfig, {"validate_every": 3}, {"look_every": 3}),
+        (AffinityConfig, {"steps": 9, "check_every": 3}, {"updates": 9, "look_every": 3}),
         (
             CompareRecipe,
             {"real": "a", "synthetic": "b", "tests": [{"data": "c"}], "synthetic_films": [3]},
