@@ -32,7 +32,7 @@ def annotate(image: Sequence[Picture], recipe: str | Path | Recipe = ..., **opti
 def annotate(image: Picture, recipe: str | Path | Recipe = ..., **options: Any) -> LabelledImage: ...
 
 
-def annotate(
+def annotate(  # type: ignore[misc]
     image: Picture | Sequence[Picture],
     recipe: str | Path | Recipe = "lung",
     *,

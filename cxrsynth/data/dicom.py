@@ -155,7 +155,7 @@ def _pixels(dataset: Any) -> tuple[np.ndarray, list[str]]:
     pixels = pydicom.pixels
     syntax = _syntax(dataset)
     decodable(dataset, syntax)
-    notes = []
+    notes: list[str] = []
     try:
         with quiet():
             raw = pixels.pixel_array(dataset)

@@ -56,7 +56,8 @@ def _receipt(store: Store, receipt: Receipt) -> Iterator[Problem]:
     where = f"shards/{name}.json"
     if not set(receipt.keys) <= set(receipt.planned):
         yield Problem(where, "keeps keys that were not planned")
-    rows, rejected = [], []
+    rows: list[Row] = []
+    rejected: list[Row] = []
     for relative, found in ((f"meta/{name}.jsonl", rows), (f"rejected/{name}.jsonl", rejected)):
         if relative not in receipt.files:
             yield Problem(where, f"does not name {relative}")

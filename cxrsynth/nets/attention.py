@@ -212,7 +212,7 @@ class _Joint:
             from diffusers.models.embeddings import apply_rotary_emb
 
             image = tuple(part[-query.shape[2] :] for part in self.turn)  # the text stands before the image
-            query = apply_rotary_emb(query, image)
+            query = apply_rotary_emb(query, image)  # type: ignore[arg-type, assignment]
         self.layer.size = self.grid()
         self.callback(self.layer, query, key)
         self.query = self.key = self.turn = None

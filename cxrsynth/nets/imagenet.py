@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -66,6 +67,8 @@ class Features(nn.Module):
     Args:
         name: one of `NETS`.
     """
+
+    net: Any  # of timm
 
     def __init__(self, name: str = FEATURE_NET) -> None:
         super().__init__()

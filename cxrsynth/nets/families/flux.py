@@ -38,7 +38,7 @@ class Flux(Model):
     packed = 4
 
     @property
-    def steps(self) -> int:
+    def steps(self) -> int:  # type: ignore[override]
         """Flux schnell is distilled to few."""
         return 28 if self.denoiser.config.guidance_embeds else 4
 

@@ -56,6 +56,7 @@ class Sana(Model):
     def encode(self, texts: Sequence[str], negative: bool = False) -> Conditioning:
         """The last states with their mask: the first token, and those behind the instruction."""
         prepared = [self.prepare(text) for text in texts]
+        kept: slice | list[int]
         if negative:
             found, kept = self.ids(prepared, self.tokenizer, TOKENS), slice(None)
         else:

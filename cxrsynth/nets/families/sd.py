@@ -61,12 +61,12 @@ class StableDiffusion(Model):
         return answer.sample.float()  # type: ignore[no-any-return]
 
     @property
-    def steps(self) -> int:
+    def steps(self) -> int:  # type: ignore[override]
         """A latent consistency model is distilled to few."""
         return 4 if self.embeds_guidance else 20
 
     @property
-    def guidance(self) -> float:
+    def guidance(self) -> float:  # type: ignore[override]
         """A latent consistency model takes more, as an input."""
         return 8.5 if self.embeds_guidance else 3.0
 

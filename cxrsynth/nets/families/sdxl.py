@@ -18,7 +18,7 @@ class StableDiffusionXL(StableDiffusion):
     """The UNet of Stable Diffusion, told more (Podell et al., arXiv 2307.01952)."""
 
     family = "Stable Diffusion XL"
-    pipelines = ("StableDiffusionXLPipeline",)
+    pipelines = ("StableDiffusionXLPipeline",)  # type: ignore[assignment]
 
     tokenizer_parts = ("tokenizer", "tokenizer_2")
     encoder_parts = ("text_encoder", "text_encoder_2")
