@@ -6,6 +6,7 @@ import os
 import platform
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -33,6 +34,15 @@ def accelerate(device: str = "auto", precision: str = "bf16") -> Accelerator:
     # One process encodes the images for all, or draws a sheet, and the others wait for it.
     patience = InitProcessGroupKwargs(timeout=timedelta(hours=12))
     return Accelerator(mixed_precision=precision, cpu=found.type == "cpu", kwargs_handlers=[patience])
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """A batch (tensor, dataclass with ``to``, or tuple of these) on a device; anything else stays as it is."""
+    if hasattr(batch, "to"):
+        return batch.to(device)
+    if isinstance(batch, tuple):
+        return tuple(to_device(part, device) for part in batch)
+    return batch
 
 
 def check_shared(step: int, run: Path, accelerator: Accelerator) -> None:

@@ -24,7 +24,7 @@ from cxrsynth.errors import CxrError, MissingError
 from cxrsynth.train.averaging import Average, Best, Changing
 from cxrsynth.train.checkpoint import Checkpoint, finish_the_step, step_rng
 from cxrsynth.train.curves import Curves, Progress
-from cxrsynth.train.device import agreed, check_shared
+from cxrsynth.train.device import agreed, check_shared, to_device
 from cxrsynth.train.feed import obey_parent
 from cxrsynth.train.loop_config import LoopConfig
 from cxrsynth.train.schedule import learning_rate
@@ -298,12 +298,3 @@ def validate(task: Task, main: nn.Module, average: Average, done: int, best: Bes
                 figures[task.score] = score
                 best.offer(score, done, main)
     return figures
-
-
-def to_device(batch: Any, device: torch.device) -> Any:
-    """A batch (tensor, dataclass with ``to``, or tuple of these) on a device; anything else stays as it is."""
-    if hasattr(batch, "to"):
-        return batch.to(device)
-    if isinstance(batch, tuple):
-        return tuple(to_device(part, device) for part in batch)
-    return batch
