@@ -231,5 +231,5 @@ bench-train: $(READY)  ## training speed and memory against a plain smp loop; wr
 bench-adapt: $(READY)  ## adapting: speed against diffusers' example loop; writes results/adapt.json
 	$(BIN)/python -m benchmarks.adapt
 
-tables: $(READY)  ## write the tables of README and model card from results/*.json
-	$(BIN)/python -m cxrsynth.pages.tables README.md docs/masks.md docs/control.md docs/findings.md cxrsynth/models/mini/README.md
+tables: $(READY)  ## write the tables of docs/results and the model card from results/*.json
+	$(BIN)/python -m cxrsynth.pages.tables docs/results/*.md cxrsynth/models/mini/README.md

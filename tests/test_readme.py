@@ -1,4 +1,4 @@
-"""Every command in the README works as it stands there, made small."""
+"""Every command in the README and the guides works as it stands there, made small; every link leads somewhere."""
 
 import os
 import re
@@ -10,7 +10,11 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+# In this order: a later one works on what an earlier one made.
+GUIDES = [ROOT / f"docs/guide/{name}.md" for name in ("generate", "control", "label", "findings", "train")]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TEXT = "\n".join(path.read_text() for path in [ROOT / "README.md", *GUIDES])
+BLOCKS = re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
 LINES = [line.split("  #")[0].strip() for block in BLOCKS for line in block.splitlines()]
 OURS = [line for line in LINES if line.startswith("cxrsynth ")]
 
@@ -46,17 +50,19 @@ def test_the_commands_of_the_readme_run_one_after_the_other(tmp_path: Path) -> N
     assert (tmp_path / "preview-lung.png").exists()
 
 
-def test_there_are_commands_in_the_readme() -> None:
+def test_every_guide_is_run() -> None:
+    assert set(GUIDES) == set((ROOT / "docs/guide").glob("*.md"))
     assert len(OURS) > 10
 
 
 def test_every_make_target_of_the_readme_is_in_the_makefile() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    targets = set(re.findall(r"(?:^|`)make ([a-z-]+)", README, re.MULTILINE))
+    targets = {name for page in PAGES for name in re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text(), re.MULTILINE)}
     assert {"demo", "test"} <= targets
     assert [target for target in sorted(targets) if not re.search(rf"^{target}:", makefile, re.MULTILINE)] == []
 
 
-def test_every_file_the_readme_links_is_there() -> None:
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
-    assert [link for link in links if not (ROOT / link).exists()] == []
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_file_a_page_links_is_there(page: Path) -> None:
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()) if "://" not in link]
+    assert [link for link in links if not (page.parent / link).exists()] == []

@@ -51,7 +51,10 @@ def test_a_benchmark_that_was_never_run_is_named(tmp_path: Path) -> None:
         render("<!-- table: masks -->\n<!-- /table -->", tmp_path)
 
 
-@pytest.mark.parametrize("name", ["README.md", "cxrsynth/models/mini/README.md"])
+PAGES = [ROOT / "README.md", ROOT / "cxrsynth/models/mini/README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("name", [str(path.relative_to(ROOT)) for path in PAGES])
 def test_the_tables_of_the_project_are_what_the_results_say(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     assert render(text, ROOT / "results") == text
