@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help benchmark-labels benchmark-strong demo test lint train-mini bench-speed mini-auxiliary bench-masks bench-control bench-grounding tables benchmark benchmark-smoke benchmark-roentgen bench-train bench-adapt bench-adaptation benchmark-findings
+.PHONY: help test-cuda benchmark-labels benchmark-strong demo test lint train-mini bench-speed mini-auxiliary bench-masks bench-control bench-grounding tables benchmark benchmark-smoke benchmark-roentgen bench-train bench-adapt bench-adaptation benchmark-findings
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -24,6 +24,9 @@ demo: $(READY)  ## draw and label a small dataset with the bundled model, offlin
 
 test: $(READY)  ## run the tests
 	$(BIN)/python -m pytest
+
+test-cuda: $(READY)  ## the tests that need a GPU; all are skipped without one
+	$(BIN)/python -m pytest tests/test_cuda.py -rs
 
 lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check .

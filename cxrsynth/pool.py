@@ -81,10 +81,19 @@ def _end_with(sentinel: int) -> None:
 
 def cores() -> int:
     """The cores this process may use: those of the machine, less what affinity and the container's quota take away."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = Path("/sys/fs/cgroup/cpu.max")
-    if quota.is_file():
-        limit, period = [*quota.read_text().split(), "100000"][:2]
-        if limit.isdigit():
-            count = min(count, max(1, int(limit) // int(period)))
-    return count
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _quota(Path("/sys/fs/cgroup"))
+    return allowed if quota is None else max(1, min(allowed, int(quota)))
+
+
+def _quota(root: Path) -> float | None:
+    """Cores that a control group allows; None where it sets no limit."""
+    try:
+        new = root / "cpu.max"
+        if new.exists():
+            most, period = new.read_text().split()
+        else:
+            most, period = ((root / "cpu" / f"cpu.cfs_{what}_us").read_text() for what in ("quota", "period"))
+        return None if most.strip() in ("max", "-1") else float(most) / float(period)
+    except (OSError, ValueError):
+        return None

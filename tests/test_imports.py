@@ -17,7 +17,7 @@ ORDER = [
     {"data.paths"},
     {"data.documents"},
     {"data.keys", "data.tables", "data.masks", "data.classes", "data.matching"},
-    {"registry", "console", "pool", "lock", "device", "statistics"},
+    {"registry", "console", "pool", "lock", "device", "statistics", "clock"},
     {"store"},
     {"weights"},
     {"domain"},

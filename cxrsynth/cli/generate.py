@@ -11,6 +11,7 @@ import typer
 
 from cxrsynth.cli.options import Base, Device, FarDevice, Json, Lora, Offline, OtherModel, Threads
 from cxrsynth.cli.pages import pages_are_stale, write_pages
+from cxrsynth.clock import CLOCK
 from cxrsynth.console import console, meter
 from cxrsynth.errors import ShardsFailed, UsageError
 from cxrsynth.weights import read_json
@@ -87,6 +88,9 @@ def generate(
     ] = "auto",
     assignments: Set = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and plan, make nothing.")] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Say where the time went: draw, taps, decode, labels, files.")
+    ] = False,
     offline: Offline = False,
     as_json: Json = False,
 ) -> None:
@@ -105,6 +109,8 @@ def generate(
     )
     folder = out or Path("out") / recipe.name
     part = parse_part(shard)
+    if profile and (engine != "local" or workers > 1):
+        raise UsageError("--profile measures the work of one process", "leave --workers and --engine away")
     options: dict[str, Any] = {"workers": workers}
     if engine == "ray" and ray_address is not None:
         options["address"] = ray_address
@@ -117,6 +123,8 @@ def generate(
     if plan.todo:
         check_device(recipe, device)
         tell_cut(plans.check_prompts(plan))
+    if profile:
+        CLOCK.start()
     slots = plan.slots + sum(len(recipe.shard_indices(s)) for s in plan.done)
     with meter(slots, recipe.name, done=slots - plan.slots) as bar:
         settled = float(slots - plan.slots)
@@ -138,8 +146,11 @@ def generate(
     if summary.shards_made or pages_are_stale(folder):
         write_pages(folder)
     tell(summary, folder)
+    if profile:
+        for name, seconds, share in CLOCK.shares(max(summary.seconds, 1e-9)):
+            console.print(f"  {name:16} {seconds:8.1f} s  {share:4.0%}")
     if as_json:
-        emit(asdict(summary))
+        emit(asdict(summary) | ({"profile": CLOCK.seconds} if profile else {}))
     if summary.failed:
         raise ShardsFailed(
             f"{len(summary.failed)} shards failed: {summary.failed}",

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cxrsynth.clock import CLOCK
 from cxrsynth.device import precision, resolve, tune
 from cxrsynth.errors import MissingError, RecipeError
 from cxrsynth.generate.answers import Asker, look
@@ -68,6 +69,8 @@ class Latent:
         # What the scheduler cannot do is said before the model is read.
         schedulers.build(sampler.scheduler, parts.read_json(folder / "scheduler" / "scheduler_config.json"))
         tune(device)
+        if device.type == "cuda":
+            CLOCK.settle = torch.cuda.synchronize
         self.model = family(folder, device, precision(sampler.dtype, device))
         if asked.levels and not family.self_maps:
             raise RecipeError(
@@ -180,14 +183,16 @@ class Latent:
                     self.on_step(step + 1, steps)
             return x
 
-        if taps is None:
-            latents = denoise()
-        else:
-            with model.observe(taps):
+        with CLOCK.measure("draw"):
+            if taps is None:
                 latents = denoise()
+            else:
+                with model.observe(taps):
+                    latents = denoise()
 
         # 5. Decode to gray; one copy to the host.
-        pictures, finite = (part.cpu().numpy() for part in to_gray(to_images(model.vae, latents)))
+        with CLOCK.measure("decode"):
+            pictures, finite = (part.cpu().numpy() for part in to_gray(to_images(model.vae, latents)))
 
         # 6. Maps: one copy to the host.
         if taps is None or self.attention is None:
@@ -196,7 +201,8 @@ class Latent:
             maps = merge_levels(taps.maps(), self.attention.normalise_levels).cpu().numpy()
 
         # 7. What the chain asks besides, of the finished pictures.
-        reads = self._reads(latents, pictures, noise_generators)
+        with CLOCK.measure("read"):
+            reads = self._reads(latents, pictures, noise_generators)
         return [
             Draw(image=pictures[i], maps=maps[i], finite=bool(finite[i]), reads=reads[i]) for i in range(len(specs))
         ], latents

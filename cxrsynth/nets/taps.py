@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cxrsynth.clock import CLOCK
 from cxrsynth.errors import RecipeError
 from cxrsynth.nets.attention import Layer, attention_probs, project_keys
 
@@ -120,7 +121,10 @@ class Taps:
         """The callback for `observe_cross` and `observe_joint`."""
         if not self.active or (self.levels is not None and self.level(layer.size) not in self.levels):
             return
-        query = query[self.conditional]
+        with CLOCK.measure("taps"):
+            self._add(layer, query[self.conditional], key)
+
+    def _add(self, layer: Layer, query: Tensor, key: Tensor | None) -> None:
         keys = self._cross_keys(layer) if key is None else [key[self.conditional]] * len(self.sources)
         maps: Tensor | None = None
         for source, one in zip(self.sources, keys, strict=True):

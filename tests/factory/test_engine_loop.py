@@ -47,6 +47,16 @@ def test_every_shard_is_made_once(slots: int) -> None:
     assert len([entry for entry in log if entry[1] == "make"]) == 4
 
 
+def test_a_worker_is_told_what_comes_next() -> None:
+    _, log = go({})
+    assert [entry[2:] for entry in log if entry[1] == "make"] == [(0, 1), (1, 2), (2, 3), (3, None)]
+
+
+def test_no_worker_idles_while_another_was_promised_a_shard() -> None:
+    _, log = go({}, tasks=2, slots=2)
+    assert len({entry[0] for entry in log if entry[1] == "make"}) == 2
+
+
 def test_a_worker_says_hello_before_its_first_task() -> None:
     _, log = go({}, slots=2)
     first = {number: method for number, method, *_ in reversed(log)}
@@ -56,7 +66,7 @@ def test_a_worker_says_hello_before_its_first_task() -> None:
 def test_a_failed_shard_is_tried_again_by_a_fresh_worker() -> None:
     results, log = go({1: [RuntimeError("once")]})
     assert sorted(results) == [0, 1, 2, 3]
-    tries = [entry[0] for entry in log if entry[1:] == ("make", 1)]
+    tries = [entry[0] for entry in log if entry[1:3] == ("make", 1)]
     assert len(set(tries)) == 2
 
 

@@ -17,6 +17,7 @@ from cxrsynth.errors import CxrError, MissingError, RecipeError, UsageError
 from cxrsynth.factory.plan import check_prompts, make_plan
 from cxrsynth.factory.prompts import spec
 from cxrsynth.factory.run import run
+from cxrsynth.generate.control.latent_blending import LatentBlending
 from cxrsynth.generate.sampler import Latent
 from cxrsynth.nets.assemble import find
 from cxrsynth.nets.families import family_of
@@ -119,6 +120,16 @@ def test_a_flow_matching_model_takes_samplers_that_know_flows_only(folder: Folde
     with pytest.raises(RecipeError, match="flow matching, 'ddim' cannot sample it") as error:
         draw(folder("sd3"), recipe_for(folder("sd3"), "sd3", sampler={"scheduler": "ddim"}))
     assert "euler" in error.value.hint
+
+
+@pytest.mark.parametrize(("name", "scheduler"), [("sd3", "euler"), ("flux-dev", "euler"), ("sana", "dpmsolver++")])
+def test_latents_of_a_flow_can_be_held_to_the_end(name: str, scheduler: str, folder: Folder) -> None:
+    recipe = recipe_for(folder(name), name, sampler={"scheduler": scheduler, "num_inference_steps": 4})
+    latent = Latent(folder(name), recipe.sampler, None, torch.device("cpu"))
+    target = torch.randn(2, latent.model.channels, *latent.latent_size, generator=torch.Generator().manual_seed(0))
+    held = LatentBlending(target, torch.ones(2, 1, 1, 1), 1.0, 3.0)
+    _, latents = latent.steered([spec(recipe, i) for i in range(2)], held)
+    assert float((latents - target).abs().mean()) < 2e-3
 
 
 # -- what does not fit ------------------------------------------------------------------------------------------------

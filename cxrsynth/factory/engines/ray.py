@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -70,7 +71,10 @@ class Ray(BaseModel):
             ) from error
         try:
             # Each actor gets a whole GPU where there are any; Ray hides the others from it.
-            gpus = 1.0 if job.device != "cpu" and ray.cluster_resources().get("GPU", 0) else 0.0
+            there = ray.cluster_resources()
+            gpus = 1.0 if job.device != "cpu" and there.get("GPU", 0) else 0.0
+            # An actor itself keeps one core busy; what the cluster has besides labels.
+            job = replace(job, labellers=max(1, int(there.get("CPU", 1)) // self.workers - 1))
             yield from drive(tasks, lambda: Actor(ray, job, gpus), self.workers, TRIES)
         finally:
             ray.shutdown()

@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from cxrsynth.errors import RecipeError
+from cxrsynth.nets.schedulers import trained_steps
 
 # With a zero terminal SNR nothing of the image is left at the first step; diffusers' own floor keeps numbers finite.
 SMALLEST = 2.0**-24
@@ -48,8 +49,11 @@ class LatentBlending:
         """
         if done >= self.until:
             return predicted
-        alpha, sigma = level(scheduler, t)
         weight = self.weight * (1 - done / self.until) ** self.fade
+        if flows(scheduler):  # x is a straight line from the clean latents to the noise, its velocity is predicted
+            sigma = max(float(t) / trained_steps(scheduler.config), SMALLEST)
+            return predicted - weight * (self.target - (x - sigma * predicted)) / sigma
+        alpha, sigma = level(scheduler, t)
         kind = scheduler.config.prediction_type
         if kind == "sample":
             return predicted + weight * (self.target - predicted)
@@ -58,6 +62,11 @@ class LatentBlending:
         if kind == "v_prediction":
             return predicted - weight * (self.target - (alpha * x - sigma * predicted)) / sigma
         raise RecipeError(f"a model that predicts '{kind}' cannot be controlled", "epsilon, v_prediction or sample can")
+
+
+def flows(scheduler: Any) -> bool:
+    """Whether a scheduler samples a model trained with flow matching."""
+    return type(scheduler).__name__.startswith("FlowMatch") or bool(scheduler.config.get("use_flow_sigmas"))
 
 
 def level(scheduler: Any, t: Any) -> tuple[float, float]:
