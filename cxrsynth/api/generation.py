@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +68,8 @@ def generate(
     loaded = load_recipe(recipe, {"count": n, "seed": seed, "model": model}, settings)
     with folder_for(out) as folder:
         plan = make_plan(loaded, folder, device=device, offline=offline)
+        # No process is started: a script without ``if __name__ == "__main__"`` would run itself again in each.
+        plan = replace(plan, job=replace(plan.job, labellers=0))
         check_prompts(plan)
         done = float(n - plan.slots)
 

@@ -6,7 +6,7 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
@@ -39,7 +39,7 @@ class Job:
         out: dataset folder; has to be the same folder for every worker.
         model: folder of the weights, or None for a generator without.
         device: as `cxrsynth.device.resolve` takes it.
-        labellers: processes that label beside each worker; changes no byte.
+        labellers: processes that label beside each worker; 0 labels in the worker's own; changes no byte.
         nonce: names the run; a worker that does not see `proof` does not share the folder.
     """
 
@@ -65,7 +65,7 @@ class ShardMaker:
         self.labelling = Labelling.from_recipe(job.recipe)
         self.checks: list[Check] = curate.build(job.recipe.curate.checks, list(job.recipe.class_ids()))
         self.generator: Generator = build_generator(job.recipe, job.model, job.device, self._stepped)
-        self.pool = spawn_pool(job.labellers)
+        self.pool: Executor = spawn_pool(job.labellers) if job.labellers else ThreadPoolExecutor(1)
         self.advance: Advance | None = None
         self.early: dict[int, Draw] = {}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,13 @@ def test_generate_gives_the_images_of_the_command(tmp_path: Path) -> None:
         assert np.array_equal(image.mask, Store(tmp_path / "made").load_mask(row))
         assert (image.prompt, image.scores, image.split) == (row["prompt"], row["scores"], row["split"])
     assert told[-1] == (3, 3)
+
+
+def test_a_script_needs_no_main_guard(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("import cxrsynth\nprint(len(cxrsynth.generate('phantom', n=1, settings={'masks.refine': []})))\n")
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
 
 
 def test_generate_warns_where_curation_leaves_fewer() -> None:

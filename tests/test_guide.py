@@ -1,0 +1,51 @@
+"""What the guides and the notebook say runs as it stands there, in its order."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import datasets
+import pytest
+from typer.testing import CliRunner
+
+from cxrsynth.cli import app
+
+GUIDES = Path(__file__).parent.parent / "docs" / "guide"
+BLOCK = re.compile(r"```(bash|python)\n(.*?)```", re.DOTALL)
+LONGEST = 5  # lines of a reader's code
+
+
+def blocks(name: str) -> list[tuple[str, str]]:
+    """(language, text) of the blocks that run, in order."""
+    return [(found.group(1), found.group(2)) for found in BLOCK.finditer((GUIDES / name).read_text(encoding="utf-8"))]
+
+
+def test_the_guide_to_exports_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    for language, text in blocks("export.md"):
+        if language == "python":
+            exec(compile(text, "export.md", "exec"), {})
+            continue
+        for line in text.splitlines():
+            result = CliRunner().invoke(app, shlex.split(line)[1:])
+            assert result.exit_code == 0, (line, result.output, result.exception)
+
+
+def test_code_of_readers_is_short() -> None:
+    code = [text for language, text in blocks("export.md") if language == "python"]
+    assert len(code) >= 8
+    assert [text for text in code if len(text.strip().splitlines()) > LONGEST] == []
+
+
+def test_the_notebook_runs_cell_by_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    book = json.loads((GUIDES.parent / "quickstart.ipynb").read_text(encoding="utf-8"))
+    shared: dict[str, object] = {}
+    cells = ["".join(cell["source"]) for cell in book["cells"] if cell["cell_type"] == "code"]
+    assert len(cells) > 5
+    for number, source in enumerate(cells, start=1):
+        exec(compile(source, f"quickstart.ipynb, cell {number}", "exec"), shared)
