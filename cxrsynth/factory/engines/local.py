@@ -81,7 +81,8 @@ class Local(BaseModel):
     def __call__(self, tasks: list[int], job: Job, advance: Advance | None = None) -> Iterator[Receipt | Failure]:
         """Make the shards. ``advance`` is told of progress inside a shard, with one worker only."""
         # A worker itself keeps one core busy; the others label.
-        job = replace(job, labellers=max(1, cores() // self.workers - 1))
+        if job.labellers:
+            job = replace(job, labellers=max(1, cores() // self.workers - 1))
         if self.workers == 1:
             return drive(tasks, lambda: InProcess(job, advance), 1, TRIES)
         devices = spread(job.device)
