@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from cxrsynth.cli.answer import answer
+from cxrsynth.cli.options import Json
+
 
 def export_onnx(
     weights: Annotated[Path, typer.Argument(help="Run folder of train-seg or train-cls.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")] = Path("network.onnx"),
-    as_json: Annotated[bool, typer.Option("--json", help="Write the result to stdout as JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Write a trained network as ONNX: image in 0..1 in, logits out, any number of images at once.
 
@@ -26,4 +28,4 @@ def export_onnx(
     made = export(weights, out)
     console.print(f"{made.kind} for images of {made.size} x {made.size} in {made.path}: {', '.join(made.names)}")
     if as_json:
-        print(json.dumps({"path": str(made.path), "kind": made.kind, "names": made.names, "size": made.size}, indent=2))
+        answer({"path": str(made.path), "kind": made.kind, "names": made.names, "size": made.size}, as_json)
