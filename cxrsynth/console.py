@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -20,8 +21,24 @@ from rich.progress import (
 )
 from rich.text import Text
 
+
+class _Console(Console):
+    """A console to which text is text: no markup unless asked for, and no control of the terminal from a file's name."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """As rich's, without what a terminal would take for a command."""
+        return super().render_str(printable(text), **options)
+
+
+def printable(text: str) -> str:
+    """Text as a terminal may show it: control characters but line feed and tab are written out (``\\x1b``)."""
+    return "".join(
+        char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode() for char in text
+    )
+
+
 # stdout is kept clean for pipes; NO_COLOR is honoured by rich itself.
-console = Console(stderr=True, highlight=False)
+console = _Console(stderr=True, highlight=False, markup=False)
 
 PLAIN_EVERY = 10.0
 
@@ -80,12 +97,12 @@ def meter(total: float, what: str, done: float = 0.0) -> Iterator[Meter]:
         return
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         _Rate(),
-        TextColumn("[dim]{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", style="dim", markup=False),
     )
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(what, total=total, note="")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from typing import Annotated, Any
+from concurrent.futures.process import BrokenProcessPool
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -26,8 +27,8 @@ from cxrsynth.cli import (
     simulate,
     train,
 )
-from cxrsynth.console import console
-from cxrsynth.errors import CxrError
+from cxrsynth.console import console, printable
+from cxrsynth.errors import CxrError, ShardsFailed, UsageError
 from cxrsynth.recipe import legacy
 
 app = typer.Typer(
@@ -131,14 +132,44 @@ def main() -> None:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         sys.exit(0)
+    except (BrokenProcessPool, MemoryError, OSError) as error:
+        known = cause(error)
+        if known is None:
+            crash()
+        if _state["debug"]:
+            traceback.print_exc()
+        say(known)
+        sys.exit(known.exit_code)
     except Exception:
-        traceback.print_exc()
-        print("this is a bug in cxrsynth; the lines above say where", file=sys.stderr)
-        sys.exit(1)
+        crash()
+
+
+def crash() -> NoReturn:
+    """The end of a command that met what nobody thought of."""
+    traceback.print_exc()
+    print("this is a bug in cxrsynth; the lines above say where", file=sys.stderr)
+    sys.exit(1)
+
+
+def cause(error: BaseException) -> CxrError | None:
+    """What a failure of the machine is to the user; None where it is none of the machine's."""
+    if isinstance(error, BrokenProcessPool):
+        return ShardsFailed(
+            "a process was killed, by the system for its memory or by somebody",
+            "re-run the same command to continue; fewer --workers take less memory",
+        )
+    if isinstance(error, MemoryError):
+        return ShardsFailed("not enough memory", "fewer --workers or a smaller batch take less")
+    if isinstance(error, OSError) and error.errno is not None:
+        where = f": {error.filename}" if error.filename else ""
+        return UsageError(
+            f"{error.strerror or type(error).__name__}{where}", "check the path, its permissions and the disk"
+        )
+    return None
 
 
 def say(error: CxrError) -> None:
     """Two lines: what is wrong, and the next thing to type. Shown also with --quiet."""
-    print(f"error: {error.message}", file=sys.stderr)
+    print(f"error: {printable(error.message)}", file=sys.stderr)
     if error.hint:
-        print(f"  try: {error.hint}", file=sys.stderr)
+        print(f"  try: {printable(error.hint)}", file=sys.stderr)

@@ -210,7 +210,7 @@ def check(
     tell_cut(plans.check_prompts(plan))
     show_plan(plan)
     for index in range(min(3, loaded.count)):
-        console.print(f"  [dim]{index}:[/dim] {spec(loaded, index).prompt}")
+        console.print(f"  {index}: {spec(loaded, index).prompt}")
     if as_json:
         emit(plan_json(plan))
 
@@ -246,7 +246,7 @@ def tell(summary: Any, folder: Path) -> None:
     """The end of a run in a few lines."""
     rejected = sum(summary.rejected.values())
     console.print(
-        f"[bold]{summary.kept}[/bold] of {summary.planned} slots filled in {folder}"
+        f"{summary.kept} of {summary.planned} slots filled in {folder}"
         + (f", {summary.missing} missing" if summary.missing else "")
     )
     if rejected:
@@ -263,7 +263,7 @@ def show_plan(plan: Plan) -> None:
     recipe = plan.job.recipe
     source = "no weights" if plan.job.model is None else recipe.model
     size = f"{recipe.count} slots in {recipe.shards} shards"
-    console.print(f"[bold]{recipe.name}[/bold]: {size}, {recipe.generator} ({source}), {plan.job.fingerprint[:12]}")
+    console.print(f"{recipe.name}: {size}, {recipe.generator} ({source}), {plan.job.fingerprint[:12]}")
     if plan.job.model is not None and recipe.sampler.scheduler is not None:
         own = read_json(plan.job.model / "scheduler" / "scheduler_config.json").get("_class_name", "unknown")
         console.print(f"  sampled with {recipe.sampler.scheduler}, as the recipe says; the model's own is {own}")

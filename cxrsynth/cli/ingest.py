@@ -33,9 +33,9 @@ def ingest(
     as_json: Json = False,
 ) -> None:
     """Bring real radiographs into the form that generation writes; what cannot be read is listed with its reason."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from cxrsynth.console import console
     from cxrsynth.errors import UsageError
     from cxrsynth.ingest.convert import ingest as run
     from cxrsynth.registry import load
@@ -47,7 +47,6 @@ def ingest(
         raise UsageError(f"layout '{layout}' knows no sources, definitions or benchmarks", "leave these options out")
     else:
         images = chosen(folder)
-    console = Console(stderr=True)
     columns = (TextColumn("ingest"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("ingest", total=None)

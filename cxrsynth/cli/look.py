@@ -29,7 +29,7 @@ def recipes(as_json: Json = False) -> None:
     for path in found:
         table.add_row(path.stem, about(path))
     console.print(table)
-    console.print("[dim]cxrsynth preview NAME   looks at one;   cxrsynth new NAME   copies it to edit[/dim]")
+    console.print("cxrsynth preview NAME   looks at one;   cxrsynth new NAME   copies it to edit", style="dim")
     return None
 
 
@@ -61,7 +61,7 @@ def status(dataset: Dataset, as_json: Json = False) -> None:
         return emit(found)
     shards = f"{found['shards_done']}/{found['shards']} shards"
     slots = f"{found['kept']} kept, {found['missing']} slots missing, {found['unmade']} not made yet"
-    console.print(f"[bold]{found['name']}[/bold] {shards}, {slots}")
+    console.print(f"{found['name']}: {shards}, {slots}")
     for reason, times in sorted(found["rejected"].items(), key=lambda item: -item[1]):
         console.print(f"  {times:5d}  {reason}")
     for failure in found["failures"]:

@@ -227,7 +227,7 @@ class Recipe(Config):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="name of the dataset; default output folder out/NAME"
     )
     seed: int = Field(0, ge=0)
-    count: int = Field(64, ge=1, description="slots; raising it extends the dataset")
+    count: int = Field(64, ge=1, le=10_000_000, description="slots; raising it extends the dataset")
     shard: int = Field(16, ge=1, le=10000, description="slots per shard: the unit of work, retry and commit")
     generator: Annotated[str, AfterValidator(lambda name: _known("generators", name))] = Field("latent")
     model: str = Field(

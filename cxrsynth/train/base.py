@@ -172,8 +172,10 @@ def read_encoder(folder: Path) -> tuple[TextEncoder, Tokenizer]:
         raise MissingError(f"{folder} holds no text encoder (config.json)", "name a folder of transformers")
     kind = json.loads((folder / "config.json").read_text()).get("model_type")
     model = transformers.CLIPTextModel if kind in CLIP else transformers.AutoModel
-    encoder = model.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True)
+    encoder = model.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True, trust_remote_code=False)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(
+        folder, use_fast=True, local_files_only=True, trust_remote_code=False
+    )
     if not tokenizer.is_fast or tokenizer.pad_token_id is None:
         raise MissingError(
             f"the tokenizer in {folder} cannot pad, or cannot tell where its tokens lie",
