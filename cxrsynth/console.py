@@ -23,7 +23,7 @@ from rich.text import Text
 
 
 class _Console(Console):
-    """A console to which text is text: no markup unless asked for, and no control of the terminal from a file's name."""
+    """A console to which text is text: no markup unless asked for, no control of the terminal from a file's name."""
 
     def render_str(self, text: str, **options: Any) -> Text:
         """As rich's, without what a terminal would take for a command."""
