@@ -37,7 +37,6 @@ app = typer.Typer(
     "A text-conditioned diffusion model generates them, its cross-attention labels them.\n\n"
     "Start with:  [bold]cxrsynth preview recipes/lung.yaml[/bold]\n\n"
     "then:  [bold]cxrsynth generate --prompts recipes/lung.yaml[/bold]",
-    no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -59,8 +58,20 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+# What one needs first; the rest is behind --help.
+FIRST = """cxrsynth: a factory for labelled chest X-rays
+
+  cxrsynth preview lung                     look at a few samples of a recipe
+  cxrsynth generate --prompts lung          make the dataset
+  cxrsynth annotate IMAGES -o OUT           label your own images
+  cxrsynth compare --recipe compare/lung    is it as good as real data?
+
+cxrsynth recipes   what is bundled        cxrsynth --help   every command"""
+
+
+@app.callback(invoke_without_command=True)
 def options(
+    context: typer.Context,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", envvar="CXRSYNTH_QUIET", help="Errors only.")] = False,
     debug: Annotated[bool, typer.Option("--debug", envvar="CXRSYNTH_DEBUG", help="Show tracebacks.")] = False,
     version: Annotated[
@@ -70,6 +81,8 @@ def options(
     """Options of every command."""
     console.quiet = quiet
     _state["debug"] = debug
+    if context.invoked_subcommand is None:
+        typer.echo(FIRST)
 
 
 _state: dict[str, Any] = {"debug": False}

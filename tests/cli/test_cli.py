@@ -196,3 +196,10 @@ def test_every_command_explains_itself() -> None:
     for command in app.registered_commands:
         assert command.callback is not None
         assert command.callback.__doc__, command.name
+
+
+def test_alone_it_shows_four_commands_and_where_the_rest_is() -> None:
+    result = cli()
+    assert result.returncode == 0
+    assert len(re.findall(r"^  cxrsynth \w", result.stdout, re.MULTILINE)) == 4
+    assert "--help" in result.stdout
