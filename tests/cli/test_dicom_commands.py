@@ -1,0 +1,97 @@
+"""Every command that reads images of users reads DICOM, and ``annotate --to dicom`` answers in DICOM."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from pydicom import uid
+from typer.testing import CliRunner
+
+from cxrsynth.cli import app
+from cxrsynth.data.pseudonym import VARIABLE
+from cxrsynth.nets import classifier, segmenter
+from cxrsynth.store import Store
+from tests.conftest import latent_body
+from tests.data import dicoms
+from tests.ingest.test_dicom import everything, named
+
+CPU = torch.device("cpu")
+ENCODER = "mobilenetv3_small_050"
+
+
+@pytest.fixture(autouse=True)
+def secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "a secret of the tests")
+
+
+@pytest.fixture(scope="module")
+def phantom(phantom_dataset: Path) -> np.ndarray:
+    store = Store(phantom_dataset)
+    return store.load_image(next(store.rows()))
+
+
+@pytest.fixture
+def study(phantom: np.ndarray, tmp_path: Path) -> Path:
+    """One image upright and one stored lying and inverted, both of one patient."""
+    deep = phantom.astype(np.uint16) * 16
+    root = tmp_path / "Quixote"
+    dicoms.make(root / "IM1", deep, number=1)
+    lying = np.ascontiguousarray(4095 - deep[:, ::-1])
+    dicoms.make(root / "b.dcm", lying, uid.JPEG2000Lossless, number=2, PatientOrientation=["R", "F"])
+    return root
+
+
+@pytest.fixture
+def recipe(tiny: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(latent_body(tiny)))
+    return path
+
+
+def run(*words: object) -> str:
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_the_dataset_beside_the_segmentations_names_nobody(study: Path, recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run("annotate", study, "-o", out, "-r", recipe, "--timestep", 100, "--device", "cpu")
+    assert named(everything(out), study) == set()
+    assert [row.get("notes") for row in Store(out).rows()].count(["turned upright as PatientOrientation says"]) == 0
+    assert any("inverted: turned" in (row.get("notes") or []) for row in Store(out).rows())
+
+
+def test_segment_reads_a_file_without_an_ending_and_names_nobody(study: Path, tmp_path: Path) -> None:
+    network = segmenter.Network("unet", f"tu-{ENCODER}", 1, {"decoder_channels": [16, 8, 8, 8, 8]})
+    about = {
+        "arch": "unet", "encoder": f"tu-{ENCODER}", "options": {"decoder_channels": [16, 8, 8, 8, 8]}, "size": 64,
+        "classes": ["heart"],
+    }  # fmt: skip
+    segmenter.save(tmp_path / "net", network, about, {}, network.outside())
+    told = json.loads(run("segment", study / "IM1", "-w", tmp_path / "net", "-o", tmp_path / "out", "--json"))
+    assert told["images"] == 1
+    assert named(everything(tmp_path / "out"), study) == set()
+
+
+def test_classify_reads_dicom(study: Path, tmp_path: Path) -> None:
+    network = classifier.ClassifierNetwork(ENCODER, 1)
+    about = {"encoder": ENCODER, "options": {}, "size": 64, "labels": ["AP"], "thresholds": {}, "precision": "no"}
+    segmenter.save(tmp_path / "net", network, about, {}, network.outside(["AP"], 64))
+    run("classify", study, "-w", tmp_path / "net", "-o", tmp_path / "p.csv")
+    assert len((tmp_path / "p.csv").read_text().splitlines()) == 3
+
+
+def test_a_mirrored_image_is_refused_and_taken_when_asked_for(
+    phantom: np.ndarray, recipe: Path, tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    Image.fromarray(np.ascontiguousarray(phantom[:, ::-1])).save(tmp_path / "mirrored.png")
+    words = ("annotate", tmp_path / "mirrored.png", "-r", recipe, "--timestep", 100, "--device", "cpu", "--json")
+    (refused,) = json.loads(run(*words, "-o", tmp_path / "auto"))["refused"]
+    assert "mirrored" in refused["reason"]
+    assert json.loads(run(*words, "-o", tmp_path / "keep", "--polarity", "keep"))["labelled"] == 1
