@@ -158,8 +158,7 @@ def main_process() -> bool:
 
 def overrides(pairs: list[str] | None) -> dict[str, Any]:
     """``["a.b=1"]`` -> ``{"a.b": 1}``, values read as YAML."""
-    import yaml
-
+    from cxrsynth.data.documents import parse_yaml
     from cxrsynth.errors import UsageError
 
     found: dict[str, Any] = {}
@@ -169,7 +168,7 @@ def overrides(pairs: list[str] | None) -> dict[str, Any]:
             raise UsageError(
                 f"--set {pair} has no '='", "type --set name=value, for example --set training.updates=5000"
             )
-        found[name] = yaml.safe_load(value)
+        found[name] = parse_yaml(value, name)
     return found
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from cxrsynth import __version__
 from cxrsynth.data.dataset import trainable
+from cxrsynth.data.paths import inside
 from cxrsynth.errors import UsageError
 from cxrsynth.pages.card.readme import citation
 from cxrsynth.pages.summary import Summary, summarise
@@ -154,6 +155,6 @@ def split(row: Row) -> str:
 
 def shape(dataset: Selection, row: Row) -> tuple[int, int]:
     """(H, W) of an image and its mask; only the head of the file is read."""
-    with Image.open(dataset.summary.store.root / row["image"]) as image:
+    with Image.open(inside(dataset.summary.store.root, row["image"])) as image:
         width, height = image.size
     return height, width
