@@ -5,28 +5,34 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help test-cuda benchmark-labels benchmark-strong demo test lint train-mini bench-speed mini-auxiliary bench-masks bench-control bench-grounding tables benchmark benchmark-smoke benchmark-roentgen bench-train bench-adapt bench-adaptation benchmark-findings
+.PHONY: help docs test-cuda benchmark-labels benchmark-strong demo test lint train-mini bench-speed mini-auxiliary bench-masks bench-control bench-grounding tables benchmark benchmark-smoke benchmark-roentgen bench-train bench-adapt bench-adaptation benchmark-findings
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
-$(READY): pyproject.toml
+$(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "cxrsynth needs Python 3.11 or newer: make PYTHON=python3.11 ..."; exit 1; }
 	@command -v cc >/dev/null || { echo "a C compiler is needed to build the DenseCRF: apt-get install gcc python3-dev"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	@touch $@
 
 demo: $(READY)  ## draw and label a small dataset with the bundled model, offline
 	$(BIN)/cxrsynth generate --prompts recipes/lung.yaml --offline
 	@echo "open out/lung/preview.png, then out/lung/report.html"
 
+# Processes that share the tests, one core each; the tests of a file stay together, for they share what they made.
+JOBS ?= 2
+
 test: $(READY)  ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --durations 30
 
 test-cuda: $(READY)  ## the tests that need a GPU; all are skipped without one
 	$(BIN)/python -m pytest tests/test_cuda.py -rs
+
+docs: $(READY)  ## build the site of docs/ in build/site; any warning is an error
+	$(BIN)/mkdocs build --quiet --strict
 
 lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check .

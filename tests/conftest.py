@@ -1,10 +1,16 @@
 """Shared by all tests: a tiny model, a tiny recipe, and the command line as a user calls it."""
 
+import io
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
+
+# Before the first import of torch or rich: tests run side by side, one core each, and lines are not broken.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.update({"NO_COLOR": "1", "COLUMNS": "200"})
 
 import pytest
 import yaml
@@ -90,13 +96,34 @@ def write_recipe(tmp_path: Path) -> Any:
 
 
 def cli(
-    *arguments: Any, cwd: Path | None = None, env: dict[str, str] | None = None, timeout: float = 180
+    *arguments: Any, cwd: Path | None = None, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``cxrsynth`` in a process of its own."""
+    """Type ``cxrsynth`` in this process: exit code, stdout and stderr are those of the command."""
+    from cxrsynth.cli import main
+
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    before = dict(os.environ)
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["cxrsynth", *map(str, arguments)])
+        if cwd is not None:
+            patch.chdir(cwd)
+        os.environ.update(env or {})
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        finally:
+            # Options put themselves into the environment for the processes they start.
+            os.environ.clear()
+            os.environ.update(before)
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+def cli_process(*arguments: Any, env: dict[str, str], timeout: float = 180) -> subprocess.CompletedProcess[str]:
+    """Type ``cxrsynth`` in a process of its own, where the environment has to be there before Python starts."""
     return subprocess.run(
         [sys.executable, "-c", "from cxrsynth.cli import main; main()", *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, "NO_COLOR": "1", "COLUMNS": "200", **(env or {})},
+        env={**os.environ, **env},
         capture_output=True,
         text=True,
         timeout=timeout,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cxrsynth.store import Store
-from tests.conftest import cli, latent_body, phantom_body, tree
+from tests.conftest import cli, cli_process, latent_body, phantom_body, tree
 
 MAIN = [sys.executable, "-c", "from cxrsynth.cli import main; main()"]
 SLOTS = {"count": 24, "shard": 2}
@@ -126,7 +126,8 @@ def test_a_killed_worker_costs_one_try_and_nothing_else(tmp_path: Path, write_re
     root = str(Path(__file__).parent.parent)
     env = {"CXRSYNTH_TEST_FLAW": str(flaw), "PYTHONPATH": os.pathsep.join([str(tmp_path), root])}
     recipe = write_recipe(phantom_body())
-    result = cli("generate", "-p", recipe, "-o", tmp_path / "d", "--workers", "2", "--engine", engine, env=env)
+    words = ["generate", "-p", recipe, "-o", tmp_path / "d", "--workers", "2", "--engine", engine]
+    result = cli_process(*words, env=env)
     assert result.returncode == 0, result.stderr
     assert not flaw.exists()
     assert len(list(Store(tmp_path / "d").rows())) == 6
