@@ -67,13 +67,13 @@ def words_on_findings(row: Row) -> str:
 
 
 def found(text: str, label: str) -> bool:
-    """Whether a finding is affirmed: as a whole word, without "no" before it."""
+    """Whether a finding is affirmed: as a whole word that no denial reaches."""
     return any(affirmed(word, text) for word in SYNONYMS.get(label, (label,)))
 
 
 def is_normal(text: str) -> bool:
     """Whether an image is said to show nothing abnormal at all."""
-    return text.strip().strip(".").lower() in NORMAL or any(affirmed(word, text) for word in NORMAL[:2])
+    return text.strip().strip(".").lower() in NORMAL or any(stands(word, text) for word in NORMAL[:2])
 
 
 def knowledge(rows: Iterable[Row], labels: Sequence[str]) -> dict[str, set[str]]:
@@ -115,7 +115,50 @@ def _has_place(row: Row) -> bool:
     return row.get("findings") is not None or MARKER in str(row.get("prompt", ""))
 
 
-def affirmed(word: str, prompt: str) -> bool:
-    """Whether a word stands in the prompt as a whole word and without a "no" or "without" right before it."""
-    found = re.finditer(rf"(?<!\w)(no |without )?{re.escape(word)}(?!\w)", prompt, re.IGNORECASE)
-    return any(match.group(1) is None for match in found)
+# What denies a finding, up to the end of its clause; "no change of an effusion" denies none.
+DENIAL = re.compile(
+    r"\b(no(?! (?:\w+ )?(?:change|increase|decrease)\b)|not|without|absent|absence of|free of|negative for|denies)\b",
+    re.IGNORECASE,
+)
+# A listed item is a bare name; "opacity in the left or right lung" is a clause of its own.
+BARE = re.compile(r"\s*(?:(?:or|nor)\s+)?(?:[\w-]+\s*){1,4}(?:\s(?:or|nor)\s(?:[\w-]+\s*){1,4})?")
+TIED = re.compile(r"\b(in|at|on|of|over|with|within|above|below|near)\b", re.IGNORECASE)
+CLOSING = re.compile(r"(?:^|\s)(?:or|nor)\s", re.IGNORECASE)
+
+
+def clauses(text: str) -> list[tuple[str, bool]]:
+    """What a text asserts, clause by clause: (words, whether the rest of the clause was denied and is left out).
+
+    A denial holds to the end of its clause: "no effusion or opacity" denies both. Beyond a comma it holds where the
+    list is closed by an "or": "no effusion, opacity or nodule" denies all three, "no effusion, opacity" only the first.
+    """
+    found: list[tuple[str, bool]] = []
+    for sentence in re.split(r"[.;:\n]|\bbut\b|\bhowever\b", text, flags=re.IGNORECASE):
+        parts = sentence.split(",")
+        place = 0
+        while place < len(parts):
+            denial = DENIAL.search(parts[place])
+            found.append((parts[place][: denial.start()] if denial else parts[place], denial is not None))
+            place = _end_of_list(parts, place) + 1 if denial else place + 1
+    return found
+
+
+def _end_of_list(parts: Sequence[str], start: int) -> int:
+    """The last part of the list that begins with the denial in ``parts[start]``."""
+    for place in range(start + 1, len(parts)):
+        part = parts[place]
+        if not BARE.fullmatch(part) or TIED.search(part) or DENIAL.search(part):
+            return start
+        if CLOSING.search(part):
+            return place
+    return start
+
+
+def affirmed(word: str, text: str) -> bool:
+    """Whether a text asserts a word, as a whole word: "no effusion or opacity" asserts neither."""
+    return any(stands(word, clause) for clause, _ in clauses(text))
+
+
+def stands(word: str, text: str) -> bool:
+    """Whether a word stands in a text as a whole word, in any case."""
+    return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE) is not None

@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from transformers import AutoTokenizer, CLIPTokenizer
 
 from cxrsynth.data.captions import caption, corpus
 from cxrsynth.data.config import CaptionConfig
+from cxrsynth.domain.lexicon import affirmed, is_normal
 from cxrsynth.nets.config import TextConfig
 from cxrsynth.nets.taps import class_text, token_columns
 from cxrsynth.nets.text import build_encoder, build_tokenizer, ids
@@ -73,3 +75,28 @@ def test_prompts_are_padded_to_the_encoders_length() -> None:
     tokens = ids(tokenizer, ["heart", "word " * 300])
     assert tokens.shape == (2, 77)
     assert build_encoder(tokenizer, TEXT)(tokens).last_hidden_state.shape == (2, 77, 16)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("no effusion or opacity", set()),
+        ("No pleural effusion, opacity, or nodule.", set()),
+        ("no effusion, opacity or nodule, cardiomegaly", {"cardiomegaly"}),
+        ("no effusion, opacity in the left or right lung", {"opacity"}),
+        ("no effusion, opacity", {"opacity"}),
+        ("opacity without effusion", {"opacity"}),
+        ("Free of effusion. Nodule.", {"nodule"}),
+        ("no effusion but an opacity", {"opacity"}),
+        ("no focal opacity and no effusion", set()),
+        ("no change of the effusion", {"effusion"}),
+        ("effusions", set()),
+    ],
+)
+def test_a_denial_reaches_all_that_it_lists_and_no_further(text: str, said: set[str]) -> None:
+    assert {word for word in ("effusion", "opacity", "nodule", "cardiomegaly") if affirmed(word, text)} == said
+
+
+def test_an_image_without_an_abnormality_is_normal() -> None:
+    assert is_normal("Findings: no abnormality.")
+    assert not is_normal("Findings: effusion.")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from cxrsynth.domain.lexicon import clauses, stands
+
 ZONES = {
     "upper": ("upper", "apical", "apex"),
     "mid": ("mid", "middle", "perihilar"),
@@ -14,8 +16,6 @@ LUNG = ("opacity", "opacities", "opacification", "pneumonia", "consolidation", "
 FLUID = ("effusion", "effusions")
 HEART = ("cardiomegaly", "enlarged heart", "enlarged cardiac", "large heart", "heart is enlarged")
 CHILD = ("child", "paediatric", "pediatric", "infant")
-# "No effusion or opacity": a denial holds to the end of its clause.
-DENIAL = re.compile(r"\b(no|not|without|free of|absent|negative for)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +56,7 @@ def read(prompt: str) -> Findings:
     A finding takes its side and zone from its own clause: clauses end at punctuation, "and" and "with".
     """
     cardiomegaly, effusions, opacities = False, [], []
-    for clause in _clauses(prompt.lower()):
-        denial = DENIAL.search(clause)
-        asserted = clause[: denial.start()] if denial else clause
+    for asserted in _clauses(prompt.lower()):
         cardiomegaly |= _has(asserted, HEART)
         if _has(asserted, FLUID):
             effusions += [Place(side) for side in _sides(asserted)]
@@ -75,15 +73,15 @@ def read(prompt: str) -> Findings:
 
 
 def _clauses(prompt: str) -> list[str]:
-    """Clauses of a prompt; "no a and b" denies both, so a denied clause goes on over "and"."""
-    clauses: list[str] = []
-    for sentence in re.split(r"[.,;:]", prompt):
-        clauses += [sentence] if DENIAL.search(sentence) else re.split(r"\band\b|\bwith\b", sentence)
-    return clauses
+    """What a prompt asserts, clause by clause; "no a and b" denies both, so only undenied clauses end at "and"."""
+    found: list[str] = []
+    for clause, denied in clauses(prompt):
+        found += [clause] if denied else re.split(r"\band\b|\bwith\b", clause)
+    return found
 
 
 def _has(text: str, words: tuple[str, ...]) -> bool:
-    return any(re.search(rf"\b{re.escape(word)}\b", text) for word in words)
+    return any(stands(word, text) for word in words)
 
 
 def _sides(clause: str) -> list[str | None]:
