@@ -268,6 +268,20 @@ class Auxiliary(NamedTuple):
     make: str
 
 
+@dataclass(frozen=True, slots=True)
+class NetworkFile:
+    """Marks a field of a recipe that names the file of a small network: ``Annotated[str, NetworkFile("head")]``.
+
+    Such files are looked for beside the recipe, and are in the fingerprint by their content. A field without the mark
+    may be called as it likes.
+
+    Attributes:
+        key: which kind of network, see `AUXILIARY`.
+    """
+
+    key: str
+
+
 # By the key of a recipe that names the file.
 AUXILIARY = {
     "weights": Auxiliary("affinity", "cxrsynth-affinity-1", "cxrsynth train-affinity PILOT -o FILE"),
@@ -329,35 +343,3 @@ def _about(path: str, changed: int, key: str) -> dict[str, Any]:
 def read_name(path: Path) -> str:
     """Under which name the answers of a mask head are kept: those of another one are never taken for its own."""
     return f"decoder_{hash_of(path)[:12]}"
-
-
-def hashed(body: Any) -> Any:
-    """A resolved recipe or part of it with every ``weights: FILE`` replaced by the sha256 of that file.
-
-    Raises:
-        MissingError: such a file is not there.
-    """
-    if isinstance(body, dict):
-        return {
-            key: hash_of(auxiliary_file(value, key)) if key in AUXILIARY and isinstance(value, str) else hashed(value)
-            for key, value in body.items()
-        }
-    return [hashed(item) for item in body] if isinstance(body, list) else body
-
-
-def absolute(body: Any, folder: Path) -> Any:
-    """The same with every ``weights: FILE`` as an absolute path, looked for beside the recipe and where we are.
-
-    A dataset keeps its recipe; a path in it has to mean the same file from anywhere. Names of bundled files stay.
-    """
-    if isinstance(body, dict):
-        return {
-            key: _absolute(value, folder) if key in AUXILIARY and isinstance(value, str) else absolute(value, folder)
-            for key, value in body.items()
-        }
-    return [absolute(item, folder) for item in body] if isinstance(body, list) else body
-
-
-def _absolute(name: str, folder: Path) -> str:
-    found = (place / Path(name).expanduser() for place in (folder, Path()))
-    return next((str(path.resolve()) for path in found if path.is_file()), name)

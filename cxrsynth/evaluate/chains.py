@@ -18,9 +18,9 @@ from cxrsynth.evaluate.metrics import Scores, average, column, score, summarise
 from cxrsynth.evaluate.results import Record, bootstrap, record
 from cxrsynth.masks.labels import Labelling, make_sample
 from cxrsynth.recipe import Recipe, parse
+from cxrsynth.recipe.files import absolute
 from cxrsynth.records import Draw
 from cxrsynth.store import Store
-from cxrsynth.weights import absolute
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,9 @@ from cxrsynth.lock import writing
 from cxrsynth.masks.labels import Labelling, make_sample
 from cxrsynth.pool import spawn_pool
 from cxrsynth.recipe import Recipe, assign, masks_identity, parse
+from cxrsynth.recipe.files import absolute
 from cxrsynth.records import Draw, Receipt, Sample
 from cxrsynth.store import Entry, Row, Store
-from cxrsynth.weights import absolute
 
 
 @dataclass(frozen=True, slots=True)

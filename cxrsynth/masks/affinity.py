@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -10,7 +10,7 @@ from pydantic import Field
 from cxrsynth.masks.layers import background
 from cxrsynth.masks.refiner import Named
 from cxrsynth.masks.walk import affinities, resize, spread, transition
-from cxrsynth.weights import auxiliary_file
+from cxrsynth.weights import NetworkFile, auxiliary_file
 
 EPSILON = 1e-8
 # Percentile of a plane that counts as its peak: no single hot pixel decides.
@@ -34,7 +34,7 @@ class Affinity(Named):
         contrast: gray levels (of 255) after which the affinity of two places has fallen to 1/e, without weights.
     """
 
-    weights: str | None = None
+    weights: Annotated[str | None, NetworkFile("weights")] = None
     beta: float = Field(8.0, gt=0, le=64)
     steps: int = Field(2, ge=1, le=4096)
     radius: int = Field(5, ge=2, le=16)

@@ -6,6 +6,8 @@ After DatasetDM (Wu et al., NeurIPS 2023, section 3.3). The head itself needs th
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 from pydantic import Field
 
@@ -13,7 +15,7 @@ from cxrsynth.masks.layers import background
 from cxrsynth.masks.refiner import Sighted
 from cxrsynth.masks.walk import resize
 from cxrsynth.records import Asked
-from cxrsynth.weights import about, auxiliary_file, read_name
+from cxrsynth.weights import NetworkFile, about, auxiliary_file, read_name
 
 
 class MaskHead(Sighted):
@@ -28,7 +30,7 @@ class MaskHead(Sighted):
         balance: share of the head, 1 the head alone to 0 what came before alone.
     """
 
-    head: str = "mini"
+    head: Annotated[str, NetworkFile("head")] = "mini"
     balance: float = Field(1.0, ge=0, le=1)
 
     @property

@@ -17,7 +17,7 @@ from cxrsynth.domain import regions
 from cxrsynth.domain.anatomy import CLASSES
 from cxrsynth.domain.atlas import open_atlas
 from cxrsynth.errors import CxrError
-from cxrsynth.weights import hash_of
+from cxrsynth.weights import NetworkFile, hash_of
 
 SEEDS = 2**31 - 1
 # A heart is made of one that is at most so much smaller or larger.
@@ -70,7 +70,9 @@ class Anatomy(Block):
     )
     splits: tuple[str, ...] = Field(("train",), description="of a dataset, only these; all when empty")
     deform: Deform = Field(default_factory=Deform)
-    network: str = Field("mini", description="file of 'cxrsynth train-anatomy', or mini for the bundled one")
+    network: Annotated[str, NetworkFile("network")] = Field(
+        "mini", description="file of 'cxrsynth train-anatomy', or mini for the bundled one"
+    )
     # Chosen on a few images of mini by a segmenter of real images: 0.6 of the steps with 0.2 outside gave lungs of Dice
     # 0.87, these 0.95. A weight that does not fall leaves lungs without ribs, one that falls faster (fade 1) gave 0.91.
     until: float = Field(1.0, gt=0, le=1, description="part of the steps that is blended; the rest runs free")
@@ -137,7 +139,7 @@ class Inpaint(Block):
     prompt: str = Field("Frontal chest X-ray. Findings: {finding}.", description="{finding} and {region} are filled in")
     negative_prompt: str = Field("", description="what guidance leads away from")
     guidance_scale: float = Field(7.0, ge=0, description="XReal: 7")
-    adapter: str | None = Field(
+    adapter: Annotated[str | None, NetworkFile("adapter")] = Field(
         None, description="file of 'cxrsynth train-pathology' for this model, or mini for the bundled one; null: none"
     )
     feather: float = Field(0.02, ge=0, le=0.1, description="width of the border around a region, of the width")

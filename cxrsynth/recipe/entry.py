@@ -62,12 +62,16 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     return "; ".join(told)
 
 
+def part_of(model: type[BaseModel], name: str) -> type[BaseModel] | None:
+    """The part that a field holds, alone, in a list or beside None; None where it holds plain values."""
+    annotation = model.model_fields[name].annotation if name in model.model_fields else None
+    candidates = [annotation, *getattr(annotation, "__args__", ())]
+    return next((one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel)), None)
+
+
 def _owner(model: type[BaseModel], loc: tuple[int | str, ...]) -> type[BaseModel] | None:
     current: type[BaseModel] | None = model
     for part in loc:
-        if isinstance(part, int) or current is None:
-            continue
-        annotation = current.model_fields[part].annotation if part in current.model_fields else None
-        candidates = [annotation, *getattr(annotation, "__args__", ())]
-        current = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+        if isinstance(part, str) and current is not None:
+            current = part_of(current, part)
     return current

@@ -12,8 +12,8 @@ from cxrsynth.data.documents import parse_yaml, read_yaml
 from cxrsynth.errors import RecipeError, UsageError
 from cxrsynth.recipe.control import located
 from cxrsynth.recipe.entry import explain
+from cxrsynth.recipe.files import absolute
 from cxrsynth.recipe.model import Recipe
-from cxrsynth.weights import absolute
 
 
 def bundled_recipes() -> Path:
@@ -77,7 +77,7 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None, assignments: li
         for source in ("csv", "text"):
             if isinstance(prompts.get(source), str):
                 prompts[source] = str((file.parent / prompts[source]).resolve())
-    if isinstance(raw.get("masks"), dict):
+    if "masks" in raw:
         raw["masks"] = absolute(raw["masks"], file.parent)
     raw["control"] = located(raw.get("control"), file.parent)
     return parse(raw, str(file))

@@ -6,9 +6,10 @@ import hashlib
 import json
 from typing import Any
 
+from cxrsynth.recipe.control import Control
+from cxrsynth.recipe.files import content, in_fields, in_masks
 from cxrsynth.recipe.legacy import hashed_name
 from cxrsynth.recipe.model import Recipe
-from cxrsynth.weights import hashed
 
 # Raised when the same recipe would give other bytes because the code changed.
 FORMAT = 1
@@ -31,7 +32,7 @@ def identity(recipe: Recipe, weights: str) -> dict[str, Any]:
     if recipe.control is None:
         del body["control"]  # a dataset that nothing was imposed on keeps its fingerprint
     else:
-        body["control"] = hashed(recipe.control.identity())
+        body["control"] = in_fields(Control, recipe.control.identity(), content)
     if recipe.prompts.each == 1:
         del body["prompts"]["each"]  # likewise where every picture has its own prompt
     for source in ("csv", "text"):
@@ -44,7 +45,7 @@ def identity(recipe: Recipe, weights: str) -> dict[str, Any]:
 
 def masks_identity(recipe: Recipe) -> Any:
     """What the labels of a recipe are made by: its ``masks`` block, files by their sha256."""
-    return hashed(hashed_name(recipe.resolved()["masks"]))
+    return hashed_name(in_masks(recipe.resolved()["masks"], content))
 
 
 def fingerprint(recipe: Recipe, weights: str) -> str:

@@ -12,7 +12,7 @@ from cxrsynth.data.patients import patients_seen
 from cxrsynth.evaluate.chains import load_chains
 from cxrsynth.recipe import fingerprint, load, parse
 from cxrsynth.recipe.legacy import arguments
-from cxrsynth.train.config import load_as
+from cxrsynth.recipe.settings import load_as
 from cxrsynth.train.recipe import ModelRecipe
 from cxrsynth.train.tasks.affinity.config import AffinityConfig
 from cxrsynth.train.tasks.segment.config import SegmentConfig

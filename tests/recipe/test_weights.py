@@ -8,7 +8,7 @@ import pytest
 
 from cxrsynth.errors import MissingError
 from cxrsynth.masks.labels import Labelling, make_sample
-from cxrsynth.recipe import fingerprint, load, parse
+from cxrsynth.recipe import fingerprint, identity, load, parse
 from cxrsynth.records import Draw
 from tests.conftest import phantom_body
 
@@ -46,3 +46,14 @@ def test_undecided_pixels_are_ignored_on_request() -> None:
     assert set(np.unique(banded.mask)) == {0, 3, 255}
     decided = banded.mask != 255
     np.testing.assert_array_equal(banded.mask[decided], plain.mask[decided])
+
+
+def test_only_a_field_that_is_marked_names_a_file(monkeypatch: pytest.MonkeyPatch, write_recipe: Any) -> None:
+    from cxrsynth import registry
+    from tests.recipe import refiners
+
+    monkeypatch.setitem(registry.table("refiners"), "weighed", f"{refiners.__name__}:Weighed")
+    entry = {"use": "weighed", "weights": "mini", "head": "left"}
+    recipe = load(write_recipe(phantom_body(masks={"refine": [entry]})))
+    assert recipe.masks.refine == [entry]
+    assert identity(recipe, "")["masks"]["refine"] == [entry]
