@@ -37,6 +37,12 @@ def printable(text: str) -> str:
     )
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 shard``, ``2 shards``, ``1,200 images``; the plural of a noun that takes more than an s after a slash."""
+    one, _, many = noun.partition("/")
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 # stdout is kept clean for pipes; NO_COLOR is honoured by rich itself.
 console = _Console(stderr=True, highlight=False, markup=False)
 
@@ -55,12 +61,17 @@ class _Rate(ProgressColumn):
 
 @dataclass(slots=True)
 class Meter:
-    """Progress of one job; ``advance`` may be given fractions."""
+    """Progress of one job; ``advance`` may be given fractions.
+
+    Attributes:
+        waiting: the note until the first progress, such as ``loading model``.
+    """
 
     total: float
     what: str
     done: float = 0.0
     note: str = ""
+    waiting: str = ""
     _progress: Progress | None = None
     _task: int = 0
     _said: float = field(default_factory=time.monotonic)
@@ -73,8 +84,9 @@ class Meter:
 
     def set(self, done: float, note: str | None = None) -> None:
         """Say how far it is, with an optional short note."""
+        moved = done > self.done
         self.done = min(done, self.total)
-        self.note = self.note if note is None else note
+        self.note = note if note is not None else "" if moved and self.note == self.waiting else self.note
         if self._progress is not None:
             self._progress.update(self._task, completed=self.done, note=self.note)  # type: ignore[arg-type]
         elif not console.quiet and time.monotonic() - self._said >= PLAIN_EVERY:
@@ -90,10 +102,16 @@ class Meter:
 
 
 @contextmanager
-def meter(total: float, what: str, done: float = 0.0) -> Iterator[Meter]:
-    """A progress bar with ETA where stderr is a terminal, a plain line every ten seconds where it is not."""
+def meter(total: float, what: str, done: float = 0.0, waiting: str = "") -> Iterator[Meter]:
+    """A progress bar with ETA where stderr is a terminal, a plain line every ten seconds where it is not.
+
+    Args:
+        waiting: said until the first progress.
+    """
     if not console.is_terminal or console.quiet:
-        yield Meter(total, what, done, _from=done)
+        if waiting and not console.quiet:
+            console.print(f"{what}: {waiting}")
+        yield Meter(total, what, done, waiting, waiting, _from=done)
         return
     columns = (
         SpinnerColumn(),
@@ -105,6 +123,6 @@ def meter(total: float, what: str, done: float = 0.0) -> Iterator[Meter]:
         TextColumn("{task.fields[note]}", style="dim", markup=False),
     )
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task(what, total=total, note="")
+        task = progress.add_task(what, total=total, note=waiting)
         progress.update(task, completed=done)
-        yield Meter(total, what, done, _progress=progress, _task=task, _from=done)
+        yield Meter(total, what, done, waiting, waiting, _progress=progress, _task=task, _from=done)

@@ -12,7 +12,7 @@ import typer
 from cxrsynth.cli.options import Base, Device, FarDevice, Json, Lora, Offline, OtherModel, Threads
 from cxrsynth.cli.pages import pages_are_stale, write_pages
 from cxrsynth.clock import CLOCK
-from cxrsynth.console import console, meter
+from cxrsynth.console import console, counted, meter
 from cxrsynth.errors import ShardsFailed, UsageError
 from cxrsynth.weights import read_json
 
@@ -126,7 +126,7 @@ def generate(
     if profile:
         CLOCK.start()
     slots = plan.slots + sum(len(recipe.shard_indices(s)) for s in plan.done)
-    with meter(slots, recipe.name, done=slots - plan.slots) as bar:
+    with meter(slots, recipe.name, done=slots - plan.slots, waiting=loading(plan)) as bar:
         settled = float(slots - plan.slots)
 
         def advance(samples: float) -> None:
@@ -153,7 +153,7 @@ def generate(
         emit(asdict(summary) | ({"profile": CLOCK.seconds} if profile else {}))
     if summary.failed:
         raise ShardsFailed(
-            f"{len(summary.failed)} shards failed: {summary.failed}",
+            f"{counted(len(summary.failed), 'shard')} failed: {summary.failed}",
             f"see {folder}/failures/, then run the same command again",
         )
 
@@ -182,7 +182,7 @@ def preview(
 
     loaded = load(recipe, {"seed": seed, "model": model, "base": base, "lora": lora or None}, assignments)
     check_device(loaded, device)
-    with meter(number, f"preview {loaded.name}") as bar:
+    with meter(number, f"preview {loaded.name}", waiting=LOADING if loaded.generator != "phantom" else "") as bar:
         sheet = draw_preview(loaded, number, device=device, offline=offline, advance=bar.advance)
     path = out or Path(f"preview-{loaded.name}.png")
     save(sheet, path)
@@ -242,18 +242,27 @@ def refine(
 # -- shared by the commands above ------------------------------------------------------------------------------------
 
 
+LOADING = "loading model"
+
+
+def loading(plan: Plan) -> str:
+    """What a run does before its first image, if it has a model to load and anything to make."""
+    return LOADING if plan.todo and plan.job.model is not None else ""
+
+
 def tell(summary: Any, folder: Path) -> None:
     """The end of a run in a few lines."""
+    from cxrsynth.curate import words
+
     rejected = sum(summary.rejected.values())
     console.print(
-        f"{summary.kept} of {summary.planned} slots filled in {folder}"
+        f"{summary.kept} of {counted(summary.planned, 'slot')} filled in {folder}"
         + (f", {summary.missing} missing" if summary.missing else "")
     )
     if rejected:
-        reasons = ", ".join(
-            f"{reason} {times}" for reason, times in sorted(summary.rejected.items(), key=lambda item: -item[1])[:6]
-        )
-        console.print(f"{rejected} attempts rejected: {reasons}")
+        often = sorted(summary.rejected.items(), key=lambda item: -item[1])[:6]
+        reasons = ", ".join(f"{words.full(reason)} {times}" for reason, times in often)
+        console.print(f"{counted(rejected, 'attempt')} rejected: {reasons}")
     if summary.kept:
         console.print(f"open {folder / 'preview.png'} or {folder / 'report.html'}")
 
@@ -262,19 +271,20 @@ def show_plan(plan: Plan) -> None:
     """What is going to happen, in two lines."""
     recipe = plan.job.recipe
     source = "no weights" if plan.job.model is None else recipe.model
-    size = f"{recipe.count} slots in {recipe.shards} shards"
+    size = f"{counted(recipe.count, 'slot')} in {counted(recipe.shards, 'shard')}"
     console.print(f"{recipe.name}: {size}, {recipe.generator} ({source}), {plan.job.fingerprint[:12]}")
     if plan.job.model is not None and recipe.sampler.scheduler is not None:
         own = read_json(plan.job.model / "scheduler" / "scheduler_config.json").get("_class_name", "unknown")
         console.print(f"  sampled with {recipe.sampler.scheduler}, as the recipe says; the model's own is {own}")
-    work = f"{len(plan.done)} shards done, {len(plan.todo)} to make, about {plan.needed / 2**20:.0f} MiB"
+    work = f"{counted(len(plan.done), 'shard')} done, {len(plan.todo)} to make, about {plan.needed / 2**20:.0f} MiB"
     console.print(f"  {work}, into {plan.job.out}", soft_wrap=True)
 
 
 def tell_cut(prompts: int) -> None:
     """Say that prompts will be cut, and how many."""
     if prompts:
-        console.print(f"{prompts} prompts are over the model's token limit: their ends are cut")
+        over = "is" if prompts == 1 else "are"
+        console.print(f"{counted(prompts, 'prompt')} {over} over the model's token limit: what is beyond it is cut")
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:

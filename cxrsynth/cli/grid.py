@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cxrsynth.cli.generate import Set, check_device
+from cxrsynth.cli.generate import LOADING, Set, check_device
 from cxrsynth.cli.options import Device, Offline, Threads
 from cxrsynth.console import console, meter
 
@@ -44,7 +44,7 @@ def grid(
     across = [word.strip() for word in cols.split(",")]
     specs = cells(recipe, prompt, [word.strip() for word in rows.split(",")], across, seeds)
     check_device(recipe, device)
-    with meter(len(specs), f"grid {recipe.name}") as bar:
+    with meter(len(specs), f"grid {recipe.name}", waiting=LOADING if recipe.generator != "phantom" else "") as bar:
         sheet = draw_grid(recipe, specs, len(across) * seeds, device=device, offline=offline, advance=bar.advance)
     path = out or Path(f"grid-{Path(source).stem}.png")
     save(sheet, path)

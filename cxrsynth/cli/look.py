@@ -10,7 +10,7 @@ from rich.table import Table
 
 from cxrsynth.cli.generate import emit
 from cxrsynth.cli.options import Json, Offline
-from cxrsynth.console import console
+from cxrsynth.console import console, counted
 from cxrsynth.errors import MismatchError, UsageError
 
 Dataset = Annotated[Path, typer.Argument(help="Dataset folder.")]
@@ -56,16 +56,18 @@ def new(
 
 def status(dataset: Dataset, as_json: Json = False) -> None:
     """How far a dataset is: shards, kept samples, rejects by reason, failures."""
+    from cxrsynth.curate import words
+
     found = state(dataset)
     if as_json:
         return emit(found)
-    shards = f"{found['shards_done']}/{found['shards']} shards"
-    slots = f"{found['kept']} kept, {found['missing']} slots missing, {found['unmade']} not made yet"
+    shards = f"{found['shards_done']} of {counted(found['shards'], 'shard')} done"
+    slots = f"{found['kept']} kept, {counted(found['missing'], 'slot')} missing, {found['unmade']} not made yet"
     console.print(f"{found['name']}: {shards}, {slots}")
     for reason, times in sorted(found["rejected"].items(), key=lambda item: -item[1]):
-        console.print(f"  {times:5d}  {reason}")
+        console.print(f"  {times:5d}  {words.full(reason)}")
     for failure in found["failures"]:
-        console.print(f"  shard {failure['shard']} failed {failure['tries']} times: {failure['error']}")
+        console.print(f"  shard {failure['shard']} failed {counted(failure['tries'], 'time')}: {failure['error']}")
     return None
 
 
@@ -118,7 +120,7 @@ def verify(dataset: Dataset, as_json: Json = False) -> None:
         console.print(f"  and {len(problems) - 20} more; --json lists all")
     if problems:
         raise MismatchError(
-            f"{dataset} is not what it says: {len(problems)} problems",
+            f"{dataset} is not what it says: {counted(len(problems), 'problem')}",
             "remove the receipts (shards/NNNNN.json) of those shards and re-run the command that wrote it",
         )
     console.print(f"{dataset}: every file is what its receipt says", markup=False)
@@ -132,6 +134,31 @@ def report(dataset: Dataset) -> None:
     Store(dataset).classes()
     write_pages(dataset)
     console.print(f"open {dataset / 'report.html'}")
+
+
+def open_report(
+    folder: Annotated[Path, typer.Argument(help="Dataset folder, or the folder of a comparison.")],
+    as_json: Json = False,
+) -> None:
+    """Open a dataset or a comparison in the browser: its report.html, written anew where shards are newer.
+
+    Example:  cxrsynth open out/lung
+    """
+    import webbrowser
+
+    from cxrsynth.cli.pages import pages_are_stale, write_pages
+    from cxrsynth.store import Store
+
+    report = folder / "report.html"
+    if (folder / "shards").is_dir() and pages_are_stale(folder):
+        Store(folder).classes()
+        write_pages(folder)
+    if not report.is_file():
+        raise UsageError(f"{folder} has no report", "name a folder that generate, ingest, annotate or compare wrote")
+    seen = webbrowser.open(report.resolve().as_uri())
+    console.print(f"opened {report}" if seen else f"no browser was found here; open {report}")
+    if as_json:
+        emit({"report": str(report), "opened": seen})
 
 
 def info(

@@ -45,7 +45,7 @@ def train_vae(
 
         cxrsynth train-vae data/train256 -o runs/mini --set vae.updates=12000
     """
-    from cxrsynth.train.config import load_as
+    from cxrsynth.recipe.settings import load_as
     from cxrsynth.train.recipe import ModelRecipe
 
     config = load_as(ModelRecipe, recipe, overrides(set_))
@@ -104,7 +104,7 @@ def train_diffusion(
     from cxrsynth import weights
     from cxrsynth.console import console
     from cxrsynth.errors import UsageError
-    from cxrsynth.train.config import load_as
+    from cxrsynth.recipe.settings import load_as
     from cxrsynth.train.recipe import ModelRecipe
 
     roots = [*(data or []), *(dataset or [])]

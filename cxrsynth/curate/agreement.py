@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
-from cxrsynth.curate.check import BaseCheck
+from cxrsynth.curate.check import BaseCheck, Limits
 from cxrsynth.records import Sample, Verdict
 
 SCORE = "agreement."
@@ -27,6 +29,10 @@ class Agreement(BaseCheck):
     def mentions(self) -> set[str]:
         """Names of classes that the recipe wrote into this check."""
         return set(self.classes)
+
+    def limits(self, classes: Sequence[str]) -> dict[str, Limits]:
+        """See `BaseCheck.limits`."""
+        return {f"{SCORE}{name}": (self.least, None) for name in self.classes or classes}
 
     def __call__(self, sample: Sample, kept: list[Sample]) -> Verdict:
         """Check a sample."""

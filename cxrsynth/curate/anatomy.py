@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from pydantic import Field
 
-from cxrsynth.curate.check import BaseCheck, centre, layer
+from cxrsynth.curate.check import BaseCheck, Limits, centre, layer
 from cxrsynth.records import KEEP, Sample, Verdict
 
 
@@ -33,6 +35,10 @@ class Laterality(BaseCheck):
     def mentions(self) -> set[str]:
         """Names of classes that the recipe wrote into this check; the usual ones may be missing."""
         return {self.right, self.left, self.heart} - {"right_lung", "left_lung", "heart"}
+
+    def limits(self, classes: Sequence[str]) -> dict[str, Limits]:
+        """See `BaseCheck.limits`."""
+        return {"laterality.lungs": (self.apart, None), "laterality.heart": (self.slack, 1 - self.slack)}
 
     def __call__(self, sample: Sample, kept: list[Sample]) -> Verdict:
         """Check a sample; a class that is missing or empty cannot be on the wrong side."""
@@ -67,6 +73,10 @@ class Border(BaseCheck):
     def mentions(self) -> set[str]:
         """Names of classes that the recipe wrote into this check; the usual ones may be missing."""
         return set(self.classes) - {"right_lung", "left_lung", "lungs"}
+
+    def limits(self, classes: Sequence[str]) -> dict[str, Limits]:
+        """See `BaseCheck.limits`."""
+        return {"border.sides": (None, float(self.sides))}
 
     def __call__(self, sample: Sample, kept: list[Sample]) -> Verdict:
         """Check a sample."""

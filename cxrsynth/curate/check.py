@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from cxrsynth.records import Sample, Verdict
+
+# The smallest and the largest value that is kept; None where there is no bound.
+Limits = tuple[float | None, float | None]
 
 
 class BaseCheck(BaseModel, ABC):
@@ -21,6 +25,14 @@ class BaseCheck(BaseModel, ABC):
     def mentions(self) -> set[str]:
         """Names of classes that the recipe wrote into this check, to be compared with the recipe's classes."""
         return set()
+
+    def limits(self, classes: Sequence[str]) -> dict[str, Limits]:
+        """Score -> what is kept, for people who look at the scores of a dataset.
+
+        Args:
+            classes: names of the recipe's classes.
+        """
+        return {}
 
     @abstractmethod
     def __call__(self, sample: Sample, kept: list[Sample]) -> Verdict:

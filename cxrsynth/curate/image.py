@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from cxrsynth.curate.check import BaseCheck
+from cxrsynth.curate.check import BaseCheck, Limits
 from cxrsynth.records import KEEP, Sample, Verdict
 
 
@@ -21,6 +23,10 @@ class Finite(BaseCheck):
     """
 
     contrast: float = Field(0.15, ge=0, le=1)
+
+    def limits(self, classes: Sequence[str]) -> dict[str, Limits]:
+        """See `BaseCheck.limits`."""
+        return {"contrast": (self.contrast, None)}
 
     def __call__(self, sample: Sample, kept: list[Sample]) -> Verdict:
         """Check a sample."""
@@ -49,6 +55,10 @@ class Duplicate(BaseCheck):
 
     most: float = Field(0.95, gt=0, le=1)
     size: int = Field(32, ge=8, le=256)
+
+    def limits(self, classes: Sequence[str]) -> dict[str, Limits]:
+        """See `BaseCheck.limits`."""
+        return {"duplicate": (None, self.most)}
 
     def __call__(self, sample: Sample, kept: list[Sample]) -> Verdict:
         """Check a sample."""

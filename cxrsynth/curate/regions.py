@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from pydantic import Field, field_validator
 
-from cxrsynth.curate.check import BaseCheck
+from cxrsynth.curate.check import BaseCheck, Limits
 from cxrsynth.records import Sample, Verdict
 
 # Fractions of the picture, wider than any image with reference masks in two public sets (right lung 0.064..0.219, left
@@ -61,6 +63,11 @@ class Area(BaseCheck):
         """Names of classes that the recipe wrote into this check."""
         return set(self.ranges)
 
+    def limits(self, classes: Sequence[str]) -> dict[str, Limits]:
+        """See `BaseCheck.limits`."""
+        ranges = PLAUSIBLE | self.ranges
+        return {f"area.{name}": ranges[name] for name in classes if name in ranges}
+
     def __call__(self, sample: Sample, kept: list[Sample]) -> Verdict:
         """Check a sample."""
         ranges = PLAUSIBLE | self.ranges
@@ -89,6 +96,10 @@ class Stability(BaseCheck):
 
     least: float = Field(0.4, ge=0, le=1)
     step: float = Field(0.2, gt=0, lt=0.5)
+
+    def limits(self, classes: Sequence[str]) -> dict[str, Limits]:
+        """See `BaseCheck.limits`."""
+        return {f"stability.{name}": (self.least, None) for name in classes}
 
     def __call__(self, sample: Sample, kept: list[Sample]) -> Verdict:
         """Check a sample."""

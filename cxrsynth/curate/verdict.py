@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from cxrsynth import registry
-from cxrsynth.curate.check import BaseCheck
+from cxrsynth.curate.check import BaseCheck, Limits
 from cxrsynth.errors import RecipeError
 from cxrsynth.recipe import resolve_entry
 from cxrsynth.records import Check, Sample, Verdict
@@ -38,6 +38,12 @@ def decide(sample: Sample, kept: list[Sample], checks: Sequence[Check]) -> Verdi
         if not verdict.keep:
             return Verdict(False, verdict.reason, scores)
     return Verdict(True, "", scores)
+
+
+def limits(entries: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> dict[str, Limits]:
+    """Score -> the smallest and the largest value that the checks of a recipe keep."""
+    checks = build(entries, classes)
+    return {name: kept for one in checks if isinstance(one, BaseCheck) for name, kept in one.limits(classes).items()}
 
 
 def _construct(entry: Mapping[str, Any], classes: Sequence[str]) -> Check:

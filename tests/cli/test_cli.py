@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,6 @@ def test_a_prompt_over_the_token_limit_is_said_before_the_run(tiny: Path, write_
 
 
 def test_a_model_without_a_unet_names_the_part(tiny: Path, write_recipe: Any, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(tiny, tmp_path / "m")
     shutil.rmtree(tmp_path / "m/unet")
     result = cli("generate", "-p", write_recipe(latent_body(tmp_path / "m")), "-o", tmp_path / "d")
@@ -143,8 +142,6 @@ def test_status_counts_what_is_there(phantom_dataset: Path) -> None:
 
 
 def test_verify_exits_5_and_names_the_file(phantom_dataset: Path, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(phantom_dataset, tmp_path / "d")
     assert cli("verify", tmp_path / "d").returncode == 0
     (tmp_path / "d/masks/00001/000000004.png").write_bytes(b"")
@@ -203,3 +200,23 @@ def test_alone_it_shows_four_commands_and_where_the_rest_is() -> None:
     assert result.returncode == 0
     assert len(re.findall(r"^  cxrsynth \w", result.stdout, re.MULTILINE)) == 4
     assert "--help" in result.stdout
+
+
+def test_open_shows_the_report_in_a_browser(
+    phantom_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda address: not seen.append(address))
+    shutil.copytree(phantom_dataset, tmp_path / "d")
+    assert cli("open", tmp_path / "d").returncode == 0
+    assert seen == [(tmp_path / "d/report.html").as_uri()]
+    assert cli("open", tmp_path).returncode == 2
+    assert len(seen) == 1
+
+
+def test_counts_reasons_and_waiting_are_said_in_words(tiny: Path, write_recipe: Any, tmp_path: Path) -> None:
+    checks = [{"use": "area", "ranges": {"heart": [0.8, 0.9]}}]
+    body = latent_body(tiny, count=1, shard=1, curate={"checks": checks, "attempts": 1})
+    said = cli("generate", "-p", write_recipe(body), "-o", tmp_path / "d").stderr
+    assert "1 slot in 1 shard," in said
+    assert "loading model" in said

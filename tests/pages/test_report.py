@@ -177,6 +177,30 @@ def test_a_histogram_counts_every_value(values: list[float]) -> None:
     assert sum(map(float, shares)) == pytest.approx(100, abs=0.2)
 
 
+def test_limits_of_curation_are_lines_in_the_histograms(tmp_path: Path) -> None:
+    checks = [{"use": "stability", "least": 0.4}, {"use": "area"}]
+    text = write_report(make(tmp_path / "small", curate={"checks": checks})).read_text()
+    assert "kept from 0.4" in text
+    assert "kept from 2 to 25 %" in text  # of the heart
+    assert text.count('class="limit"') == 3
+
+
+def test_reasons_and_scores_are_said_in_words(html: str) -> None:
+    assert '<em title="area.heart.small">heart too small</em>' in html
+    assert "heart: mask at a higher and a lower threshold" in html
+
+
+def test_captions_show_the_finding_first(tmp_path: Path) -> None:
+    root = make(tmp_path / "small")
+    meta = root / "meta/00000.jsonl"
+    meta.write_text(meta.read_text().replace("PA chest x-ray, number 0", "PA view of a woman. Findings: effusion.", 1))
+    text = write_report(root).read_text()
+    first = text[text.index('data-id="000000000"') : text.index('data-id="000000001"')]
+    assert "<b>effusion</b>" in first
+    assert "PA · woman · 000000000" in first
+    assert 'data-finding="effusion"' not in text  # one finding: nothing to choose from
+
+
 # -- in a browser -----------------------------------------------------------------------------------------------
 
 
@@ -206,6 +230,11 @@ def test_the_switch_and_the_keys_change_masks_and_address(visit: Open) -> None:
 def test_filters_leave_what_was_asked_for(visit: Open) -> None:
     acts = "const s = document.getElementById('split'); s.value = 'train'; s.dispatchEvent(new Event('input'));"
     assert shown(visit("q=ap&class=heart", acts)) == ["000000001"]
+
+
+def test_views_can_be_chosen(visit: Open) -> None:
+    acts = "const s = document.getElementById('view'); s.value = 'AP'; s.dispatchEvent(new Event('input'));"
+    assert shown(visit("", acts)) == ["000000001", "000000003", "000000005"]
 
 
 def test_a_reject_reason_in_the_address_opens_the_rejects(visit: Open) -> None:

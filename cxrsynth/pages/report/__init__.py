@@ -9,8 +9,9 @@ import yaml
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from cxrsynth.curate import words
 from cxrsynth.pages.report import charts
-from cxrsynth.pages.report.gather import gallery, numbers
+from cxrsynth.pages.report.gather import counted, gallery, numbers
 from cxrsynth.pages.summary import summarise
 
 
@@ -32,7 +33,10 @@ def write_report(store_root: Path, limit: int = 200) -> Path:
         loader=FunctionLoader(_part), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # facts keep their order
-    environment.globals.update(histogram=charts.histogram, density=charts.density, number=charts.number)
+    environment.globals.update(
+        histogram=charts.histogram, density=charts.density, number=charts.number, kept=charts.kept
+    )
+    environment.globals.update(counted=counted, score=words.score, reason=words.reason)
     environment.globals["inline"] = lambda name: Markup(_part(name))
     page = environment.get_template("page.html").render(
         summary=summary,

@@ -11,7 +11,11 @@ WIDTH, HEIGHT, FOOT = 280, 96, 18
 
 
 def histogram(
-    values: Sequence[float], unit: str = "", bounds: tuple[float, float] | None = None, paint: str = ""
+    values: Sequence[float],
+    unit: str = "",
+    bounds: tuple[float, float] | None = None,
+    paint: str = "",
+    limits: tuple[float | None, float | None] = (None, None),
 ) -> Markup:
     """Values as a histogram with its range below and a line at the mean.
 
@@ -20,14 +24,23 @@ def histogram(
         unit: follows the numbers, for example ``" %"``.
         bounds: range of the axis; by default that of the values.
         paint: CSS colour of the bars; by default the accent colour.
+        limits: the smallest and the largest value that curation keeps, each a line of its own.
     """
-    low, high = bounds or (min(values), max(values))
+    drawn = [value for value in limits if value is not None]
+    low, high = bounds or (min(*values, *drawn, values[0]), max(*values, *drawn, values[0]))
     if high <= low:
         margin = abs(low) * 0.1 or 1.0
         low, high = low - margin, high + margin
     bins = int(np.clip(2 * len(values) ** 0.5, 10, 28))
     counts, edges = np.histogram(np.clip(values, low, high), bins=bins, range=(low, high))
-    return _chart(counts, edges, float(np.mean(values)), unit, paint)
+    return _chart(counts, edges, float(np.mean(values)), unit, paint, drawn)
+
+
+def kept(limits: tuple[float | None, float | None], unit: str = "") -> str:
+    """What curation keeps, in words: ``kept from 0.4``, ``kept up to 2``, ``kept from 3 to 35 %``."""
+    low, high = (None if value is None else number(value) for value in limits)
+    words = " ".join(filter(None, [low and f"from {low}", high and f"{'to' if low else 'up to'} {high}"]))
+    return f"kept {words}{unit}" if words else ""
 
 
 def density(counts: np.ndarray, paint: str = "") -> Markup:
@@ -37,7 +50,9 @@ def density(counts: np.ndarray, paint: str = "") -> Markup:
     return _chart(counts.reshape(64, 4).sum(axis=1), np.linspace(0, 255, 65), mean, "", paint)
 
 
-def _chart(counts: np.ndarray, edges: np.ndarray, mean: float, unit: str, paint: str) -> Markup:
+def _chart(
+    counts: np.ndarray, edges: np.ndarray, mean: float, unit: str, paint: str, limits: Sequence[float] = ()
+) -> Markup:
     step = WIDTH / len(counts)
     tallest, total = max(int(counts.max()), 1), max(int(counts.sum()), 1)
     bars = []
@@ -51,12 +66,18 @@ def _chart(counts: np.ndarray, edges: np.ndarray, mean: float, unit: str, paint:
             )
     span = float(edges[-1] - edges[0])
     at = WIDTH * (mean - float(edges[0])) / span
+    marks = "".join(
+        f'<line class="limit" x1="{WIDTH * (value - float(edges[0])) / span:.1f}" y1="0" '
+        f'x2="{WIDTH * (value - float(edges[0])) / span:.1f}" y2="{HEIGHT}">'
+        f"<title>limit of curation: {number(value)}{unit}</title></line>"
+        for value in limits
+    )
     style = f' style="--bar:{paint}"' if paint else ""
     return Markup(
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT + FOOT}" role="img" '
         f'aria-label="histogram, mean {number(mean)}{unit}"{style}>{"".join(bars)}'
         f'<line class="axis" x1="0" y1="{HEIGHT}" x2="{WIDTH}" y2="{HEIGHT}"/>'
-        f'<line class="mean" x1="{at:.1f}" y1="0" x2="{at:.1f}" y2="{HEIGHT}"/>'
+        f'<line class="mean" x1="{at:.1f}" y1="0" x2="{at:.1f}" y2="{HEIGHT}"/>{marks}'
         f'<text x="0" y="{HEIGHT + 14}">{number(edges[0])}{unit}</text>'
         f'<text x="{WIDTH}" y="{HEIGHT + 14}" text-anchor="end">{number(edges[-1])}{unit}</text></svg>'
     )  # numbers, a unit and a colour of our own: nothing a user wrote

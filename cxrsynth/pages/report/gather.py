@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from cxrsynth.curate import words
+from cxrsynth.curate.check import Limits
+from cxrsynth.curate.verdict import limits
 from cxrsynth.data.documents import read_json
+from cxrsynth.domain.lexicon import FINDINGS, found, is_normal, trait, words_on_findings
+from cxrsynth.errors import RecipeError
 from cxrsynth.pages import sheet
 from cxrsynth.pages.report import thumbs
-from cxrsynth.pages.summary import Summary, choose, evenly, measure_areas
+from cxrsynth.pages.summary import Summary, choose, evenly, measure_areas, ordered
 from cxrsynth.store import Row
 
 LONGEST = 320  # pixels of an embedded picture's longer side
@@ -32,6 +39,10 @@ class Tile:
         size: (width, height) of the embedded picture.
         regions: class id -> data URI of its transparent mask.
         classes: names of the classes that its mask shows.
+        findings: what is said to be seen, ``no finding`` for a normal image; empty where nothing is said.
+        view: ``PA``, ``AP`` or another projection; empty where nothing is said.
+        sex: ``woman``, ``man`` or empty.
+        why: the reason of a rejection in words.
         detail: what the large view tells.
     """
 
@@ -41,6 +52,10 @@ class Tile:
     size: tuple[int, int]
     regions: dict[int, str]
     classes: list[str]
+    findings: list[str]
+    view: str
+    sex: str
+    why: str
     detail: dict[str, Any]
 
 
@@ -103,8 +118,39 @@ def _tile(
         size=size,
         regions={class_id: thumbs.region(inside, class_id, size) for class_id, inside in regions.items()},
         classes=[names[class_id] for class_id in regions],
+        findings=findings(row),
+        view=view(row),
+        sex=sex(row),
+        why=words.reason(row.get("reason") or ""),
         detail=describe(summary, row),
     )
+
+
+def findings(row: Row) -> list[str]:
+    """What an image is said to show: the names of a column, or those of the lexicon that its prompt asserts."""
+    text = words_on_findings(row)
+    if is_normal(text):
+        return ["no finding"]
+    if row.get("findings"):
+        return [name.strip() for name in re.split(r"[,;|]", text) if name.strip()]
+    return [name for name in FINDINGS if found(text, name)]
+
+
+def view(row: Row) -> str:
+    """The projection of an image."""
+    said = trait({"prompt": "", **row}, "AP")
+    return str(row.get("view") or ("" if math.isnan(said) else ("PA", "AP")[int(said)]))
+
+
+def sex(row: Row) -> str:
+    """``woman``, ``man`` or nothing."""
+    said = trait({"prompt": "", **row}, "woman")
+    return "" if math.isnan(said) else ("man", "woman")[int(said)]
+
+
+def counted(values: Iterable[str]) -> Counter[str]:
+    """How often each value occurs, the most frequent first; without the empty one."""
+    return ordered(Counter(value for value in values if value))
 
 
 def _small(image: np.ndarray, regions: Mapping[int, np.ndarray]) -> tuple[np.ndarray, dict[int, np.ndarray]]:
@@ -126,7 +172,9 @@ def describe(summary: Summary, row: Row) -> dict[str, Any]:
     if absent:
         facts["not asked for"] = ", ".join(absent)
     scores = {name: float(value) for name, value in sorted((row.get("scores") or {}).items()) if finite(value)}
-    return {**told, "facts": facts, "scores": scores, "command": command(summary, row)}
+    why = {"why": words.reason(row["reason"])} if row.get("reason") else {}
+    named = {name: words.score(name) for name in scores}
+    return {**told, **why, "facts": facts, "scores": scores, "named": named, "command": command(summary, row)}
 
 
 def command(summary: Summary, row: Row) -> str:
@@ -164,6 +212,7 @@ def numbers(summary: Summary) -> dict[str, Any]:
         "measured": min(MEASURED, labelled),
         "labelled": labelled,
         "scores": dict(sorted(scores.items())),
+        "limits": kept_by(summary),
         "prompts": summary.count("prompt"),
         "fields": summary.fields(),
         "splits": summary.splits(),
@@ -172,6 +221,18 @@ def numbers(summary: Summary) -> dict[str, Any]:
         "accepted": 100 * len(summary.rows) / tried,
         "speed": _speed(summary),
     }
+
+
+def kept_by(summary: Summary) -> dict[str, Limits]:
+    """Score -> what curation kept, by the recipe of the dataset; nothing where its checks are not known here."""
+    entries = (summary.recipe.get("curate") or {}).get("checks") or []
+    try:
+        kept_range = limits(entries, [label.name for label in summary.labels])
+    except RecipeError:
+        return {}
+    # Areas are shown in percent.
+    percent = {name: tuple(None if v is None else 100 * v for v in kept) for name, kept in kept_range.items()}
+    return {name: percent[name] if name.startswith("area.") else kept for name, kept in kept_range.items()}  # type: ignore[misc]
 
 
 def _speed(summary: Summary) -> float | None:

@@ -4,11 +4,13 @@
   const $ = (id) => document.getElementById(id);
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const details = JSON.parse($("details").textContent);
-  const DEFAULTS = { tab: "gallery", mask: "on", hide: "", split: "", class: "", reason: "", q: "", size: "m", open: "" };
-  const TYPED = ["split", "class", "reason", "q", "size"];
+  const DEFAULTS = { tab: "gallery", mask: "on", hide: "", split: "", class: "", finding: "", view: "", sex: "", reason: "", q: "", size: "m", open: "" };
+  // View and sex are asked for only where images differ in them.
+  const TYPED = ["split", "class", "view", "sex", "reason", "q", "size"].filter((id) => $(id));
   const state = { ...DEFAULTS };
   const tiles = all(".tile");
-  const chips = all(".chip");
+  const chips = all(".chip[data-class]");
+  const picks = all(".chip.pick");
   const tabs = all("[role=tab]");
 
   function read() {
@@ -28,6 +30,9 @@
 
   const matches = (data) =>
     (!state.split || data.split === state.split) &&
+    (!state.finding || data.findings.includes(`|${state.finding}|`)) &&
+    (!state.view || data.view === state.view) &&
+    (!state.sex || data.sex === state.sex) &&
     (state.tab !== "gallery" || !state.class || data.classes.includes(` ${state.class} `)) &&
     (state.tab !== "rejected" || !state.reason || data.reason === state.reason) &&
     (!state.q || data.text.includes(state.q.toLowerCase()));
@@ -48,6 +53,7 @@
       chip.setAttribute("aria-pressed", !off);
       document.body.classList.toggle(`hide-c${chip.dataset.id}`, off);
     }
+    for (const pick of picks) pick.setAttribute("aria-pressed", pick.dataset.finding === state.finding);
     $("mask").setAttribute("aria-checked", state.mask !== "off");
     for (const id of TYPED) if ($(id).value !== state[id]) $(id).value = state[id];
     const here = all(`#${state.tab} .tile`);
@@ -78,12 +84,12 @@
     const place = seen.indexOf(tile);
     $("d-key").textContent = state.open;
     $("d-place").textContent = place < 0 ? "" : `${place + 1} of ${seen.length}`;
-    $("d-reason").textContent = detail.reason ? `rejected: ${detail.reason}` : "";
+    $("d-reason").textContent = detail.reason ? `rejected: ${detail.why}${detail.why === detail.reason ? "" : ` (${detail.reason})`}` : "";
     $("d-prompt").textContent = detail.prompt || "–";
     $("d-not").hidden = !detail.negative_prompt;
     $("d-negative").textContent = detail.negative_prompt || "";
     $("d-facts").replaceChildren(...pairs(detail.facts));
-    $("d-scores").replaceChildren(...scores(detail.scores));
+    $("d-scores").replaceChildren(...scores(detail.scores, detail.named));
     $("d-make").hidden = !detail.command;
     $("d-command").textContent = detail.command;
     $("d-copy").textContent = "Copy";
@@ -99,7 +105,7 @@
   }
   const pairs = (facts) => Object.entries(facts).flatMap(([name, value]) => [element("dt", name), element("dd", value)]);
 
-  function scores(values) {
+  function scores(values, named) {
     const names = Object.keys(values);
     if (!names.length) return [];
     const list = element("ul", "", "bars");
@@ -109,7 +115,9 @@
       const fill = element("b", "");
       fill.style.width = `${100 * Math.min(1, Math.max(0, values[name]))}%`;
       bar.append(fill);
-      row.append(element("span", name, "name"), bar, element("span", values[name].toPrecision(3), "n"));
+      const label = element("span", named[name], "name");
+      label.title = name;
+      row.append(label, bar, element("span", values[name].toPrecision(3), "n"));
       list.append(row);
     }
     return [element("h3", "Scores"), list];
@@ -150,6 +158,7 @@
   });
   for (const id of TYPED) $(id).addEventListener("input", () => set({ [id]: $(id).value }));
   for (const chip of chips) chip.addEventListener("click", () => toggleClass(chip.dataset.class));
+  for (const pick of picks) pick.addEventListener("click", () => set({ finding: state.finding === pick.dataset.finding ? "" : pick.dataset.finding }));
   for (const tile of tiles) tile.firstElementChild.addEventListener("click", () => set({ open: tile.dataset.id }));
   $("mask").addEventListener("click", toggleMask);
   $("d-mask").addEventListener("click", toggleMask);
