@@ -38,11 +38,11 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from cxrsynth.device import peak_memory
 from cxrsynth.evaluate.results import Record, record, write
 from cxrsynth.nets.config import TextConfig
 from cxrsynth.nets.text import build_tokenizer
 from cxrsynth.store import Store
-from cxrsynth.train.device import peak_memory
 from cxrsynth.train.tasks.diffusion.config import DiffusionRecipe
 from cxrsynth.train.tasks.diffusion.training import train_diffusion
 from cxrsynth.weights import resolve

@@ -30,13 +30,13 @@ from cxrsynth.evaluate.results import Record, record, write
 from cxrsynth.nets import classifier as classifiers
 from cxrsynth.nets import segmenter as segmenters
 from cxrsynth.nets.autoencoder import encode
+from cxrsynth.nets.base import load_base
+from cxrsynth.nets.noise import target, weigh
 from cxrsynth.nets.segmenter import Segmenter
 from cxrsynth.nets.text import ids
+from cxrsynth.recipe.settings import load_as
 from cxrsynth.statistics import auroc, bootstrap
 from cxrsynth.store import Row, Store
-from cxrsynth.train.base import load_base
-from cxrsynth.train.config import load_as
-from cxrsynth.train.noise import target, weigh
 from cxrsynth.train.tasks.diffusion.config import DiffusionRecipe
 from cxrsynth.train.tasks.diffusion.images import has_word
 from cxrsynth.weights import resolve

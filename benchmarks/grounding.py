@@ -19,7 +19,7 @@ import typer
 from cxrsynth.cli.train import progress
 from cxrsynth.evaluate.grounding import localisation
 from cxrsynth.evaluate.results import write
-from cxrsynth.train.config import load_as
+from cxrsynth.recipe.settings import load_as
 from cxrsynth.train.recipe import ModelRecipe
 from cxrsynth.train.tasks.diffusion.training import train_diffusion
 

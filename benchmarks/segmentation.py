@@ -32,8 +32,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 from cxrsynth.data.labelled import Source
+from cxrsynth.device import peak_memory
 from cxrsynth.evaluate.results import record, write
-from cxrsynth.train.device import peak_memory
 from cxrsynth.train.tasks.segment.config import SegmentConfig
 from cxrsynth.train.tasks.segment.training import train_segmenter
 from tests.train.chests import make

@@ -23,7 +23,7 @@ ORDER = [
     {"domain"},
     {"recipe"},
     {"pages.sheet"},
-    {"pages.worst"},
+    {"pages.worst", "pages.reconstruction", "pages.curves"},
     {"nets"},
     {"data"},
     {"ingest", "masks", "curate"},

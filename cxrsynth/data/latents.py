@@ -18,7 +18,7 @@ from cxrsynth.data.dataset import groundable
 from cxrsynth.data.patients import DatasetImage
 from cxrsynth.data.square import Square
 from cxrsynth.errors import RecipeError
-from cxrsynth.nets.autoencoder import encode
+from cxrsynth.nets.autoencoder import encode, encoder_digest
 from cxrsynth.nets.bundle import Vae
 from cxrsynth.store import Row, Store, dumps, npz, sha256, write_atomic
 
@@ -144,12 +144,6 @@ def prepare(
             torch.from_numpy(file["masks"].astype(np.float32) / 255),
             torch.from_numpy(file["known"].astype(np.float32)),
         )
-
-
-def encoder_digest(vae: Vae) -> str:
-    """sha256 of the weights that make latents; a decoder that was trained further fits the same latents."""
-    encoder = {**vae.encoder.state_dict(), **vae.quant_conv.state_dict()}
-    return sha256(b"".join(value.cpu().numpy().tobytes() for value in encoder.values()))
 
 
 def limit(images: Sequence[DatasetImage], most: dict[str, int], seed: int) -> list[DatasetImage]:

@@ -11,7 +11,7 @@ import numpy as np
 from cxrsynth.data.dataset import trainable
 from cxrsynth.data.labelled import ALL, Source, check_finished
 from cxrsynth.data.patients import DatasetImage, subset
-from cxrsynth.domain.lexicon import Negatives, knowledge, truth
+from cxrsynth.domain.lexicon import FINDINGS, TRAITS, Negatives, knowledge, truth
 from cxrsynth.errors import UsageError
 from cxrsynth.store import Row, Store
 
@@ -75,3 +75,30 @@ def gather_multilabel(
 def table_of(images: Sequence[MultiLabelImage]) -> np.ndarray:
     """(N, K) float32 of 1, 0 and NaN."""
     return np.stack([image.truth for image in images])
+
+
+def choose_labels(
+    sources: Sequence[Source], labels: Sequence[str], negatives: Negatives, least: int
+) -> tuple[str, ...]:
+    """The labels asked for; without any, all of which the train splits have ``least`` images of each kind.
+
+    Raises:
+        UsageError: a label that no image, or every image, has; or none is left.
+    """
+    wanted = tuple(labels) or (*TRAITS, *FINDINGS)
+    table = table_of([image for source in sources for image in gather_multilabel(source, "train", wanted, negatives)])
+    ones, zeros = (table == 1).sum(axis=0), (table == 0).sum(axis=0)
+    if labels:
+        for label, one, zero in zip(wanted, ones, zeros, strict=True):
+            if not one or not zero:
+                raise UsageError(
+                    f"'{label}': {one} images with it and {zero} without it in the train split, both are needed",
+                    "leave it out of --labels, or add a dataset that has both",
+                )
+        return wanted
+    enough = np.minimum(ones, zeros) >= least
+    if not enough.any():
+        raise UsageError(
+            f"no label has {least} images with it and as many without it", "name --labels, or lower --least"
+        )
+    return tuple(label for label, kept in zip(wanted, enough, strict=True) if kept)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -115,4 +115,19 @@ def check_patients(train: Sequence[DatasetImage], other: Sequence[DatasetImage],
                 f"patient {image.patient} is in two splits: {mine.store.root / mine.row['image']} (train) "
                 f"and {image.store.root / image.row['image']} ({name})",
                 "give all images of a patient the same split, then ingest again",
+            )
+
+
+def refuse_seen(images: Sequence[DatasetImage], seen: Collection[str]) -> None:
+    """Refuse to test on a patient that a network was trained on.
+
+    Raises:
+        MismatchError: naming the image and the patient.
+    """
+    known = set(seen)
+    for image in images:
+        if image.patient in known:
+            raise MismatchError(
+                f"{image.store.root / image.row['image']}: patient {image.patient} was in the training of this network",
+                "give all images of a patient the same split, or measure on another dataset",
             )

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
 from cxrsynth.data.labelled import Source
 from cxrsynth.data.multilabel import MultiLabelImage, gather_multilabel, table_of
-from cxrsynth.data.patients import patients_seen
-from cxrsynth.errors import MismatchError
+from cxrsynth.data.patients import patients_seen, refuse_seen
 from cxrsynth.evaluate.results import Record, record
-from cxrsynth.nets.classifier import COMMAND, WHAT, Classifier
+from cxrsynth.nets.classifier import COMMAND, WHAT, Classifier, probabilities
 from cxrsynth.nets.segmenter import locate
-from cxrsynth.statistics import auroc_interval, auroc_within
+from cxrsynth.statistics import auroc, auroc_interval, auroc_within
 
 CHUNK = 256
 
@@ -92,7 +93,7 @@ def predict(
     columns = [classifier.index(label) for label in wanted]
     images = gather_multilabel(Source(data), split, wanted, classifier.config.get("negatives", "normal"), sources)
     if split != "train":
-        refuse_known(images, set((learned or {}).get("train", [])))
+        refuse_seen(images, (learned or {}).get("train", []))
     parts = [
         classifier([image.image() for image in images[start : start + CHUNK]]) for start in range(0, len(images), CHUNK)
     ]
@@ -104,20 +105,6 @@ def predict(
         table_of(images),
         np.concatenate(parts)[:, columns],
     )
-
-
-def refuse_known(images: Sequence[MultiLabelImage], seen: set[str]) -> None:
-    """Refuse to test on a patient that a network was trained on.
-
-    Raises:
-        MismatchError: naming the image and the patient.
-    """
-    for image in images:
-        if image.patient in seen:
-            raise MismatchError(
-                f"{image.path}: patient {image.patient} was in the training of this network",
-                "give all images of a patient the same split, or measure on another dataset",
-            )
 
 
 def patients_of(folder: Path) -> dict[str, list[str]]:
@@ -150,3 +137,41 @@ def figures_of(
             entry |= dict(zip(("within", "within_lo", "within_hi"), inside, strict=True))
         found[label] = {**entry, "n": int(known.sum()), "positive": int(values[:, 1].sum())}
     return found
+
+
+def scores_of(
+    network: nn.Module, images: Sequence[MultiLabelImage], size: int, device: torch.device, precision: str
+) -> np.ndarray:
+    """(N, K) probabilities of a network in training; it is left in eval mode."""
+    network.eval()
+    parts = []
+    for start in range(0, len(images), CHUNK):  # so that images of a large set are not all in memory
+        pixels = [image.image() for image in images[start : start + CHUNK]]
+        parts.append(probabilities(network, pixels, size, device, precision))
+    return np.concatenate(parts)
+
+
+def mean_auroc(truth: np.ndarray, scores: np.ndarray) -> float:
+    """Mean over the labels of which the images show both kinds; 0.5 without any.
+
+    Args:
+        truth: (N, K) of 1, 0 and NaN.
+        scores: (N, K).
+    """
+    found = [auroc(np.stack([s, t], axis=1)[~np.isnan(t)]) for s, t in zip(scores.T, truth.T, strict=True)]
+    known = [value for value in found if value == value]
+    return float(np.mean(known)) if known else 0.5
+
+
+def threshold(scores: np.ndarray, truth: np.ndarray) -> float:
+    """The probability from which an image counts as positive: where sensitivity and specificity are highest together
+    (Youden 1950); 0.5 where one kind is missing."""
+    known = ~np.isnan(truth)
+    score, label = scores[known], truth[known] == 1
+    if label.all() or not label.any():
+        return 0.5
+    order = np.argsort(-score, kind="stable")
+    gain = np.cumsum(label[order]) / label.sum() - np.cumsum(~label[order]) / (~label).sum()
+    best = int(gain.argmax())
+    below = score[order][min(best + 1, len(order) - 1)]
+    return float((score[order][best] + below) / 2)

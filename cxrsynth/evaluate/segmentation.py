@@ -8,15 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import nn
 
 from cxrsynth.data.labelled import LabelledImage, Source, gather
-from cxrsynth.data.patients import patients_seen
-from cxrsynth.errors import MismatchError, UsageError
+from cxrsynth.data.patients import patients_seen, refuse_seen
+from cxrsynth.domain.overlap import dice
+from cxrsynth.errors import UsageError
 from cxrsynth.evaluate.metrics import METRICS, TOLERANCE, Scores, score, summarise, worst
 from cxrsynth.evaluate.results import Record, record
 from cxrsynth.nets.segmenter import Segmenter, locate
+from cxrsynth.nets.segmenter import predict as masks_of
 from cxrsynth.pages.worst import SHOWN, worst_sheet
+from cxrsynth.records import IGNORE
 from cxrsynth.store import Row, Store
 
 CHUNK = 16
@@ -114,7 +119,8 @@ def evaluate_segmenter(
             "train on a dataset with the same class names",
         )
     images = gather(Source(data), split, wanted, lambda row: not sources or row.get("source") in sources)
-    check_unseen(images, learned or {}, split)
+    if split != "train":
+        refuse_seen(images, (learned or {}).get("train", []))
     spacing = [spacing_of(image.row) for image in images]
     in_mm = all(value is not None for value in spacing)
     numbers = {name: i for i, name in enumerate(wanted, start=1)}
@@ -159,18 +165,36 @@ def patients_of(folder: Path) -> dict[str, list[str]]:
     return patients_seen(locate(folder))
 
 
-def check_unseen(images: Sequence[LabelledImage], learned: dict[str, list[str]], split: str) -> None:
-    """Refuse to test on a patient that the network was trained on; measuring the training split itself is allowed.
+def dice_table(truths: Sequence[np.ndarray], masks: Sequence[np.ndarray], classes: int) -> np.ndarray:
+    """(N, K) float64 Dice per image and class; NaN where a class is in neither mask, 255 of the truth left out."""
+    table = np.empty((len(truths), classes))
+    for i, (truth, mask) in enumerate(zip(truths, masks, strict=True)):
+        seen = truth != IGNORE
+        for k in range(classes):
+            table[i, k] = dice((truth == k + 1) & seen, (mask == k + 1) & seen)
+    return table
 
-    Raises:
-        MismatchError: naming the image and the patient.
-    """
-    if split == "train":
-        return
-    seen = set(learned.get("train", []))
-    for image in images:
-        if image.patient in seen:
-            raise MismatchError(
-                f"{image.store.root / image.row['image']}: patient {image.patient} was in the training of this network",
-                "give all images of a patient the same split, or measure on another dataset",
-            )
+
+def validate(
+    network: nn.Module,
+    images: Sequence[LabelledImage],
+    classes: int,
+    size: int,
+    device: torch.device,
+    precision: str,
+    batch: int,
+) -> np.ndarray:
+    """(N, K) Dice of a network in training, of images at their own size; it is left in eval mode."""
+    network.eval()
+    tables = []
+    for start in range(0, len(images), batch):
+        part = images[start : start + batch]
+        masks = masks_of(network, [image.image() for image in part], size, device, precision, batch)
+        tables.append(dice_table([image.mask() for image in part], masks, classes))
+    return np.concatenate(tables)
+
+
+def mean_dice(table: np.ndarray) -> float:
+    """The mean of the classes' means; a class that no image shows does not count."""
+    shown = table[:, ~np.isnan(table).all(axis=0)]
+    return float(np.nanmean(shown, axis=0).mean()) if shown.size else 0.0

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cxrsynth.nets.bundle import Vae
+from cxrsynth.store import sha256
 
 # Images at once; on a CPU one, so that the peak of memory is one image, and a picture does not depend on its batch.
 CHUNK = {"cuda": 8}
@@ -94,3 +95,27 @@ def decode(vae: Vae, latents: Tensor, batch: int = 8) -> np.ndarray:
         with torch.autocast(device.type, torch.bfloat16):
             found.append(to_gray(to_images(vae, z, batch))[0].cpu().numpy())
     return np.concatenate(found)
+
+
+def encoder_digest(vae: Vae) -> str:
+    """sha256 of the weights that make latents; a decoder that was trained further fits the same latents."""
+    encoder = {**vae.encoder.state_dict(), **vae.quant_conv.state_dict()}
+    return sha256(b"".join(value.cpu().numpy().tobytes() for value in encoder.values()))
+
+
+@torch.no_grad()
+def whiten(vae: Vae, images: np.ndarray) -> None:
+    """Give every latent channel mean 0 and deviation 1 over these images, by changing the 1x1 convolutions only.
+
+    z' = (z - m) / s goes into ``quant_conv``, z = s z' + m into ``post_quant_conv``: reconstructions stay the same.
+    """
+    latents = encode(vae, images)
+    mean, deviation = latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3))
+    mean, deviation = (v.to(next(vae.parameters()).device) for v in (mean, deviation))
+    channels = len(mean)
+    quant, post = vae.quant_conv, vae.post_quant_conv
+    quant.weight[:channels] /= deviation[:, None, None, None]
+    quant.bias[:channels] = (quant.bias[:channels] - mean) / deviation
+    quant.bias[channels:] -= 2 * deviation.log()  # the second half are log-variances
+    post.bias += post.weight[:, :, 0, 0] @ mean
+    post.weight *= deviation[None, :, None, None]

@@ -34,6 +34,18 @@ class UnetConfig(Part):
     norm_groups: int = Field(32, ge=1)
 
 
+class NoiseConfig(Part):
+    """Which noise is learned from, and what is predicted."""
+
+    prediction: Literal["base", "epsilon", "v_prediction"] = "base"
+    zero_snr: bool | None = Field(
+        None,
+        description="zero SNR at the last step (Lin et al., WACV 2024), needs v_prediction; as the base by default",
+    )
+    offset: float = Field(0.0, ge=0, description="deviation of a common offset per channel; 0.05 to 0.1 is usual")
+    snr_gamma: float | None = Field(5.0, gt=0, description="min-SNR (Hang et al., ICCV 2023); null weighs all alike")
+
+
 class WhatConfig(Part):
     """What trains. The autoencoder never does."""
 

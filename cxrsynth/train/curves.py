@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
+from cxrsynth.pages.curves import plot
 
 # (finished steps, all steps, figures of the last one)
 Progress = Callable[[int, int, dict[str, float]], None]
@@ -41,23 +41,6 @@ class Curves:
         kept = [line for line in self.read() if line["step"] < step]
         self.path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
 
-    def plot(self, path: Path, names: Sequence[str], window: int = 25) -> None:
+    def plot(self, path: Path, names: Sequence[str]) -> None:
         """Running means of the named figures as a PNG, one panel each."""
-        from matplotlib.figure import Figure
-
-        log = self.read()
-        figure = Figure(figsize=(4.2 * len(names), 3.2), layout="constrained")
-        for axis, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
-            points = [(line["step"], line[name]) for line in log if name in line]
-            if points:
-                steps, values = np.array(points).T
-                wide = min(window, max(1, len(values) // 4))
-                smooth = np.convolve(values, np.ones(wide) / wide, mode="valid")
-                axis.plot(steps, values, color="0.85", linewidth=0.6)
-                axis.plot(steps[wide - 1 :], smooth, color="tab:blue")
-                axis.set_ylim(0, float(np.percentile(values, 98)) * 1.1 + 1e-9)
-            axis.set_title(name)
-            axis.set_xlabel("step")
-        temporary = path.with_name(f".tmp-{path.name}")
-        figure.savefig(temporary, format="png", dpi=90)
-        temporary.replace(path)
+        plot(path, self.read(), names)

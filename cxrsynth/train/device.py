@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -68,21 +67,3 @@ def agreed(stop: object, accelerator: Accelerator) -> bool:
     asked = torch.tensor(float(bool(stop)), device=accelerator.device)
     total: torch.Tensor = reduce(asked, "sum")
     return bool(total.item() > 0)
-
-
-def peak_memory(device: torch.device) -> int | None:
-    """MiB: of the GPU's memory where one is used, of this process otherwise; None where the system does not tell."""
-    if device.type == "cuda":
-        return round(torch.cuda.max_memory_allocated(device) / 2**20)
-    status = Path("/proc/self/status")
-    if status.exists():
-        # Not ru_maxrss: there a process starts with the peak of the one that started it.
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return round(int(line.split()[1]) / 2**10)
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (2**20 if platform.system() == "Darwin" else 2**10))  # bytes there, KiB elsewhere

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from cxrsynth.errors import UsageError
-from cxrsynth.recipe import explain, put
 from cxrsynth.recipe.part import Part
 
 
@@ -35,25 +32,3 @@ class LoopConfig(Part):
 
 # What may change between a break and the resume.
 FREE = ("updates", "look_every", "workers", "checkpoint_minutes")
-
-Config = TypeVar("Config", bound=LoopConfig)
-
-
-def settle(kind: type[Config], values: Mapping[str, Any], overrides: Mapping[str, Any], hint: str) -> Config:
-    """A configuration from named values; None leaves the default.
-
-    Args:
-        values: field -> value.
-        overrides: dotted name (``augment.rotate``) -> value; they come last.
-        hint: what to type when a name or value is wrong.
-
-    Raises:
-        UsageError: a name or value is wrong; the message names it.
-    """
-    body = {name: value for name, value in values.items() if value is not None}
-    for name, value in overrides.items():
-        put(body, name, value)
-    try:
-        return kind.model_validate(body)
-    except ValidationError as error:
-        raise UsageError(explain(error, kind), hint) from None

@@ -8,9 +8,11 @@ import torch
 
 from cxrsynth.errors import MismatchError, MissingError, UsageError
 from cxrsynth.masks.affinity import Affinity
+from cxrsynth.masks.walk import offsets
 from cxrsynth.nets.affinity import AffinityNet, features
+from cxrsynth.nets.losses import affinity_loss
 from cxrsynth.train.tasks.affinity.config import AffinityConfig
-from cxrsynth.train.tasks.affinity.training import affinity_loss, train_affinity
+from cxrsynth.train.tasks.affinity.training import train_affinity
 from tests import small_dataset
 from tests.conftest import cli
 
@@ -71,14 +73,14 @@ def test_like_places_cost_nothing_and_unlike_ones_nothing_once_they_differ() -> 
     seeds[:, :, 4:] = 1
     alike, apart = torch.zeros(1, 2, 8, 8), torch.zeros(1, 2, 8, 8)
     apart[..., 4:] = 20
-    good, bad = (affinity_loss(one, seeds, TINY) for one in (apart, alike))
+    good, bad = (affinity_loss(one, seeds, offsets(TINY.radius)) for one in (apart, alike))
     assert good["loss"] < 1e-3 < bad["loss"]
     assert (bad["same"], bad["different"]) == (1, 1)
 
 
 def test_disputed_places_teach_nothing() -> None:
     seeds = torch.full((1, 8, 8), 255, dtype=torch.uint8)
-    assert affinity_loss(torch.randn(1, 2, 8, 8), seeds, TINY)["loss"] == 0
+    assert affinity_loss(torch.randn(1, 2, 8, 8), seeds, offsets(TINY.radius))["loss"] == 0
 
 
 @pytest.mark.parametrize("stride", [4, 8])

@@ -8,13 +8,14 @@ import pytest
 from safetensors import safe_open
 
 from cxrsynth.data.dataset import rows
+from cxrsynth.data.label_maps import read
 from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.nets.anatomy import load
 from cxrsynth.store import Store
 from cxrsynth.train.checkpoint import step_rng
 from cxrsynth.train.tasks.anatomy import training as anatomy
 from cxrsynth.train.tasks.anatomy.config import AnatomyConfig
-from cxrsynth.train.tasks.anatomy.training import make_batch, read, train_anatomy
+from cxrsynth.train.tasks.anatomy.training import make_batch, train_anatomy
 from tests.conftest import cli
 from tests.labeller import by_tone
 from tests.train import chests
@@ -64,7 +65,7 @@ def test_it_learns_where_dark_lungs_lie(data: Path, tmp_path: Path) -> None:
 
 
 def test_half_of_the_items_map_an_image_to_itself(data: Path) -> None:
-    images = read(Store(data), rows(data, ("train",)), TINY)
+    images = read(Store(data), rows(data, ("train",)), TINY.classes)
     x, y = make_batch(images, None, TINY, step_rng(0, 0))
     gray, planes = x[:, 3:], x[:, :3]
     assert [bool((g == f).all()) for g, f in zip(gray, y, strict=True)] == [True, True, False, False]

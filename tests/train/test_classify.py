@@ -10,15 +10,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cxrsynth.data.labelled import Source
-from cxrsynth.data.multilabel import gather_multilabel
+from cxrsynth.data.multilabel import choose_labels, gather_multilabel
 from cxrsynth.domain.lexicon import knowledge, truth
 from cxrsynth.errors import MismatchError, UsageError
-from cxrsynth.evaluate.classification import figures_of, patients_of, predict
+from cxrsynth.evaluate.classification import figures_of, mean_auroc, patients_of, predict, threshold
 from cxrsynth.nets.classifier import ClassifierNetwork, load, start_encoder
 from cxrsynth.store import Entry, Store, dumps
 from cxrsynth.train.tasks.classify.config import ClassifyConfig, configure
-from cxrsynth.train.tasks.classify.labels import choose_labels
-from cxrsynth.train.tasks.classify.result import mean_auroc, threshold
 from cxrsynth.train.tasks.classify.training import MaskedLoss, train_classifier, weights_of
 from tests.train.test_segment import stop_after
 
@@ -213,9 +211,9 @@ def test_held_out_images_are_judged_and_known_patients_refused(data: Path, train
 
 
 def test_labels_with_enough_images_are_chosen(data: Path) -> None:
-    assert choose_labels([Source(data)], config(labels=(), least=8)) == ("AP", "effusion")
+    assert choose_labels([Source(data)], (), "normal", 8) == ("AP", "effusion")
     with pytest.raises(UsageError, match="no label has 9"):
-        choose_labels([Source(data)], config(labels=(), least=9))
+        choose_labels([Source(data)], (), "normal", 9)
 
 
 def test_a_label_that_no_image_has_is_refused(data: Path, tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ import torch
 from cxrsynth.data.latents import Draws, Latents
 from cxrsynth.data.square import Square
 from cxrsynth.errors import MissingError, RecipeError, UsageError
+from cxrsynth.nets.base import Base, load_base
 from cxrsynth.store import Store, lines
-from cxrsynth.train.base import Base, load_base
 from cxrsynth.train.tasks.diffusion.config import DiffusionRecipe
 from cxrsynth.train.tasks.diffusion.images import Material
 from cxrsynth.train.tasks.diffusion.images import gather as gather_all

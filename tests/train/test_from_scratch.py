@@ -16,12 +16,12 @@ from safetensors.torch import load_file
 
 from cxrsynth.errors import MismatchError, MissingError, RecipeError
 from cxrsynth.nets import bundle
-from cxrsynth.nets.autoencoder import decode, encode
+from cxrsynth.nets.autoencoder import decode, encode, whiten
+from cxrsynth.recipe.settings import load_as
 from cxrsynth.store import Store
-from cxrsynth.train.config import load_as
 from cxrsynth.train.recipe import ModelRecipe
 from cxrsynth.train.tasks.diffusion.training import train_diffusion
-from cxrsynth.train.tasks.vae.training import train_vae, whiten
+from cxrsynth.train.tasks.vae.training import train_vae
 from tests.train.images import make
 
 SMALL: dict[str, Any] = {

@@ -5,8 +5,8 @@ import pytest
 import torch
 from diffusers.training_utils import compute_snr
 
-from cxrsynth.train.config import NoiseConfig
-from cxrsynth.train.noise import draw_noise, draw_timesteps, schedule_of, target, weigh
+from cxrsynth.nets.config import NoiseConfig
+from cxrsynth.nets.noise import draw_noise, draw_timesteps, schedule_of, target, weigh
 
 SD = {"_class_name": "PNDMScheduler", "beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012,
       "num_train_timesteps": 1000, "skip_prk_steps": True, "steps_offset": 1, "set_alpha_to_one": False}  # fmt: skip

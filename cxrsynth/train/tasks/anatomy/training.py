@@ -6,47 +6,32 @@ the file says how many of each. Half of the items map an image to itself, as in 
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save
 from torch import Tensor, nn
 
-from cxrsynth.data.dataset import groundable, read_images, trainable
 from cxrsynth.data.dataset import rows as read_rows
-from cxrsynth.errors import MismatchError, UsageError
+from cxrsynth.data.dataset import trainable
+from cxrsynth.data.label_maps import LabelMaps, has_masks, labelled, read, unlabelled
+from cxrsynth.errors import UsageError
+from cxrsynth.nets import auxiliary
 from cxrsynth.nets.anatomy import AnatomyNet
+from cxrsynth.nets.losses import gradient_difference
 from cxrsynth.nets.segmenter import load
 from cxrsynth.pages.sheet import Item, contact_sheet
 from cxrsynth.pages.sheet import save as save_picture
-from cxrsynth.store import Row, Store, dumps, npz, sha256, write_atomic
+from cxrsynth.store import Store, dumps, sha256
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
 from cxrsynth.train.loop import Figures, Turn, train
 from cxrsynth.train.loop_config import FREE
-from cxrsynth.train.losses import gradient_difference
 from cxrsynth.train.tasks.anatomy.config import AnatomyConfig
-from cxrsynth.weights import AUXILIARY
 
 SHOWN = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Images:
-    """Images with label maps.
-
-    Attributes:
-        images: (N, S, S) uint8.
-        masks: (N, S, S) uint8: 0 background, k + 1 class k of the config.
-    """
-
-    images: np.ndarray
-    masks: np.ndarray
 
 
 class AnatomyTask:
@@ -63,9 +48,9 @@ class AnatomyTask:
     def __init__(
         self,
         net: AnatomyNet,
-        human: Images,
-        made: Images | None,
-        held: Images,
+        human: LabelMaps,
+        made: LabelMaps | None,
+        held: LabelMaps,
         config: AnatomyConfig,
         stem: str,
         identity: str,
@@ -116,27 +101,28 @@ def train_anatomy(
         UsageError: no image with masks of all classes, or ``out`` does not end in ``.safetensors``.
         MismatchError: the checkpoint beside ``out`` is of other data or another config.
     """
-    if out.suffix != ".safetensors":
-        raise UsageError(f"{out} does not end in .safetensors", "for example: -o anatomy.safetensors")
+    auxiliary.target(out, "anatomy")
     accelerator = accelerate(device, config.precision)
     store = Store(data)
-    people = [row for row in read_rows(data, ("train",), trainable) if drawn(row, config)]
-    held = [row for row in read_rows(data, keep=trainable) if row["split"] == "val" and drawn(row, config)]
+    classes = config.classes
+    people = [row for row in read_rows(data, ("train",), trainable) if has_masks(row, classes)]
+    held = [row for row in read_rows(data, keep=trainable) if row["split"] == "val" and has_masks(row, classes)]
     if not people:
         raise UsageError(
             f"{data} has no training image with masks of {', '.join(config.classes)}",
             "ingest images with reference masks",
         )
-    others = unlabelled(data, config) if segmenter is not None else []
+    others = unlabelled(data, classes, config.labelled_images) if segmenter is not None else []
     who = [[row["key"] for row in group] for group in (people, others, held)]
-    labeller = "" if segmenter is None else load(segmenter, accelerator.device).config["sha256"]
+    segmented = None if segmenter is None else load(segmenter, accelerator.device)
+    labeller = "" if segmented is None else segmented.config["sha256"]
     prints = sorted({receipt.fingerprint for receipt in store.receipts()})
     digest = sha256(dumps([config.digest(*FREE), who, prints, labeller]))
-    human = read(store, people, config)
-    made = labelled(store, others, segmenter, config, out.with_suffix(".labels.npz"), digest)
+    human = read(store, people, classes)
+    made = labelled(store, others, segmented, classes, out.with_suffix(".labels.npz"), digest)
     torch.manual_seed(config.seed)
     net = AnatomyNet(config.classes, config.widths, config.middle, config.size).to(memory_format=torch.channels_last)
-    shown = read(store, held, config) if held else human
+    shown = read(store, held, classes) if held else human
     task = AnatomyTask(net, human, made, shown, config, out.stem, digest)
     train(task, out.parent, config, accelerator, on_step)
     result: dict[str, Any] = {}
@@ -146,72 +132,8 @@ def train_anatomy(
     return result
 
 
-def drawn(row: Row, config: AnatomyConfig) -> bool:
-    """Whether people drew all classes in an image and weights may be trained on that."""
-    return groundable(row) and set(config.classes) <= set(row.get("mask_classes") or config.classes)
-
-
-def unlabelled(data: Path, config: AnatomyConfig) -> list[Row]:
-    """At most ``config.labelled_images`` training images of adults that a segmenter may label, spread over all."""
-    found = read_rows(data, ("train",), trainable)
-    found = [row for row in found if not drawn(row, config) and row.get("population", "adult") != "pediatric"]
-    if len(found) <= config.labelled_images:
-        return found
-    return (
-        [found[int(i)] for i in np.linspace(0, len(found) - 1, config.labelled_images)]
-        if config.labelled_images
-        else []
-    )
-
-
-def read(store: Store, rows: list[Row], config: AnatomyConfig) -> Images:
-    """Images with their reference masks, class numbers as in the config."""
-    ids = store.classes()
-    masks = []
-    for row in rows:
-        stored = store.load_mask(row)
-        mask = np.zeros_like(stored)
-        for number, name in enumerate(config.classes, start=1):
-            mask[stored == ids[name]] = number
-        masks.append(mask)
-    return Images(read_images(store.root, rows), np.stack(masks))
-
-
-def labelled(
-    store: Store, rows: list[Row], segmenter: Path | None, config: AnatomyConfig, cache: Path, digest: str
-) -> Images | None:
-    """Images labelled by a segmenter, without those in which it misses a class; kept in ``cache`` for a resume.
-
-    Raises:
-        MismatchError: the segmenter does not know a class.
-    """
-    if segmenter is None or not rows:
-        return None
-    if cache.exists():
-        with np.load(cache) as kept:
-            if str(kept["digest"]) == digest:
-                return Images(kept["images"], kept["masks"])
-    labeller = load(segmenter, torch.device("cpu"))
-    missing = [name for name in config.classes if name not in labeller.classes]
-    if missing:
-        raise MismatchError(
-            f"{segmenter} knows {', '.join(labeller.classes)}, not {missing[0]}", "train it with --classes"
-        )
-    images = read_images(store.root, rows)
-    masks = np.zeros_like(images)
-    for mask, found in zip(masks, labeller(list(images)), strict=True):
-        for number, name in enumerate(config.classes, start=1):
-            mask[found == labeller.classes.index(name) + 1] = number
-    whole = np.array([all((mask == k + 1).any() for k in range(len(config.classes))) for mask in masks])
-    if not whole.any():
-        return None
-    body = {"digest": np.array(digest), "images": images[whole], "masks": masks[whole]}
-    write_atomic(cache, npz(body))
-    return Images(body["images"], body["masks"])
-
-
 def make_batch(
-    human: Images, made: Images | None, config: AnatomyConfig, rng: np.random.Generator
+    human: LabelMaps, made: LabelMaps | None, config: AnatomyConfig, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
     """What goes in and what shall come out: (B, K + 1, S, S) and (B, 1, S, S) float32."""
     inputs, images = [], []
@@ -241,13 +163,13 @@ def to_size(planes: Tensor, size: int) -> Tensor:
     return F.interpolate(planes[None], size=(size, size), mode="area")[0]
 
 
-def draw(net: AnatomyNet, images: Images) -> np.ndarray:
+def draw(net: AnatomyNet, images: LabelMaps) -> np.ndarray:
     """(N, S, S) float32 in -1..1: what the network makes of the masks."""
     hot = images.masks[:, None] == np.arange(1, len(net.config["classes"]) + 1, dtype=np.uint8)[:, None, None]
     return torch.cat([net.draw(hot[i : i + 8]) for i in range(0, len(hot), 8)])[:, 0].float().cpu().numpy()
 
 
-def error_of(synthetic_images: np.ndarray, images: Images) -> float:
+def error_of(synthetic_images: np.ndarray, images: LabelMaps) -> float:
     """Mean absolute difference on the scale -1..1."""
     return float(np.abs(synthetic_images - (images.images.astype(np.float32) / 127.5 - 1)).mean())
 
@@ -255,7 +177,7 @@ def error_of(synthetic_images: np.ndarray, images: Images) -> float:
 def finish(
     out: Path,
     net: AnatomyNet,
-    held: Images,
+    held: LabelMaps,
     config: AnatomyConfig,
     people: int,
     others: int,
@@ -272,20 +194,13 @@ def finish(
         "held_out_images": len(held.images),
         "held_out_l1": round(error, 4),
     }
-    about = json.dumps(
-        {
-            "format": AUXILIARY["network"].format,
-            "net": net.config,
-            "training": {**result, "data": prints, "recipe": config.model_dump()},
-        },
-        sort_keys=True,
-    )
-    data = save({name: value.half().contiguous() for name, value in net.state_dict().items()}, {"cxrsynth": about})
-    write_atomic(out, data)
+    training = {"training": {**result, "data": prints, "recipe": config.model_dump(mode="json")}}
+    tensors = {name: value.half() for name, value in net.state_dict().items()}
+    written = auxiliary.write(out, "network", net.config, tensors, training)
     grey = ((synthetic_images + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
     items = []
     for image, mask, made in list(zip(held.images, held.masks, grey, strict=True))[:SHOWN]:
         items += [Item(image, mask, text="image and mask"), Item(made, mask, text="made of the mask")]
     legend = {name: k for k, name in enumerate(config.classes, start=1)}
     save_picture(contact_sheet(items, columns=4, legend=legend, title="label map -> image"), out.with_suffix(".png"))
-    return {"weights": str(out), "sha256": sha256(data), "bytes": len(data), **result}
+    return {**written, **result}

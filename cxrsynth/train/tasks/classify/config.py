@@ -8,7 +8,8 @@ from pydantic import Field
 
 from cxrsynth.data.config import SegmentAugment
 from cxrsynth.domain.lexicon import Negatives
-from cxrsynth.train.loop_config import LoopConfig, settle
+from cxrsynth.recipe.settings import settle
+from cxrsynth.train.loop_config import LoopConfig
 
 
 class ClassifyConfig(LoopConfig):

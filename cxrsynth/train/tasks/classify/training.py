@@ -11,27 +11,27 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cxrsynth.data.augment import augmenter
 from cxrsynth.data.dataset import trainable
+from cxrsynth.data.held_out import Keep, everything
 from cxrsynth.data.labelled import Source
-from cxrsynth.data.multilabel import MultiLabelImage, gather_multilabel, table_of
+from cxrsynth.data.multilabel import MultiLabelImage, choose_labels, gather_multilabel, table_of
 from cxrsynth.data.patients import check_patients
-from cxrsynth.errors import UsageError
+from cxrsynth.evaluate.classification import mean_auroc, scores_of
 from cxrsynth.nets.classifier import ClassifierNetwork, start_encoder, start_from
+from cxrsynth.nets.losses import MaskedLoss
 from cxrsynth.nets.segmenter import squash
-from cxrsynth.store import Store, dumps, file_sha256, sha256
-from cxrsynth.train.carved import Carved, everything
+from cxrsynth.store import Store, file_sha256, sha256
+from cxrsynth.train import labelled
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
 from cxrsynth.train.feed import Batch, Draw
+from cxrsynth.train.labelled import Images, identity, roots_of
 from cxrsynth.train.loop import Figures, Turn, train
-from cxrsynth.train.loop_config import FREE
 from cxrsynth.train.tasks.classify.config import ClassifyConfig
-from cxrsynth.train.tasks.classify.labels import choose_labels
-from cxrsynth.train.tasks.classify.result import FIGURES, Learned, mean_auroc, scores_of, write_result
+from cxrsynth.train.tasks.classify.result import FIGURES, write_result
 
 
 class ClassifyTask:
@@ -47,7 +47,7 @@ class ClassifyTask:
     def __init__(
         self,
         network: ClassifierNetwork,
-        images: Learned,
+        images: Images[MultiLabelImage],
         weights: Sequence[float],
         config: ClassifyConfig,
         device: torch.device,
@@ -55,8 +55,7 @@ class ClassifyTask:
     ) -> None:
         self.images, self.config, self.device, self.identity = images, config, device, identity
         self.draw, self.augment = Draw(images.train, weights), augmenter(config.augment)
-        every = [image for part in images.train for image in part]
-        self.loss = MaskedLoss(weights_of(every, config.most_weight)).to(device)
+        self.loss = MaskedLoss(weights_of(images.learned, config.most_weight)).to(device)
         self.truth = table_of(images.shown)
         self.turns = [Turn("loss", network, self.step)]
 
@@ -75,7 +74,9 @@ class ClassifyTask:
 
     def look(self, network: nn.Module, update: int) -> Figures:
         """Mean AUROC on validation images."""
-        return {"auroc": mean_auroc(self.truth, scores_of(network, self.images.shown, self.config, self.device))}
+        config = self.config
+        scores = scores_of(network, self.images.shown, config.size, self.device, config.precision)
+        return {"auroc": mean_auroc(self.truth, scores)}
 
 
 def train_classifier(
@@ -109,60 +110,45 @@ def train_classifier(
         NotFiniteError: the loss became NaN or infinite.
     """
     accelerator = accelerate(device, config.precision)
-    images = collect(sources, validation, config)
+    images, test = collect(sources, validation, config)
     torch.manual_seed(config.seed)
-    network = ClassifierNetwork(config.encoder, len(images.labels), config.options, config.dropout)
+    network = ClassifierNetwork(config.encoder, len(images.names), config.options, config.dropout)
     origin: dict[str, str] = {}
     if encoder_weights is not None:
         start_encoder(network, encoder_weights)
         origin["encoder_sha256"] = file_sha256(encoder_weights)
     if init is not None:
-        origin["init_sha256"] = start_from(network, images.labels, config.encoder, init)
+        origin["init_sha256"] = start_from(network, images.names, config.encoder, init)
     shares = [source.weight for source in sources]
-    task = ClassifyTask(network, images, shares, config, accelerator.device, digest(sources, images, config, origin))
+    said = [sha256(table_of(part).tobytes()) for part in (*images.train, images.val)]
+    told = identity(config, images, sources, origin, said)
+    task = ClassifyTask(network, images, shares, config, accelerator.device, told)
     done = train(task, run, config, accelerator, on_step)
     if accelerator.is_main_process:
         figures = done.per_image(config.batch)
-        write_result(run, network, images, sources, config, origin, figures, done.curves, accelerator.device)
+        write_result(run, network, images, test, sources, config, origin, figures, done.curves, accelerator.device)
     accelerator.wait_for_everyone()
     return run / "model"
 
 
-def collect(sources: Sequence[Source], validation: Sequence[Source], config: ClassifyConfig) -> Learned:
-    """All images, with every check that can be made before training."""
-    if not sources:
-        raise UsageError("there is nothing to learn from", "name a dataset with --data")
-    labels = choose_labels(sources, config)
-    roots = [source.root for source in validation] or list(dict.fromkeys(source.root for source in sources))
-    carved = Carved([] if validation else roots, trainable)
-    train = [
-        gather_multilabel(source, "train", labels, config.negatives, keep=carved.left(source.root, trainable))
-        for source in sources
-    ]
-    val = [
-        image
-        for root in roots
-        for image in gather_multilabel(
-            Source(root), carved.split(root), labels, config.negatives, keep=carved.taken(root, everything)
-        )
-    ]
+def collect(
+    sources: Sequence[Source], validation: Sequence[Source], config: ClassifyConfig
+) -> tuple[Images[MultiLabelImage], list[MultiLabelImage]]:
+    """All images of which anything is known, and those of the test splits, which decide nothing."""
+    roots = roots_of(sources, validation)
+    labels = choose_labels(sources, config.labels, config.negatives, config.least)
+
+    def with_labels(source: Source, split: str, keep: Keep = everything) -> list[MultiLabelImage]:
+        return gather_multilabel(source, split, labels, config.negatives, keep=keep)
+
+    conditions = (trainable, trainable, everything)
+    shown = config.validation_images
+    images = labelled.collect(labels, sources, validation, with_labels, *conditions, shown, config.seed)
     # A dataset without test images can be learned from; then there are no figures of a test.
     tested = [root for root in roots if any(row.get("split") == "test" for row in Store(root).rows())]
-    test = [image for root in tested for image in gather_multilabel(Source(root), "test", labels, config.negatives)]
-    learned = [image for part in train for image in part]
-    check_patients(learned, val)
-    check_patients(learned, test, "test")
-    order = np.random.default_rng(config.seed).permutation(len(val))[: config.validation_images]
-    return Learned(labels, train, val, [val[i] for i in sorted(order)], test)
-
-
-def digest(sources: Sequence[Source], images: Learned, config: ClassifyConfig, origin: dict[str, str]) -> str:
-    """sha256 of all that a running training cannot change; where the folders lie does not matter."""
-    keys = [[image.row["key"] for image in part] for part in (*images.train, images.val)]
-    said = [sha256(table_of(part).tobytes()) for part in (*images.train, images.val)]
-    made = [sorted({receipt.fingerprint for receipt in part[0].store.receipts()}) for part in images.train]
-    weights = [source.weight for source in sources]
-    return sha256(dumps([config.digest(*FREE), images.labels, keys, said, made, weights, origin]))
+    test = [image for root in tested for image in with_labels(Source(root), "test")]
+    check_patients(images.learned, test, "test")
+    return images, test
 
 
 def weights_of(images: Sequence[MultiLabelImage], most: float) -> Tensor:
@@ -170,25 +156,3 @@ def weights_of(images: Sequence[MultiLabelImage], most: float) -> Tensor:
     table = table_of(images)
     ones, zeros = (table == 1).sum(axis=0), (table == 0).sum(axis=0)
     return torch.tensor(np.clip(zeros / np.maximum(ones, 1), 1 / most, most), dtype=torch.float32)
-
-
-class MaskedLoss(nn.Module):
-    """Binary cross-entropy over what is known.
-
-    Args:
-        weights: (K,) weight of images that have the label.
-    """
-
-    weights: Tensor
-
-    def __init__(self, weights: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("weights", weights)
-
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """(B, K) float32, (B, K) float32 of 1, 0 and NaN -> ()."""
-        known = ~torch.isnan(target)
-        each = F.binary_cross_entropy_with_logits(
-            logits, target.nan_to_num(), reduction="none", pos_weight=self.weights
-        )
-        return (each * known).sum() / known.sum().clamp(min=1)

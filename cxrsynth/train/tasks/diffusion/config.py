@@ -11,9 +11,9 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from cxrsynth.data.config import AugmentConfig, CaptionConfig, WordConfig
-from cxrsynth.nets.config import TextConfig, UnetConfig, WhatConfig
+from cxrsynth.nets.config import NoiseConfig, TextConfig, UnetConfig, WhatConfig
 from cxrsynth.recipe.part import Part
-from cxrsynth.train.config import GroundingConfig, NoiseConfig
+from cxrsynth.train.config import GroundingConfig
 from cxrsynth.train.loop_config import FREE, LoopConfig
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cxrsynth.nets.base import Base
 from cxrsynth.nets.denoiser import Denoiser
 from cxrsynth.nets.lora import inject
 from cxrsynth.nets.taps import class_text, column_weights, token_columns
 from cxrsynth.nets.text import ids
-from cxrsynth.train.base import Base
 from cxrsynth.train.grounding import plateau
 from cxrsynth.train.tasks.diffusion.config import DiffusionRecipe
 

@@ -22,11 +22,11 @@ from cxrsynth.data.dataset import rows, trainable
 from cxrsynth.data.latents import Draws, Latents, prepare
 from cxrsynth.data.square import Square
 from cxrsynth.errors import MissingError, UsageError
-from cxrsynth.nets import bundle
+from cxrsynth.generate import samples as preview
+from cxrsynth.nets import bundle, noise
+from cxrsynth.nets.base import Base, fresh_base, load_base
 from cxrsynth.nets.text import ids
 from cxrsynth.store import Store, dumps, sha256
-from cxrsynth.train import noise, preview
-from cxrsynth.train.base import Base, fresh_base, load_base
 from cxrsynth.train.curves import Curves, Progress
 from cxrsynth.train.device import accelerate
 from cxrsynth.train.grounding import grounding_loss

@@ -25,15 +25,14 @@ from cxrsynth.domain import regions
 from cxrsynth.domain.anatomy import CLASSES
 from cxrsynth.domain.lexicon import MARKER, found, is_normal, words_on_findings
 from cxrsynth.errors import MismatchError, UsageError
+from cxrsynth.nets import noise
 from cxrsynth.nets.autoencoder import encode
-from cxrsynth.nets.config import WhatConfig
+from cxrsynth.nets.base import Base, load_base
+from cxrsynth.nets.config import NoiseConfig, WhatConfig
 from cxrsynth.nets.pathology import KEY, Adapter
 from cxrsynth.nets.segmenter import Segmenter, load
 from cxrsynth.nets.text import ids
 from cxrsynth.store import Row, Store, dumps, npz, sha256, write_atomic
-from cxrsynth.train import noise
-from cxrsynth.train.base import Base, load_base
-from cxrsynth.train.config import NoiseConfig
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
 from cxrsynth.train.loop import Figures, Turn, train

@@ -7,7 +7,8 @@ from typing import Any
 from pydantic import Field
 
 from cxrsynth.data.config import SegmentAugment
-from cxrsynth.train.loop_config import LoopConfig, settle
+from cxrsynth.recipe.settings import settle
+from cxrsynth.train.loop_config import LoopConfig
 
 
 class SegmentConfig(LoopConfig):

@@ -11,26 +11,24 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
-from segmentation_models_pytorch.losses import DiceLoss
 from torch import Tensor, nn
 
 from cxrsynth.data.augment import augmenter
+from cxrsynth.data.held_out import Keep
 from cxrsynth.data.labelled import LabelledImage, Source, choose_classes, gather, may_train
-from cxrsynth.data.patients import check_patients
-from cxrsynth.errors import UsageError
+from cxrsynth.evaluate.segmentation import mean_dice, validate
+from cxrsynth.nets.losses import SegmentationLoss
 from cxrsynth.nets.segmenter import Network, load_encoder, squash, start_from
-from cxrsynth.records import IGNORE
-from cxrsynth.store import Row, dumps, file_sha256, sha256
-from cxrsynth.train.carved import Carved
+from cxrsynth.store import Row, file_sha256
+from cxrsynth.train import labelled
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
 from cxrsynth.train.feed import Batch, Draw
+from cxrsynth.train.labelled import Images, identity, roots_of
 from cxrsynth.train.loop import Figures, Turn, train
-from cxrsynth.train.loop_config import FREE
 from cxrsynth.train.tasks.segment.config import SegmentConfig
-from cxrsynth.train.tasks.segment.result import FIGURES, Splits, mean_dice, validate, write_result
+from cxrsynth.train.tasks.segment.result import FIGURES, write_result
 
 
 class SegmentTask:
@@ -46,7 +44,7 @@ class SegmentTask:
     def __init__(
         self,
         network: Network,
-        images: Splits,
+        images: Images[LabelledImage],
         weights: Sequence[float],
         config: SegmentConfig,
         device: torch.device,
@@ -54,7 +52,7 @@ class SegmentTask:
     ) -> None:
         self.images, self.config, self.device, self.identity = images, config, device, identity
         self.draw, self.augment = Draw(images.train, weights), augmenter(config.augment)
-        self.loss = Loss(len(images.classes), config)
+        self.loss = SegmentationLoss(len(images.names), config.dice_weight, config.cross_entropy_weight)
         self.turns = [Turn("loss", network, self.step)]
 
     def batch(self, update: int, rng: np.random.Generator) -> Batch:
@@ -71,9 +69,9 @@ class SegmentTask:
 
     def look(self, network: nn.Module, update: int) -> Figures:
         """Mean Dice on validation images."""
-        return {
-            "dice": mean_dice(validate(network, self.images.shown, len(self.images.classes), self.config, self.device))
-        }
+        images, config = self.images, self.config
+        found = (len(images.names), config.size, self.device, config.precision, config.batch)
+        return {"dice": mean_dice(validate(network, images.shown, *found))}
 
 
 def train_segmenter(
@@ -110,15 +108,15 @@ def train_segmenter(
     accelerator = accelerate(device, config.precision)
     images = collect(sources, validation, config)
     torch.manual_seed(config.seed)
-    network = Network(config.arch, config.encoder, len(images.classes), config.options)
+    network = Network(config.arch, config.encoder, len(images.names), config.options)
     origin: dict[str, str] = {}
     if encoder_weights is not None:
         load_encoder(network, encoder_weights)
         origin["encoder_sha256"] = file_sha256(encoder_weights)
     if init is not None:
-        origin["init_sha256"] = start_from(network, images.classes, init, config.arch, config.encoder, config.options)
+        origin["init_sha256"] = start_from(network, images.names, init, config.arch, config.encoder, config.options)
     shares = [source.weight for source in sources]
-    task = SegmentTask(network, images, shares, config, accelerator.device, digest(sources, images, config, origin))
+    task = SegmentTask(network, images, shares, config, accelerator.device, identity(config, images, sources, origin))
     done = train(task, run, config, accelerator, on_step)
     if accelerator.is_main_process:
         figures = done.per_image(config.batch)
@@ -127,35 +125,21 @@ def train_segmenter(
     return run / "model"
 
 
-def collect(sources: Sequence[Source], validation: Sequence[Source], config: SegmentConfig) -> Splits:
-    """All images, with every check that can be made before training."""
-    if not sources:
-        raise UsageError("there is nothing to learn from", "name a dataset with --data")
-    held_out = [source.root for source in validation or sources]
+def collect(sources: Sequence[Source], validation: Sequence[Source], config: SegmentConfig) -> Images[LabelledImage]:
+    """All images with masks of all classes."""
+    held_out = roots_of(sources, validation)
     classes = choose_classes(list(dict.fromkeys([*(source.root for source in sources), *held_out])), config.classes)
     allowed = may_train(config.benchmark)
 
     def usable(row: Row) -> bool:
         return bool(row.get("mask")) and set(classes) <= set(row.get("mask_classes", classes)) and allowed(row)
 
-    carved = Carved([] if validation else held_out, usable)
-    train = [gather(source, "train", classes, carved.left(source.root, allowed)) for source in sources]
-    val = [
-        image
-        for root in dict.fromkeys(held_out)
-        for image in gather(Source(root), carved.split(root), classes, carved.taken(root, allowed))
-    ]
-    check_patients([image for part in train for image in part], val)
-    order = np.random.default_rng(config.seed).permutation(len(val))[: config.validation_images]
-    return Splits(classes, train, val, [val[i] for i in sorted(order)])
+    def with_masks(source: Source, split: str, keep: Keep) -> list[LabelledImage]:
+        return gather(source, split, classes, keep)
 
-
-def digest(sources: Sequence[Source], images: Splits, config: SegmentConfig, origin: dict[str, str]) -> str:
-    """sha256 of all that a running training cannot change; where the folders lie does not matter."""
-    keys = [[image.row["key"] for image in part] for part in (*images.train, images.val)]
-    made = [sorted({receipt.fingerprint for receipt in part[0].store.receipts()}) for part in images.train]
-    weights = [source.weight for source in sources]
-    return sha256(dumps([config.digest(*FREE), images.classes, keys, made, weights, origin]))
+    return labelled.collect(
+        classes, sources, validation, with_masks, usable, allowed, allowed, config.validation_images, config.seed
+    )
 
 
 def read(image: LabelledImage, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -164,19 +148,3 @@ def read(image: LabelledImage, size: int) -> tuple[np.ndarray, np.ndarray]:
     if mask.shape != (size, size):
         mask = np.asarray(Image.fromarray(mask, mode="L").resize((size, size), Image.Resampling.NEAREST))
     return squash(image.image(), size), mask
-
-
-class Loss(nn.Module):
-    """Soft Dice of the classes over the batch (V-Net, Milletari et al. 2016) plus cross-entropy, both without 255."""
-
-    def __init__(self, classes: int, config: SegmentConfig) -> None:
-        super().__init__()
-        self.dice = DiceLoss("multiclass", classes=list(range(1, classes + 1)), ignore_index=IGNORE)
-        self.weights = (config.dice_weight, config.cross_entropy_weight)
-
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """(B, K + 1, S, S) float32, (B, S, S) int64 -> ()."""
-        labelled = (target != IGNORE).sum().clamp(min=1)
-        entropy = F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="sum") / labelled
-        total: Tensor = self.weights[0] * self.dice(logits, target) + self.weights[1] * entropy
-        return total

@@ -21,69 +21,24 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from cxrsynth.data.dataset import read_images, rows, trainable
 from cxrsynth.data.sharpness import relative
-from cxrsynth.nets.autoencoder import decode, encode
-from cxrsynth.nets.bundle import Vae
+from cxrsynth.nets.autoencoder import decode, encode, whiten
 from cxrsynth.nets.discriminator import PatchDiscriminator
 from cxrsynth.nets.imagenet import Perceptual
+from cxrsynth.nets.losses import gradient_difference
+from cxrsynth.nets.reconstruct import Reconstruct, build
+from cxrsynth.pages.reconstruction import sheet
 from cxrsynth.store import publish, sha256
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
 from cxrsynth.train.loop import Figures, Turn, train
 from cxrsynth.train.loop_config import FREE
-from cxrsynth.train.losses import gradient_difference
 from cxrsynth.train.tasks.vae.config import VaeConfig
-from cxrsynth.train.tasks.vae.sheet import sheet
 
 SAMPLE_FOR_STATISTICS = 200
-
-
-def build(config: VaeConfig, size: int) -> Vae:
-    """An untrained autoencoder for images of ``size`` pixels."""
-    blocks = len(config.block_out_channels)
-    return AutoencoderKL(
-        in_channels=1,
-        out_channels=1,
-        down_block_types=("DownEncoderBlock2D",) * blocks,
-        up_block_types=("UpDecoderBlock2D",) * blocks,
-        block_out_channels=config.block_out_channels,
-        layers_per_block=config.layers_per_block,
-        latent_channels=config.latent_channels,
-        norm_num_groups=config.norm_groups,
-        sample_size=size,
-        scaling_factor=1.0,
-        mid_block_add_attention=False,
-    )
-
-
-class Reconstruct(nn.Module):
-    """One pass through the autoencoder as a single call, so that it can be spread over several GPUs."""
-
-    def __init__(self, vae: Vae) -> None:
-        super().__init__()
-        self.vae = vae
-
-    def forward(self, x: Tensor, noise: Tensor | None, half: bool) -> tuple[Tensor, Tensor, Tensor | None]:
-        """(B, 1, H, W) in -1..1 -> reconstruction, KL per latent number, reconstruction at half size or None.
-
-        Args:
-            noise: (B, C, H/8, W/8) normal; None keeps the encoder as it is and decodes the posterior's mean.
-            half: whether the third result is wanted.
-        """
-        if noise is None:
-            with torch.no_grad():
-                z = self.vae.encode(x).latent_dist.mean
-            kl = x.new_zeros(())
-        else:
-            posterior = self.vae.encode(x).latent_dist
-            z = posterior.mean + posterior.std * noise
-            kl = 0.5 * (posterior.mean.float().pow(2) + posterior.var.float() - 1 - posterior.logvar.float()).mean()
-        small = self.vae.decode(F.avg_pool2d(z, 2)).sample if half else None
-        return self.vae.decode(z).sample, kl, small
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +68,8 @@ class VaeTask:
     def __init__(self, images: np.ndarray, held_out: np.ndarray, config: VaeConfig, run: Path) -> None:
         self.images, self.held_out, self.config, self.run = images, held_out, config, run
         torch.manual_seed(config.seed)
-        self.model = Reconstruct(build(config, images.shape[1])).to(memory_format=torch.channels_last)
+        shape = (config.block_out_channels, config.layers_per_block, config.latent_channels, config.norm_groups)
+        self.model = Reconstruct(build(images.shape[1], *shape)).to(memory_format=torch.channels_last)
         self.discriminator = PatchDiscriminator().to(memory_format=torch.channels_last)
         self.perceptual = Perceptual() if config.perceptual_weight else None
         self.identity = sha256(f"{config.digest(*FREE, 'decoder_from')} {len(images)}".encode())
@@ -217,21 +173,3 @@ def publish_vae(folder: Path, average: nn.Module, images: np.ndarray) -> None:
     vae = copy.deepcopy(average.vae).float().cpu().eval()
     whiten(vae, images[:: max(1, len(images) // SAMPLE_FOR_STATISTICS)])
     publish(folder, vae.save_pretrained)
-
-
-@torch.no_grad()
-def whiten(vae: Vae, images: np.ndarray) -> None:
-    """Give every latent channel mean 0 and deviation 1 over these images, by changing the 1x1 convolutions only.
-
-    z' = (z - m) / s goes into ``quant_conv``, z = s z' + m into ``post_quant_conv``: reconstructions stay the same.
-    """
-    latents = encode(vae, images)
-    mean, deviation = latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3))
-    mean, deviation = (v.to(next(vae.parameters()).device) for v in (mean, deviation))
-    channels = len(mean)
-    quant, post = vae.quant_conv, vae.post_quant_conv
-    quant.weight[:channels] /= deviation[:, None, None, None]
-    quant.bias[:channels] = (quant.bias[:channels] - mean) / deviation
-    quant.bias[channels:] -= 2 * deviation.log()  # the second half are log-variances
-    post.bias += post.weight[:, :, 0, 0] @ mean
-    post.weight *= deviation[None, :, None, None]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cxrsynth.errors import RecipeError
 from cxrsynth.nets.bundle import Scheduler
-from cxrsynth.train.config import NoiseConfig
+from cxrsynth.nets.config import NoiseConfig
 
 
 def schedule_of(base: Mapping[str, Any], config: NoiseConfig) -> Scheduler:
