@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help docs test-cuda benchmark-labels benchmark-strong demo test lint train-mini bench-speed mini-auxiliary bench-masks bench-control bench-grounding tables benchmark benchmark-smoke benchmark-roentgen bench-train bench-adapt bench-adaptation benchmark-findings
+.PHONY: help docs test-cuda benchmark-labels benchmark-strong demo test lint train-mini bench-speed mini-auxiliary bench-masks bench-control bench-grounding tables benchmark benchmark-smoke benchmark-roentgen bench-train bench-adapt bench-adaptation benchmark-findings bench-upright upright
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -57,7 +57,7 @@ bench-speed: $(READY)  ## taps, memory, start-up and DenseCRF against the time o
 	$(BIN)/python -m benchmarks.speed
 
 data/train256: $(READY)
-	$(BIN)/cxrsynth ingest --layout collection $(DATA) -o $@
+	$(BIN)/cxrsynth ingest --layout collection --polarity keep $(DATA) -o $@
 
 # Networks that learned from real images alone evaluate synthetic ones.
 SEGMENTER ?= runs/segmenter
@@ -178,13 +178,19 @@ benchmark-labels: data/real/summary.json data/montgomery/summary.json  ## synthe
 	$(MAKE) tables
 
 data/strong/summary.json: | $(READY)
-	$(BIN)/cxrsynth ingest --layout collection $(DATA) --source wingspan --source shenzhen --benchmark -o data/strong
+	$(BIN)/cxrsynth ingest --layout collection --polarity keep $(DATA) --source wingspan --source shenzhen --benchmark -o data/strong
 
 data/real/summary.json: | $(READY)
-	$(BIN)/cxrsynth ingest --layout collection $(DATA) --source wingspan -o data/real
+	$(BIN)/cxrsynth ingest --layout collection --polarity keep $(DATA) --source wingspan -o data/real
 
 data/montgomery/summary.json: | $(READY)
-	$(BIN)/cxrsynth ingest --layout collection $(DATA) --source montgomery --benchmark -o data/montgomery
+	$(BIN)/cxrsynth ingest --layout collection --polarity keep $(DATA) --source montgomery --benchmark -o data/montgomery
+
+bench-upright: $(READY)  ## are inverted, mirrored and turned images found, and good ones left alone; writes results/upright.json
+	$(BIN)/python -m benchmarks.upright $(DATA)
+
+upright: | data/train256  ## fit the weights that tell how an image lies, then measure them
+	$(BIN)/python -m benchmarks.upright $(DATA) --fit data/train256
 
 benchmark-smoke: $(READY)  ## a whole comparison on phantoms in minutes; fails when a figure leaves its range
 	$(BIN)/python -m benchmarks.smoke

@@ -1,18 +1,18 @@
 """How surely are inverted, mirrored, upside-down and turned radiographs found, and how often is a good one touched?
 
-    python -m benchmarks.upright data/train256 --fit     # make upright: fit on the split train, then measure
-    python -m benchmarks.upright data/train256           # measure only
+    python -m benchmarks.upright ../shared/data                          # make bench-upright
+    python -m benchmarks.upright ../shared/data --fit data/train256      # make upright: fit on the split train first
 
-200 images of the split test, from every source, are judged as they are (false alarms) and in every wrong state (found,
-missed, and put right the wrong way); an external set of images is measured once with --external. All goes to
-results/upright.json.
+Judged are whole files, as users give them. 200 images of the split test, from every source, and all images of external
+test sets are judged as they are (false alarms) and in every wrong state (found, missed, and put right the wrong way);
+all images of all splits are judged as they are. It goes to results/upright.json.
 """
 
 from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,8 +22,11 @@ import typer
 from torch import nn
 
 from cxrsynth.data import upright
-from cxrsynth.evaluate.results import write
-from cxrsynth.store import Row, Store, write_atomic
+from cxrsynth.evaluate.results import record, write
+from cxrsynth.ingest.collection import Collection
+from cxrsynth.ingest.image import SourceImage, read_gray
+from cxrsynth.statistics import bootstrap
+from cxrsynth.store import Store, write_atomic
 
 HIDDEN, STEPS, BATCH, SEED = 24, 3000, 64, 0
 IMAGES = 200
@@ -38,26 +41,28 @@ STATES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "on its side": np.rot90,
     "inverted and upside down": lambda image: 255 - image[::-1, ::-1],
 }
+FATES = ("left alone", "put right", "refused", "turned wrong")
 
 
 def main(
-    data: Annotated[Path, typer.Argument(help="Ingested images with splits.")],
-    fit: Annotated[bool, typer.Option("--fit", help="Fit the weights first.")] = False,
-    external: Annotated[Path | None, typer.Option(help="Dataset of a source that nothing was fitted on.")] = None,
+    data: Annotated[Path, typer.Argument(help="Folder with metadata.csv, as ingest --layout collection reads it.")],
+    fit: Annotated[Path | None, typer.Option("--fit", help="Ingested images to fit the weights on first.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="File of the results.")] = Path("results/upright.json"),
 ) -> None:
     """Fit and measure."""
-    if fit:
-        write_atomic(WEIGHTS, fitted(data))
+    if fit is not None:
+        write_atomic(WEIGHTS, fitted(fit))
         upright.weights.cache_clear()
-    records = measure(chosen(data), "held-out")
-    if external is not None:
-        store = Store(external)
-        records += measure([(row, store.load_image(row)) for row in store.rows()], "external")
-    for record in records:
-        record["command"] = f"python -m benchmarks.upright {' '.join(sys.argv[1:])}"
+    images = list(Collection(data, benchmark=True).images())
+    ours = [image for image in images if image.row["use"] != "test"]
+    records = measure(chosen(ours), STATES, "held-out")
+    for source in sorted({image.row["source"] for image in images if image.row["use"] == "test"}):
+        records += measure([image for image in images if image.row["source"] == source], STATES, source)
+    records += measure(ours, {"as it is": STATES["as it is"]}, "all-splits")
+    for one in records:
+        one["command"] = f"python -m benchmarks.upright {' '.join(sys.argv[1:])}"
         print(
-            f"{record['dataset']:9} {record['arm']:25} {record['class']:18} {record['metric']:10} {record['value']:.3f}"
+            f"{one['dataset']:10} {one['arm']:25} {one['class']:18} {one['metric']:13} {one['value']:.3f} of {one['n']}"
         )
     write(out, records)
 
@@ -116,35 +121,40 @@ def augmented(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return moved
 
 
-def chosen(data: Path) -> list[tuple[Row, np.ndarray]]:
+def chosen(images: Sequence[SourceImage]) -> list[SourceImage]:
     """At most `IMAGES` of the split ``test``: all of the small sources, and as many of each of the others."""
-    store = Store(data)
-    by_source: dict[str, list[Row]] = {}
-    for row in store.rows():
-        if row["split"] == "test":
-            by_source.setdefault(row["source"], []).append(row)
-    left, picked = IMAGES, []
-    for number, rows in enumerate(sorted(by_source.values(), key=len)):
-        count = min(len(rows), left // (len(by_source) - number))
-        picked += [rows[i * len(rows) // count] for i in range(count)]
+    by_source: dict[str, list[SourceImage]] = {}
+    for image in images:
+        if image.row["split"] == "test":
+            by_source.setdefault(image.row["source"], []).append(image)
+    left: int = IMAGES
+    picked: list[SourceImage] = []
+    for number, found in enumerate(sorted(by_source.values(), key=len)):
+        count = min(len(found), left // (len(by_source) - number))
+        picked += [found[i * len(found) // count] for i in range(count)]
         left -= count
-    return [(row, store.load_image(row)) for row in picked]
+    return picked
 
 
-def measure(images: list[tuple[Row, np.ndarray]], dataset: str) -> list[dict[str, Any]]:
-    """What becomes of every image in every state."""
+def measure(
+    images: Sequence[SourceImage], states: dict[str, Callable[[np.ndarray], np.ndarray]], dataset: str
+) -> list[dict[str, Any]]:
+    """What becomes of every image in every state, with intervals over patients."""
+    fates: dict[str, list[str]] = {state: [] for state in states}
+    for image in images:
+        pixels = read_gray(image.path)[0]
+        for state, spoil in states.items():
+            fates[state].append(fate(pixels, np.ascontiguousarray(spoil(pixels))))
+    sources = [image.row["source"] for image in images]
+    patients = [f"{image.row['source']}/{image.row['patient']}" for image in images]
     records = []
-    sources = ["all", *sorted({row["source"] for row, _ in images})]
-    for state, spoil in STATES.items():
-        fates = [(row["source"], fate(image, np.ascontiguousarray(spoil(image)))) for row, image in images]
-        for source in sources:
-            own = [what for where, what in fates if source in ("all", where)]
-            for metric in ("left alone", "put right", "refused", "turned wrong"):
-                value = own.count(metric) / len(own)
-                records.append(
-                    {"benchmark": "upright", "arm": state, "dataset": dataset, "class": source, "metric": metric,
-                     "value": value, "lo": None, "hi": None, "n": len(own), "seeds": [SEED]}
-                )  # fmt: skip
+    for state, found in fates.items():
+        for source in ("all", *sorted(set(sources))) if len(set(sources)) > 1 else ("all",):
+            own = [i for i, name in enumerate(sources) if source in ("all", name)]
+            for metric in FATES:
+                values = np.array([found[i] == metric for i in own], float)
+                figures = bootstrap(values, [patients[i] for i in own])
+                records.append(record("upright", state, dataset, metric, figures, len(own), source, (SEED,)))
     return records
 
 

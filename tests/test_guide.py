@@ -1,4 +1,4 @@
-"""What the guides and the notebook say runs as it stands there, in its order."""
+"""What these guides and the notebook say runs as it stands there, in its order."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import pytest
 from typer.testing import CliRunner
 
 from cxrsynth.cli import app
+from cxrsynth.data.pseudonym import VARIABLE
 
 GUIDES = Path(__file__).parent.parent / "docs" / "guide"
 BLOCK = re.compile(r"```(bash|python)\n(.*?)```", re.DOTALL)
+RUN_HERE = ("export.md", "dicom.md")
 LONGEST = 5  # lines of a reader's code
 
 
@@ -23,12 +25,14 @@ def blocks(name: str) -> list[tuple[str, str]]:
     return [(found.group(1), found.group(2)) for found in BLOCK.finditer((GUIDES / name).read_text(encoding="utf-8"))]
 
 
-def test_the_guide_to_exports_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("guide", RUN_HERE)
+def test_a_guide_runs_block_by_block(guide: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(VARIABLE, "a secret of the tests")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    for language, text in blocks("export.md"):
+    for language, text in blocks(guide):
         if language == "python":
-            exec(compile(text, "export.md", "exec"), {})
+            exec(compile(text, guide, "exec"), {})
             continue
         for line in text.splitlines():
             result = CliRunner().invoke(app, shlex.split(line)[1:])
@@ -36,8 +40,8 @@ def test_the_guide_to_exports_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_code_of_readers_is_short() -> None:
-    code = [text for language, text in blocks("export.md") if language == "python"]
-    assert len(code) >= 8
+    code = [text for guide in RUN_HERE for language, text in blocks(guide) if language == "python"]
+    assert len(code) >= 10
     assert [text for text in code if sum(bool(line.strip()) for line in text.splitlines()) > LONGEST] == []
 
 

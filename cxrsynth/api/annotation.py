@@ -14,11 +14,14 @@ import numpy as np
 from cxrsynth.api.dataset import Dataset
 from cxrsynth.api.image import LabelledImage
 from cxrsynth.api.recipes import folder_for, load_recipe
+from cxrsynth.data.dicom import is_dicom, read_dicom
+from cxrsynth.data.dicom_fields import DicomError
 from cxrsynth.errors import UsageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from cxrsynth.ingest.radiograph import Polarity
     from cxrsynth.recipe import Recipe
 
     Picture = str | Path | np.ndarray | Image
@@ -41,26 +44,29 @@ def annotate(  # type: ignore[misc]
     out: str | Path | None = None,
     device: str = "auto",
     offline: bool = False,
+    polarity: Polarity = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> LabelledImage | list[LabelledImage]:
     """Label chest X-rays that have no labels, as ``cxrsynth annotate`` does. Many at once cost the model's start once.
 
     Args:
-        image: a file, a gray array (H, W) of uint8, uint16, or floats in 0..1, a PIL image, or a list of them.
+        image: a file (a picture or DICOM), a gray array (H, W) of uint8, uint16, or floats in 0..1, a PIL image, or a
+            list of them.
         recipe: whose classes and mask chain are used; prompts and sampling do not matter.
         model: another model than the recipe's.
         settings: other values of the recipe, for example ``{"masks.refine": ["crf"]}``.
         out: dataset folder to write into; by default nothing is kept on disk.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``.
         offline: open no connection.
+        polarity: ``auto`` puts inverted and turned images right and refuses mirrored ones; ``keep``: as they are.
         progress: told (images done, images in all).
 
     Returns:
-        The image at its own size, with gray levels stretched to the full range, and its mask; a list for a list.
+        The image at its own size, upright, gray levels stretched to the full range, and its mask; a list for a list.
 
     Raises:
         UsageError: an image cannot be read; the message says which and why.
-        MissingError: weights are missing.
+        MissingError: weights are missing, or what reads DICOM.
 
     Example:
         >>> import cxrsynth
@@ -90,6 +96,7 @@ def annotate(  # type: ignore[misc]
             reading,
             device=device,
             workers=0,
+            polarity=polarity,
             on_images=progress or (lambda done, planned: None),
         )
         for refused in result.refused:
@@ -118,6 +125,9 @@ def place(picture: Picture, folder: Path, number: int) -> str:
             raise UsageError(
                 f"there is no file {path}", "name a picture; for a folder: cxrsynth annotate FOLDER -o OUT"
             )
+        if is_dicom(path):
+            (folder / f"{key}.png").write_bytes(png_of(path))
+            return key
         shutil.copyfile(path, folder / f"{key}{path.suffix}")  # a link that leads out of the folder is refused
         return key
     if isinstance(picture, np.ndarray):
@@ -128,6 +138,25 @@ def place(picture: Picture, folder: Path, number: int) -> str:
     picture.save(buffer, "PNG")
     (folder / f"{key}.png").write_bytes(buffer.getvalue())
     return key
+
+
+def png_of(path: Path) -> bytes:
+    """A DICOM file as a PNG of 16 bits, as it is meant to be seen; nothing else of the file is in it.
+
+    Raises:
+        UsageError: it cannot be read or used.
+        MissingError: the extra ``dicom`` is not installed.
+    """
+    from PIL import Image
+
+    try:
+        array, _ = read_dicom(path)
+    except DicomError as error:
+        raise UsageError(f"{path} cannot be labelled: {error}", "give a frontal chest radiograph") from None
+    low, high = float(array.min()), float(array.max())
+    buffer = io.BytesIO()
+    Image.fromarray(((array - low) * (65535 / max(high - low, 1e-6))).round().astype(np.uint16)).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def gray(array: np.ndarray) -> np.ndarray:

@@ -34,6 +34,12 @@ def answer(value: Any, as_json: bool) -> None:
         console.print(table)
 
 
+def tell_turned(turned: int, images: int) -> None:
+    """Say how many images were not upright; nothing where all were."""
+    if turned:
+        console.print(f"{turned} of {images} images were not upright and have been turned; --polarity keep leaves them")
+
+
 def flat(value: Mapping[str, Any], within: str = "") -> list[tuple[str, Any]]:
     """``{"a": {"b": 1}}`` -> ``[("a b", 1)]``."""
     found: list[tuple[str, Any]] = []

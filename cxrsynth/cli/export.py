@@ -17,7 +17,7 @@ from cxrsynth.console import console, meter
 def export(
     dataset: Annotated[Path, typer.Argument(help="Dataset folder.", show_default=False)],
     to: Annotated[
-        str, typer.Option("--to", help="Format: hf, nnunet, coco, yolo, webdataset, monai.", show_default=False)
+        str, typer.Option("--to", help="Format: hf, nnunet, coco, yolo, webdataset, monai, dicom.", show_default=False)
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.", show_default=False)],
     classes: Annotated[str, typer.Option(help="Only these classes: right_lung,left_lung. All by default.")] = "",

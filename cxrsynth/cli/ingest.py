@@ -38,6 +38,7 @@ def ingest(
     from cxrsynth.console import console
     from cxrsynth.errors import UsageError
     from cxrsynth.ingest.convert import ingest as run
+    from cxrsynth.ingest.radiograph import was_turned
     from cxrsynth.registry import load
 
     chosen = load("layouts", layout)
@@ -65,7 +66,7 @@ def ingest(
         console.print(f"{sum(body['skipped'].values())} files skipped for their type: {kinds}", style="yellow", **PLAIN)
         if "DICOM" in body["skipped"]:
             console.print("DICOM files are read with --layout dicom", **PLAIN)
-    turned = sum(row["reason"].endswith(": turned") for row in body["notes"])
+    turned = sum(was_turned([row["reason"]]) for row in body["notes"])
     if turned:
         console.print(
             f"{turned} of {body['kept']} images were not upright and have been turned; summary.json names them", **PLAIN

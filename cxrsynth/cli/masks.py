@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cxrsynth.cli.answer import answer
+from cxrsynth.cli.answer import answer, tell_turned
 from cxrsynth.cli.options import Device, Json, Offline, OtherModel, Polarity, Threads
 from cxrsynth.cli.train import configured, progress
 
@@ -43,7 +43,8 @@ def train_affinity(
 
 def annotate(
     images: Annotated[
-        Path, typer.Argument(help="A picture, a folder of pictures, or an ingested dataset.", show_default=False)
+        Path,
+        typer.Argument(help="A picture or DICOM file, a folder of them, or an ingested dataset.", show_default=False),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Dataset folder to write.", show_default=False)],
     recipe: Annotated[
@@ -93,6 +94,10 @@ def annotate(
 
     if to not in (None, "dicom"):
         raise UsageError(f"annotate writes no '{to}'", "--to dicom, or: cxrsynth export OUT --to coco -o FOLDER")
+    if to == "dicom":
+        from cxrsynth.export.masks_of import check
+
+        check(images)
     loaded = load(recipe, {"model": model}, set_)
     found = weights.resolve(loaded.model, offline=offline)
     reading = Reading(noises=noises, seed=seed, prompt=prompt, **({"timesteps": tuple(timestep)} if timestep else {}))
@@ -113,13 +118,16 @@ def annotate(
     for row in result.refused[:10]:
         console.print(f"refused {row['file']}: {row['reason']}")
     console.print(f"{result.labelled} of {result.planned} images labelled in {out}")
+    tell_turned(result.turned, result.labelled)
     if result.labelled:
         console.print(f"open {out / 'preview.png'}")
     if to == "dicom":
         from cxrsynth.export.masks_of import write_segmentations
 
         beside = out.with_name(f"{out.name}-dicom")
-        count = write_segmentations(images, out, beside, polarity)
+        count, without = write_segmentations(images, out, beside, polarity)
+        for row in without[:10]:
+            console.print(f"no segmentation of {row['key']}: {row['reason']}", markup=False)
         console.print(f"{count} segmentations in {beside}; like their images, they name the patient", highlight=False)
     if as_json:
         answer(asdict(result), as_json)
@@ -129,10 +137,14 @@ def evaluate_masks(
     pred: Annotated[
         Path,
         typer.Argument(
-            help="Masks to measure: a dataset, or a folder of PNGs such as nnU-Net's predictions.", show_default=False
+            help="Masks to measure: a dataset, a folder of PNGs such as nnU-Net's predictions, or of DICOM SEG.",
+            show_default=False,
         ),
     ],
-    true: Annotated[Path, typer.Argument(help="Masks that count: a dataset or a folder of PNGs.", show_default=False)],
+    true: Annotated[
+        Path,
+        typer.Argument(help="Masks that count: a dataset, a folder of PNGs, or of DICOM SEG.", show_default=False),
+    ],
     split: Annotated[list[str] | None, typer.Option(help="Of the truth: only this split; may be repeated.")] = None,
     spacing: Annotated[float, typer.Option(min=1e-6, help="mm per pixel of the truth; 1 counts in pixels.")] = 1.0,
     tolerance: Annotated[float, typer.Option(min=0, help="Of NSD, in the unit of --spacing.")] = 2.0,
@@ -145,10 +157,11 @@ def evaluate_masks(
     A class that is in neither mask of an image does not count for that image; one that is in only one of them has Dice,
     IoU and NSD 0 and the picture's diagonal as HD95. Pixels of 255 in the truth are left out.
 
-    A folder of PNGs is matched by file name; a dataset.json of nnU-Net or a classes.json in it names the classes.
-    Examples:
+    A folder of PNGs is matched by file name; a dataset.json of nnU-Net or a classes.json in it names the classes. A
+    DICOM SEG belongs to the image it refers to, its classes are known by their codes. Examples:
 
         cxrsynth evaluate masks predictions/ out/lung --split test
+        cxrsynth evaluate masks out/study-dicom readers/ --spacing 0.14
         cxrsynth evaluate masks out/images-labelled data/images --split test --worst worst.png
     """
     from cxrsynth.console import console

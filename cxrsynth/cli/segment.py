@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cxrsynth.cli.answer import answer
+from cxrsynth.cli.answer import answer, tell_turned
 from cxrsynth.cli.options import Device, Json, Offline, Polarity, Threads
 from cxrsynth.cli.train import overrides, progress
 from cxrsynth.console import console
@@ -106,8 +106,15 @@ def segment(
         result = run(segmenter, images, out, split, lambda done, total: on_step(done, total, {}), polarity)
     for item in result.refused[:10]:
         console.print(f"refused {item['path']}: {item['reason']}")
+    tell_turned(result.turned, result.images)
     console.print(f"open {out / 'contact.png'}")
-    shown = {"images": result.images, "refused": result.refused, "classes": list(segmenter.classes), "out": str(out)}
+    shown = {
+        "images": result.images,
+        "turned": result.turned,
+        "refused": result.refused,
+        "classes": list(segmenter.classes),
+        "out": str(out),
+    }
     answer(shown, as_json)
 
 

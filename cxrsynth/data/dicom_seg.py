@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,16 @@ import numpy as np
 
 from cxrsynth import __version__
 from cxrsynth.data.dicom import library, quiet
-from cxrsynth.data.dicom_fields import DicomError
+from cxrsynth.data.dicom_fields import DicomError, code
 from cxrsynth.domain.snomed import CHEST, Code, coded, named
 from cxrsynth.errors import MissingError
 
 MAKER, MODEL = "cxrsynth", "cxrsynth"
 STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
+PATIENT_AND_STUDY = (
+    "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
+    "StudyTime",
+)  # fmt: skip
 # Files carry no time of writing: the same masks give the same bytes.
 DAY, TIME = "20000101", "000000"
 UNTIMED = (
@@ -52,7 +57,8 @@ def segmentation(source: Any, regions: Mapping[str, np.ndarray], findings: Colle
     """The bytes of a segmentation of one image.
 
     Args:
-        source: the DICOM image; patient, study and position are taken from it.
+        source: the DICOM image; patient, study and position are taken from it. What the standard wants and it lacks is
+            added to it, empty.
         regions: class name -> (H, W) bool, of the image's size and position; classes may overlap.
         findings: names of the classes that are findings and no anatomy, where their code is not known.
         made_by: name of what drew the masks.
@@ -63,6 +69,8 @@ def segmentation(source: Any, regions: Mapping[str, np.ndarray], findings: Colle
     hd = highdicom()
     if not regions or any(region.shape != (source.Rows, source.Columns) for region in regions.values()):
         raise ValueError(f"expected regions of {source.Rows} x {source.Columns} pixels")
+    with quiet():
+        complete(source)
     by = hd.AlgorithmIdentificationSequence(
         name=made_by[:64],
         version=__version__,
@@ -111,9 +119,30 @@ def segmentation(source: Any, regions: Mapping[str, np.ndarray], findings: Colle
     return written(dataset)
 
 
-def concept(code: Code) -> Any:
+def complete(source: Any) -> None:
+    """Give an image every attribute of patient and study that the standard wants, empty where it is absent or invalid.
+
+    Files that were made anonymous often lack them.
+    """
+    kinds = library().valuerep
+    for name in PATIENT_AND_STUDY:
+        if name not in source:
+            setattr(source, name, "")
+    if code(source, "PatientSex") not in ("M", "F", "O"):
+        source.PatientSex = ""
+    for name, kind in (("PatientBirthDate", kinds.DA), ("StudyDate", kinds.DA), ("StudyTime", kinds.TM)):
+        try:
+            kind(str(source.get(name) or ""))
+        except ValueError:
+            setattr(source, name, "")
+    for name in ("StudyInstanceUID", "SeriesInstanceUID"):
+        if not source.get(name):
+            setattr(source, name, uid(source.SOPInstanceUID, name))
+
+
+def concept(known: Code) -> Any:
     """A code as highdicom knows it."""
-    return highdicom().sr.CodedConcept(code.value, code.scheme, code.meaning)
+    return highdicom().sr.CodedConcept(known.value, known.scheme, known.meaning)
 
 
 def written(dataset: Any) -> bytes:
@@ -130,10 +159,15 @@ def written(dataset: Any) -> bytes:
 
 
 def is_segmentation(path: Path) -> bool:
-    """Whether a DICOM file holds a segmentation."""
+    """Whether a DICOM file holds a segmentation.
+
+    Raises:
+        MissingError: pydicom is not installed.
+    """
+    pydicom = library()
     try:
         with quiet():
-            header = library().dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
+            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
         return str(header.get("SOPClassUID", "")) == STORAGE
     except Exception:  # whatever else it is, it is none
         return False
@@ -157,7 +191,12 @@ def read_segmentation(path: Path) -> dict[str, np.ndarray]:
             pixels = dataset.get_pixels_by_source_instance(
                 sources, segment_numbers=numbers, rescale_fractional=True, assert_missing_frames_are_empty=True
             )[0]  # (H, W, K)
-            names = [class_name(dataset.get_segment_description(number)) for number in numbers]
+            kinds = [dataset.get_segment_description(number) for number in numbers]
+            names = [
+                class_name(str(one.segment_label), str(kind.value), str(kind.scheme_designator))
+                for one in kinds
+                for kind in [one.segmented_property_type]
+            ]
     except (DicomError, MissingError):
         raise
     except Exception as error:  # a file of anybody's: many packages raise what they like
@@ -165,10 +204,48 @@ def read_segmentation(path: Path) -> dict[str, np.ndarray]:
     return {name: pixels[..., i] >= 0.5 for i, name in enumerate(names)}
 
 
-def class_name(described: Any) -> str:
-    """The class that a segment shows."""
-    kind = described.segmented_property_type
-    label = str(described.segment_label).strip().lower().replace(" ", "_")
-    found = named(Code(str(kind.value), "", str(kind.scheme_designator)))
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What a segmentation says of itself.
+
+    Attributes:
+        image: UID of the image that its masks belong to.
+        person: number of the patient; nobody shall see it.
+        classes: names of the classes, in the order of the segments.
+    """
+
+    image: str
+    person: str
+    classes: tuple[str, ...]
+
+
+def describe(path: Path) -> Described:
+    """Read what a segmentation says of itself, without its masks.
+
+    Raises:
+        DicomError: no segmentation of one image, or corrupt.
+        MissingError: pydicom is not installed.
+    """
+    pydicom = library()
+    try:
+        with quiet():
+            header = pydicom.dcmread(path, stop_before_pixels=True)
+            series = header.get("ReferencedSeriesSequence") or []
+            images = [str(one.ReferencedSOPInstanceUID) for item in series for one in item.ReferencedInstanceSequence]
+            names = []
+            for item in header.SegmentSequence:
+                kind = item.SegmentedPropertyTypeCodeSequence[0]
+                names.append(class_name(str(item.SegmentLabel), str(kind.CodeValue), str(kind.CodingSchemeDesignator)))
+    except Exception as error:  # a file of anybody's may raise anything
+        raise DicomError(f"corrupt DICOM segmentation: {type(error).__name__}") from None
+    if len(images) != 1:
+        raise DicomError(f"a segmentation of {len(images)} images, expected one")
+    return Described(images[0], str(header.get("PatientID") or ""), tuple(names))
+
+
+def class_name(label: str, value: str, scheme: str) -> str:
+    """The class that a segment shows, by its code; by its label where the code is not known."""
+    label = label.strip().lower().replace(" ", "_")
+    found = named(Code(value, "", scheme))
     # Two definitions of a class share a code; the label tells them apart.
     return label if found is None or coded(label)[1] == coded(found)[1] else found

@@ -4,9 +4,10 @@ A score says how much an image looks like a frontal chest as it should be: air d
 the apex of the heart on the picture's right. The image is scored in all 16 states (inverted or not, on its side or not,
 upside down or not, mirrored or not), and a softmax over them tells how it lies. So no state is preferred: an inverted
 image is found as surely as an upright one is left alone. The score sees the ranks of 20 x 20 tones, which no gamma,
-window or depth changes.
+window or depth changes; borders are cut off first.
 
-The weights (``upright.npz``, 18 kB) are made by ``make upright`` from real images of the split ``train``.
+The weights (``upright.npz``, 18 kB) are made by ``make upright`` from real images of the split ``train``. How sure it
+is stands in ``docs/results/orientation.md``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from importlib.resources import files
 
 import numpy as np
 from PIL import Image
+
+from cxrsynth.data.borders import unframed
 
 SIDE = 20
 # How sure one has to be to touch an image, chosen on the split ``val``. A mirrored heart is hardest to see.
@@ -107,7 +110,7 @@ def judge(image: np.ndarray) -> Verdict:
 def probabilities(image: np.ndarray) -> np.ndarray:
     """(16,) float64, how likely each of `STATES` makes the image upright; they sum to 1."""
     first, bias, second = weights()
-    views = np.stack([turned.ravel() for turned in orbit(ranks(shrink(image)))])  # (16, SIDE * SIDE)
+    views = np.stack([turned.ravel() for turned in orbit(ranks(shrink(unframed(image))))])  # (16, SIDE * SIDE)
     scores = np.tanh(views @ first + bias) @ second
     shares = np.exp(scores - scores.max())
     return shares / shares.sum()

@@ -13,7 +13,8 @@ import numpy as np
 
 from cxrsynth.data.documents import read_yaml
 from cxrsynth.errors import CxrError, RecipeError, UsageError
-from cxrsynth.evaluate.masks import gather, renumber
+from cxrsynth.evaluate.mask_sets import gather
+from cxrsynth.evaluate.masks import renumber
 from cxrsynth.evaluate.metrics import Scores, average, column, score, summarise
 from cxrsynth.evaluate.results import Record, bootstrap, record
 from cxrsynth.masks.labels import Labelling, make_sample

@@ -2,74 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from cxrsynth.data.classes import Colour, colours, read_classes
 from cxrsynth.data.masks import MaskError, read_mask
-from cxrsynth.data.matching import MASKS, match, patient_of, plain
-from cxrsynth.data.paths import inside
-from cxrsynth.data.patients import patient_id
+from cxrsynth.data.matching import MASKS, match, plain
 from cxrsynth.errors import UsageError
+from cxrsynth.evaluate.mask_sets import Masks, gather, values_of
 from cxrsynth.evaluate.metrics import TOLERANCE, Scores, score, worst
-from cxrsynth.evaluate.nnunet import case_names, check_painted, label_names
-from cxrsynth.ingest.folder import SUFFIXES
-from cxrsynth.ingest.scan import scan
 from cxrsynth.pages.sheet import Item, contact_sheet
-from cxrsynth.store import Row, Store
-
-
-@dataclass(frozen=True, slots=True)
-class Mask:
-    """One mask on disk.
-
-    Attributes:
-        key: name that the same image has in both sets.
-        path: its PNG.
-        patient: whose image it is.
-        classes: names of the classes that somebody has labelled in it; None for all of the set.
-        image: its picture, or None where only masks are given.
-        ids: the values that stand for a class, where that is known.
-        colours: colour -> id, where its classes are colours.
-        ours: whether this package wrote it, and 255 is what nobody decided.
-    """
-
-    key: str
-    path: Path
-    patient: str
-    classes: frozenset[str] | None = None
-    image: Path | None = None
-    ids: tuple[int, ...] = ()
-    colours: Mapping[Colour, int] = field(default_factory=dict)
-    ours: bool = False
-
-    def load(self) -> np.ndarray:
-        """(H, W) uint8 class ids, 255 where nobody decided.
-
-        Raises:
-            MaskError: it cannot be read, or has values that no class stands for.
-        """
-        undecided = self.ours or len(self.ids) != 1
-        return read_mask(self.path, self.ids, colours=self.colours, ignore=undecided)[0]
-
-
-@dataclass(frozen=True, slots=True)
-class Masks:
-    """A set of masks: a dataset, or a folder of PNGs.
-
-    Attributes:
-        classes: class name -> id, empty where only pixels say.
-        masks: key -> mask.
-    """
-
-    classes: dict[str, int]
-    masks: dict[str, Mask]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,62 +44,6 @@ class Comparison:
         for key, patient, image in zip(self.keys, self.patients, self.images, strict=True):
             scores = {name: {m: None if np.isnan(v) else v for m, v in one.items()} for name, one in image.items()}
             yield {"key": key, "patient": patient, "scores": scores}
-
-
-def gather(path: Path, splits: Sequence[str] = ()) -> Masks:
-    """The masks of a dataset, or the PNGs of a folder by their file name, as nnU-Net and others write them.
-
-    Raises:
-        UsageError: nothing there, or no mask in it.
-    """
-    if (path / "classes.json").is_file() and (path / "shards").is_dir():
-        store = Store(path)
-        found = {
-            row["key"]: Mask(
-                row["key"],
-                inside(path, row["mask"]),
-                patient_id(row),
-                labelled(row),
-                inside(path, row["image"]) if row["image"] else None,
-                ours=True,
-            )
-            for row in store.rows()
-            if row.get("mask") and (not splits or row.get("split") in splits)
-        }
-        classes = store.classes()
-    else:
-        folder = path / "masks" if (path / "masks").is_dir() else path
-        files = [folder / name for name in scan(folder, SUFFIXES).pictures] if folder.is_dir() else []
-        names = case_names([str(file.relative_to(folder).with_suffix("")) for file in files])
-        found = {name: Mask(Path(name).name, file, Path(name).name) for name, file in zip(names, files, strict=True)}
-        classes, painted = json_classes(path), json_colours(path)
-        if not classes and (labels := label_names(folder)):
-            classes = labels
-            check_painted(folder, values_of(found.values()), classes)
-        found = {
-            key: replace(one, ids=tuple(classes.values()), colours=painted, patient=patient_of(key) or one.patient)
-            for key, one in found.items()
-        }
-    if not found:
-        raise UsageError(f"{path} holds no masks", "name a dataset, or a folder with one PNG of class ids per image")
-    return Masks(classes, found)
-
-
-def json_classes(folder: Path) -> dict[str, int]:
-    """``classes.json`` of a folder, empty without one."""
-    path = folder / "classes.json"
-    return {item["name"]: item["id"] for item in read_classes(path)} if path.is_file() else {}
-
-
-def json_colours(folder: Path) -> dict[Colour, int]:
-    """The colours that ``classes.json`` of a folder gives its classes."""
-    path = folder / "classes.json"
-    return colours(path, read_classes(path)) if path.is_file() else {}
-
-
-def labelled(row: Row) -> frozenset[str] | None:
-    """The classes that were looked for in an image; None where the row does not say."""
-    return frozenset(row["mask_classes"]) if row.get("mask_classes") else None
 
 
 def compare_masks(
@@ -232,10 +123,16 @@ def compare_masks(
 
 
 def paired(ours: Masks, theirs: Masks) -> dict[str, str]:
-    """Key of the truth -> key of the prediction of the same image, in the order of the truth."""
-    names, files = list(ours.masks), list(theirs.masks)
-    found = match(names, files, (plain, *MASKS)).of
-    return {files[file]: names[found[file]] for file in sorted(found)}
+    """Key of the truth -> key of the prediction of the same image, in the order of the truth.
+
+    A DICOM segmentation belongs to the image that it refers to; where that says nothing, its file name counts.
+    """
+    keys, others = list(ours.masks), list(theirs.masks)
+    found = match(keys, others, (plain, *MASKS)).of
+    if not found and any(one.name for masks in (ours, theirs) for one in masks.masks.values()):
+        names, files = ([one.name or key for key, one in masks.masks.items()] for masks in (ours, theirs))
+        found = match(names, files, (plain, *MASKS)).of
+    return {others[other]: keys[found[other]] for other in sorted(found)}
 
 
 def only(masks: Masks, numbers: dict[str, int]) -> Masks:
@@ -251,15 +148,6 @@ def numbered(masks: Masks) -> dict[str, int]:
     if values - {0} == {255}:
         return {"class_1": 1}
     return {f"class_{value}": value for value in sorted(values - {0, 255})}
-
-
-def values_of(masks: Iterable[Mask]) -> set[int]:
-    """The pixel values of all masks that can be read."""
-    values: set[int] = set()
-    for mask in masks:
-        with suppress(MaskError):
-            values |= set(np.unique(mask.load()).tolist())
-    return values
 
 
 def renumber(mask: np.ndarray, own: dict[str, int], wanted: dict[str, int]) -> np.ndarray:

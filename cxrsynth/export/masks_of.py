@@ -8,14 +8,28 @@ import numpy as np
 
 from cxrsynth.data.dicom import read_dataset
 from cxrsynth.data.dicom_fields import turn_of
-from cxrsynth.data.dicom_seg import segmentation
+from cxrsynth.data.dicom_seg import highdicom, segmentation
 from cxrsynth.errors import UsageError
 from cxrsynth.ingest.radiograph import Polarity, dicom_images, read_radiograph
 from cxrsynth.pages.summary import summarise
-from cxrsynth.store import write_atomic
+from cxrsynth.store import Row, write_atomic
 
 
-def write_segmentations(images: Path, labelled: Path, out: Path, polarity: Polarity = "auto") -> int:
+def check(images: Path) -> None:
+    """Whether segmentations can be written for what is to be annotated; asked before the work begins.
+
+    Raises:
+        UsageError: there is no DICOM image.
+        MissingError: the extra ``dicom`` is not installed.
+    """
+    highdicom()
+    if not dicom_images(images):
+        raise UsageError(
+            f"{images} holds no DICOM image", "leave out --to dicom; later: cxrsynth export OUT --to dicom -o FOLDER"
+        )
+
+
+def write_segmentations(images: Path, labelled: Path, out: Path, polarity: Polarity = "auto") -> tuple[int, list[Row]]:
     """Write ``KEY.seg.dcm`` for every DICOM image that has masks.
 
     Args:
@@ -24,19 +38,18 @@ def write_segmentations(images: Path, labelled: Path, out: Path, polarity: Polar
         polarity: as it was annotated with.
 
     Returns:
-        How many were written.
+        How many were written, and a row for every image that no segmentation can be written for, with the reason.
 
     Raises:
         UsageError: there is no DICOM image.
         MissingError: the extra ``dicom`` is not installed.
     """
+    check(images)
     sources = {image.key: image.path for image in dicom_images(images)}
-    if not sources:
-        raise UsageError(f"{images} holds no DICOM image", "leave out --to dicom, or: cxrsynth export OUT --to dicom")
     summary = summarise(labelled)
     names = {label.id: label.name for label in summary.labels}
     findings = {item["name"] for item in summary.recipe.get("classes", []) if item.get("overlap")}
-    count = 0
+    count, refused = 0, []
     for row in summary.rows:
         if row["key"] not in sources or not row.get("mask"):
             continue
@@ -49,7 +62,14 @@ def write_segmentations(images: Path, labelled: Path, out: Path, polarity: Polar
             names[number]: np.ascontiguousarray(lying.back(read.turn.back(region)))
             for number, region in summary.regions(row).items()
         }
-        if regions:
-            write_atomic(out / f"{row['key']}.seg.dcm", segmentation(dataset, regions, findings, "cxrsynth annotate"))
-            count += 1
-    return count
+        if not regions:
+            refused.append({"key": row["key"], "reason": "no class was found in it"})
+            continue
+        try:
+            masks = segmentation(dataset, regions, findings, "cxrsynth annotate")
+        except (ValueError, TypeError, KeyError, AttributeError) as error:  # an attribute that highdicom cannot read
+            refused.append({"key": row["key"], "reason": f"its attributes are not valid: {type(error).__name__}"})
+            continue
+        write_atomic(out / f"{row['key']}.seg.dcm", masks)
+        count += 1
+    return count, refused

@@ -5,7 +5,7 @@ Everything that reads images of users goes through here: ingest, annotate, segme
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,6 +22,7 @@ from cxrsynth.ingest.folder import SUFFIXES, Folder
 from cxrsynth.ingest.image import SMALLEST_SIDE, SourceImage, UnreadableError, crop, read_gray
 
 Polarity = Literal["auto", "keep"]
+TURNED = ": turned"  # how the note ends on an image that was not upright
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,12 @@ def read_radiograph(
     if not verdict.turn:
         return Radiograph(pixels, notes, shape)
     turned = np.ascontiguousarray(verdict.turn(pixels))
-    return Radiograph(turned, [*notes, f"{verdict.reason}: turned"], shape, verdict.turn)
+    return Radiograph(turned, [*notes, f"{verdict.reason}{TURNED}"], shape, verdict.turn)
+
+
+def was_turned(notes: Iterable[str]) -> bool:
+    """Whether the notes on an image say that it was not upright."""
+    return any(note.endswith(TURNED) for note in notes)
 
 
 def images_at(place: Path) -> Iterator[SourceImage]:

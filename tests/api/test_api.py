@@ -12,12 +12,14 @@ import pytest
 from PIL import Image
 
 import cxrsynth
+from cxrsynth.api.annotation import place
 from cxrsynth.errors import UsageError
 from cxrsynth.factory.plan import make_plan
 from cxrsynth.factory.run import run
 from cxrsynth.recipe import parse
 from cxrsynth.store import Store
 from tests.conftest import phantom_body
+from tests.data import dicoms
 from tests.small_dataset import make_real
 
 FAST: dict[str, Any] = {"masks.refine": [], "attention.timesteps": [50]}
@@ -80,6 +82,18 @@ def test_annotate_takes_files_arrays_and_images_alike(tiny: Path, tmp_path: Path
     assert all(np.array_equal(one.mask, found[0].mask) for one in found)
     assert found[0].mask is not None
     assert found[0].mask.shape == chest.shape
+
+
+def test_a_dicom_file_is_annotated_as_it_is_meant_to_be_seen(tmp_path: Path) -> None:
+    chest = cxrsynth.generate(small(), n=1)[0].image
+    inverse = 4095 - chest.astype(np.uint16) * 16
+    dicoms.make(tmp_path / "IM1", inverse, PhotometricInterpretation="MONOCHROME1")
+    assert place(tmp_path / "IM1", tmp_path, 7) == "000007"
+    seen = np.asarray(Image.open(tmp_path / "000007.png"))
+    assert np.corrcoef(seen.ravel(), chest.ravel())[0, 1] > 0.9999
+    dicoms.make(tmp_path / "IM2", chest, bits=8, ViewPosition="LL")
+    with pytest.raises(UsageError, match="lateral"):
+        place(tmp_path / "IM2", tmp_path, 8)
 
 
 @pytest.mark.parametrize(

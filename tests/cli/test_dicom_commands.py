@@ -1,21 +1,26 @@
-"""Every command that reads images of users reads DICOM, and ``annotate --to dicom`` answers in DICOM."""
+"""Every command that reads images of users reads DICOM, names nobody, and says what to install."""
 
 import json
+import re
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 from pydicom import uid
 from typer.testing import CliRunner
 
 from cxrsynth.cli import app
 from cxrsynth.data.pseudonym import VARIABLE
+from cxrsynth.errors import MissingError
 from cxrsynth.nets import classifier, segmenter
 from cxrsynth.store import Store
 from tests.conftest import latent_body
 from tests.data import dicoms
+from tests.factory.test_edit import body as controlled
 from tests.ingest.test_dicom import everything, named
 
 CPU = torch.device("cpu")
@@ -59,7 +64,8 @@ def run(*words: object) -> str:
 
 def test_the_dataset_beside_the_segmentations_names_nobody(study: Path, recipe: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    run("annotate", study, "-o", out, "-r", recipe, "--timestep", 100, "--device", "cpu")
+    words = ("annotate", study, "-o", out, "-r", recipe, "--timestep", 100, "--device", "cpu", "--json")
+    assert json.loads(run(*words))["turned"] == 1
     assert named(everything(out), study) == set()
     assert [row.get("notes") for row in Store(out).rows()].count(["turned upright as PatientOrientation says"]) == 0
     assert any("inverted: turned" in (row.get("notes") or []) for row in Store(out).rows())
@@ -73,7 +79,7 @@ def test_segment_reads_a_file_without_an_ending_and_names_nobody(study: Path, tm
     }  # fmt: skip
     segmenter.save(tmp_path / "net", network, about, {}, network.outside())
     told = json.loads(run("segment", study / "IM1", "-w", tmp_path / "net", "-o", tmp_path / "out", "--json"))
-    assert told["images"] == 1
+    assert (told["images"], told["turned"]) == (1, 0)
     assert named(everything(tmp_path / "out"), study) == set()
 
 
@@ -85,11 +91,45 @@ def test_classify_reads_dicom(study: Path, tmp_path: Path) -> None:
     assert len((tmp_path / "p.csv").read_text().splitlines()) == 3
 
 
+def test_control_puts_a_finding_into_a_dicom_image(
+    study: Path, phantom_dataset: Path, tiny: Path, tmp_path: Path
+) -> None:
+    store = Store(phantom_dataset)
+    Image.fromarray(store.load_mask(next(store.rows()))).save(tmp_path / "mask.png")
+    recipe = tmp_path / "control.yaml"
+    recipe.write_text(yaml.safe_dump(controlled(tiny, tmp_path)))
+    words = ("-f", "opacity", "-r", "left lung", "--mask", tmp_path / "mask.png", "-p", recipe, "--device", "cpu")
+    told = json.loads(run("control", study / "IM1", *words, "-o", tmp_path / "out.png", "--json"))
+    assert told["region_pixels"] > 0
+    assert named(everything(tmp_path / "out.png"), study) == set()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("ingest", "STUDY", "--layout", "dicom", "-o", "OUT"),
+        ("annotate", "STUDY/IM1", "-o", "OUT", "-r", "RECIPE"),
+        ("annotate", "STUDY/IM1", "-o", "OUT", "-r", "RECIPE", "--to", "dicom"),
+        ("control", "STUDY/IM1", "-f", "opacity", "-r", "left lung", "-o", "OUT"),
+        ("evaluate", "masks", "STUDY", "STUDY"),
+    ],
+    ids=" ".join,
+)
+def test_without_the_extra_every_command_ends_with_4_and_what_to_type(
+    words: tuple[str, ...], study: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("pydicom", "highdicom"):
+        monkeypatch.setitem(sys.modules, name, None)
+    places = {"STUDY": str(study), "OUT": str(tmp_path / "out"), "RECIPE": str(recipe)}
+    typed = [re.sub("STUDY|OUT|RECIPE", lambda found: places[found[0]], word) for word in words]
+    ended = CliRunner().invoke(app, typed).exception
+    assert isinstance(ended, MissingError)
+    assert (ended.exit_code, ended.hint) == (4, "pip install 'cxrsynth[dicom]'")
+
+
 def test_a_mirrored_image_is_refused_and_taken_when_asked_for(
     phantom: np.ndarray, recipe: Path, tmp_path: Path
 ) -> None:
-    from PIL import Image
-
     Image.fromarray(np.ascontiguousarray(phantom[:, ::-1])).save(tmp_path / "mirrored.png")
     words = ("annotate", tmp_path / "mirrored.png", "-r", recipe, "--timestep", 100, "--device", "cpu", "--json")
     (refused,) = json.loads(run(*words, "-o", tmp_path / "auto"))["refused"]

@@ -10,7 +10,7 @@ from PIL import Image
 
 from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.factory.apply.annotate import Reading, Result, annotate
-from cxrsynth.factory.apply.image import content, embed
+from cxrsynth.factory.apply.image import embed
 from cxrsynth.recipe import parse
 from cxrsynth.store import Store
 from cxrsynth.weights import resolve
@@ -120,22 +120,6 @@ def test_a_few_images_are_spread_over_all_of_them(label: Any, tmp_path: Path) ->
         Image.fromarray(chest(number)[0]).save(images / f"{number}.png")
     label(images, tmp_path / "out", most=3)
     assert [row["key"] for row in Store(tmp_path / "out").rows()] == ["0", "2", "4"]
-
-
-def test_black_borders_are_cut_off_before_the_image_is_read() -> None:
-    image = np.maximum(chest(0, 64)[0], 40)
-    framed = np.zeros((100, 120), np.uint8)
-    framed[20:84, 30:94] = image
-    np.testing.assert_array_equal(framed[content(framed)], image)
-    assert content(image) == (slice(0, 64), slice(0, 64))
-    assert content(np.zeros((50, 40), np.uint8)) == (slice(0, 50), slice(0, 40))
-
-
-def test_the_dark_gray_border_of_a_photograph_is_cut_off_too() -> None:
-    image = np.maximum(chest(0, 64)[0], 60)
-    photo = np.random.default_rng(0).normal(16, 3, (100, 120)).clip(0, 30).astype(np.uint8)
-    photo[20:84, 30:94] = image
-    assert content(photo) == (slice(20, 84), slice(30, 94))
 
 
 def test_maps_of_a_part_lie_at_its_place_in_the_whole() -> None:

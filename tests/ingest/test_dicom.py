@@ -55,8 +55,8 @@ def archive(phantom: np.ndarray, tmp_path: Path) -> Path:
 def everything(root: Path) -> bytes:
     """All bytes that were written, what is compressed unpacked as well."""
     found = []
-    for path in root.rglob("*"):
-        found.append(str(path.relative_to(root)).encode())
+    for path in root.rglob("*") if root.is_dir() else [root]:
+        found.append(str(path.relative_to(root.parent)).encode())
         if path.is_file():
             data = path.read_bytes()
             found.append(data)
@@ -82,8 +82,9 @@ def named(data: bytes, source: Path) -> set[str]:
                 words = [value, *(word for word in value.replace("^", " ").split() if len(word) > 4)]
                 if any(word and word.lower().encode() in lower for word in words):
                     found.add(name)
-            private = header[0x00091010].value
-            found |= {"private"} if private.lower().encode() in lower else set()
+            private = header[0x00091010].value  # bytes where the file does not say what it is
+            private = private if isinstance(private, bytes) else private.encode()
+            found |= {"private"} if private.lower() in lower else set()
     return found
 
 

@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from cxrsynth.data.borders import content
 from cxrsynth.data.documents import read_json_lines
 from cxrsynth.errors import MismatchError
-from cxrsynth.factory.apply.image import Labelled, content, embed, fractions, label_one, seed_of, shrink
+from cxrsynth.factory.apply.image import Labelled, embed, fractions, label_one, seed_of, shrink
 from cxrsynth.factory.apply.sources import Picture, Source, find, open_all
 from cxrsynth.factory.run import claim
-from cxrsynth.ingest.radiograph import Polarity
+from cxrsynth.ingest.radiograph import Polarity, was_turned
 from cxrsynth.lock import writing
 from cxrsynth.masks.labels import Labelling
 from cxrsynth.pages.sheet import Item, contact_sheet, save
@@ -56,12 +57,13 @@ class Reading:
 
 @dataclass(slots=True)
 class Result:
-    """What became of the images."""
+    """What became of the images; ``turned`` of those that are labelled were not upright."""
 
     out: str
     planned: int
     labelled: int = 0
     skipped: int = 0
+    turned: int = 0
     refused: list[Row] = field(default_factory=list)
 
 
@@ -134,6 +136,7 @@ def annotate(
             )  # fmt: skip
         rows = list(store.rows())
         result.labelled = len(rows)
+        result.turned = sum(was_turned(row.get("notes") or ()) for row in rows)
         result.refused = troubles(store)
         store.write("summary.json", dumps({"planned": result.planned, "kept": len(rows), "refused": result.refused}))
         if rows:

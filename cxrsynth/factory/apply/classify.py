@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrsynth.factory.apply.segment import SHARD, find, take
-from cxrsynth.ingest.radiograph import Polarity
+from cxrsynth.ingest.radiograph import Polarity, was_turned
 from cxrsynth.nets.classifier import Classifier
 
 
@@ -21,10 +21,12 @@ class Classified:
     Attributes:
         images: ``{"key", "path", label: probability, ...}`` of every image.
         refused: ``{"path", "reason"}`` of every picture that could not be read.
+        turned: images that were not upright.
     """
 
     images: list[dict[str, Any]] = field(default_factory=list)
     refused: list[dict[str, str]] = field(default_factory=list)
+    turned: int = 0
 
 
 def classify(
@@ -49,6 +51,7 @@ def classify(
     for start in range(0, len(pictures), SHARD):
         readable, refused = take(pictures[start : start + SHARD], polarity)
         result.refused += refused
+        result.turned += sum(was_turned(picture.row.get("notes") or ()) for picture, _ in readable if picture.raw)
         if readable:
             scores = classifier([image for _, image in readable])
             for (picture, _), row in zip(readable, scores, strict=True):

@@ -12,10 +12,6 @@ from cxrsynth.masks.layers import certainty, layers, paint
 from cxrsynth.masks.walk import resize
 from cxrsynth.records import IGNORE, Draw, Sample
 
-# A row or column belongs to the border of an image if this share of it is as dark as the rim of the picture. The border
-# that a scanner leaves is black; that of a photograph is dark gray with noise.
-BORDER, BLACK, DARKEST = 0.985, 8, 32
-
 Labelled = tuple[np.ndarray, np.ndarray | None, dict[str, float]]
 
 
@@ -24,20 +20,6 @@ def shrink(picture: np.ndarray, height: int, width: int) -> np.ndarray:
     if picture.shape == (height, width):
         return picture
     return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))
-
-
-def content(picture: np.ndarray) -> tuple[slice, slice]:
-    """(H, W) uint8 -> rows and columns without dark image borders, which the model has never seen."""
-    edge = max(1, min(picture.shape) // 50)
-    rim = np.concatenate([side.ravel() for whole in (picture, picture.T) for side in (whole[:edge], whole[-edge:])])
-    dark = picture <= min(np.percentile(rim, 99) + BLACK, DARKEST)
-    inside = []
-    for axis in (1, 0):
-        kept = np.flatnonzero(dark.mean(axis=axis) < BORDER)
-        # A picture that is nearly all black is left alone.
-        whole = slice(0, picture.shape[1 - axis])
-        inside.append(slice(int(kept[0]), int(kept[-1]) + 1) if len(kept) > whole.stop // 3 else whole)
-    return inside[0], inside[1]
 
 
 def embed(maps: np.ndarray, box: tuple[slice, slice], shape: tuple[int, ...]) -> np.ndarray:

@@ -18,7 +18,7 @@ from cxrsynth.data.labelled import check_finished
 from cxrsynth.data.paths import inside, refuse_overlap, shown, trouble
 from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.ingest.image import UnreadableError, read_gray, stretch
-from cxrsynth.ingest.radiograph import Polarity, images_at, read_radiograph
+from cxrsynth.ingest.radiograph import Polarity, images_at, read_radiograph, was_turned
 from cxrsynth.lock import writing
 from cxrsynth.nets.segmenter import Segmenter
 from cxrsynth.pages.sheet import Item, contact_sheet, save
@@ -54,9 +54,11 @@ class Segmented:
     Attributes:
         images: images with a mask in the dataset.
         refused: ``{"path", "reason"}`` of every picture that could not be read.
+        turned: images that were not upright.
     """
 
     images: int = 0
+    turned: int = 0
     refused: list[dict[str, str]] = field(default_factory=list)
 
 
@@ -153,6 +155,7 @@ def segment(
                 ]
                 store.write_shard(shard, entries, fingerprint=fingerprint, planned=planned)
             result.images += len(readable)
+            result.turned += sum(was_turned(picture.row.get("notes") or ()) for picture, _ in readable if picture.raw)
             if advance:
                 advance(start + len(part), len(pictures))
         if result.images:
