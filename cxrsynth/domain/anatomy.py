@@ -22,3 +22,8 @@ def cardiothoracic(mask: np.ndarray, ids: Mapping[str, int] = CLASSES) -> float:
     heart = np.flatnonzero((mask == ids["heart"]).any(axis=0))
     chest = np.flatnonzero(((mask == ids["right_lung"]) | (mask == ids["left_lung"])).any(axis=0))
     return float((heart[-1] - heart[0] + 1) / (chest[-1] - chest[0] + 1))
+
+
+def sided(name: str) -> bool:
+    """Whether a class has a side: ``left_lung`` has one, and a mirrored image would have it on the wrong one."""
+    return not {"left", "right"}.isdisjoint(name.lower().replace("-", "_").replace(" ", "_").split("_"))

@@ -33,19 +33,23 @@ def hooks(module: torch.nn.Module) -> int:
     return sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in module.modules())
 
 
-def test_taps_leave_the_image_bit_identical(tiny: Path) -> None:
-    for tapped, plain in zip(draw(tiny), draw(tiny, tapped=False), strict=True):
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_taps_leave_the_image_bit_identical(tiny: Path, dtype: str) -> None:
+    sampler = {"num_inference_steps": 2, "batch": 2, "dtype": dtype}
+    for tapped, plain in zip(draw(tiny, sampler=sampler), draw(tiny, tapped=False, sampler=sampler), strict=True):
         assert np.array_equal(tapped.image, plain.image)
 
 
-def test_taps_leave_the_latents_bit_identical(tiny: Path) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_taps_leave_the_latents_bit_identical(tiny: Path, dtype: torch.dtype) -> None:
     # The 8-bit picture could hide a change: compare what the UNet itself predicts.
-    unet = UNet2DConditionModel.from_pretrained(tiny, subfolder="unet").eval()
-    x, text = torch.randn(2, 4, 16, 16), torch.randn(2, 77, 32)
+    unet = UNet2DConditionModel.from_pretrained(tiny, subfolder="unet", torch_dtype=dtype).eval()
+    x, text = torch.randn(2, 4, 16, 16, dtype=dtype), torch.randn(2, 77, 32, dtype=dtype)
     with torch.inference_mode():
         plain = unet(x, 10, encoder_hidden_states=text).sample
         with observe_cross(unet, lambda *_: None):
             tapped = unet(x, 10, encoder_hidden_states=text).sample
+    assert plain.dtype == dtype
     assert torch.equal(plain, tapped)
 
 

@@ -182,7 +182,7 @@ def test_limits_of_curation_are_lines_in_the_histograms(tmp_path: Path) -> None:
     text = write_report(make(tmp_path / "small", curate={"checks": checks})).read_text()
     assert "kept from 0.4" in text
     assert "kept from 2 to 25 %" in text  # of the heart
-    assert text.count('class="limit"') == 3
+    assert text.count('class="limit"') == 1 + 3 * 2
 
 
 def test_reasons_and_scores_are_said_in_words(html: str) -> None:

@@ -210,6 +210,14 @@ def test_the_same_numbers_give_the_same_augmentation() -> None:
     assert np.array_equal(first[1], second[1])
 
 
+def test_classes_with_a_side_are_never_flipped(data: Path, tmp_path: Path) -> None:
+    flipped = {"augment": {"flip": 0.5}, "updates": 1}
+    with pytest.raises(UsageError, match="right_lung, left_lung cannot be flipped"):
+        train_segmenter([Source(data)], tmp_path / "both", config(**flipped), device="cpu")
+    assert not (tmp_path / "both").exists()
+    train_segmenter([Source(data)], tmp_path / "heart", config(**flipped, classes=["heart"]), device="cpu")
+
+
 def test_unlabelled_pixels_change_no_gradient(data: Path) -> None:
     logits = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0), requires_grad=True)
     target = torch.randint(0, 4, (1, 8, 8), generator=torch.Generator().manual_seed(1))

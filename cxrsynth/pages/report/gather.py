@@ -139,7 +139,8 @@ def findings(row: Row) -> list[str]:
 def view(row: Row) -> str:
     """The projection of an image."""
     said = trait({"prompt": "", **row}, "AP")
-    return str(row.get("view") or ("" if math.isnan(said) else ("PA", "AP")[int(said)]))
+    stated = row.get("view") or (row.get("fields") or {}).get("view")
+    return str(stated or ("" if math.isnan(said) else ("PA", "AP")[int(said)]))
 
 
 def sex(row: Row) -> str:

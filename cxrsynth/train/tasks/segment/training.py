@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from cxrsynth.data.augment import augmenter
 from cxrsynth.data.held_out import Keep
 from cxrsynth.data.labelled import LabelledImage, Source, choose_classes, gather, may_train
+from cxrsynth.domain.anatomy import sided
+from cxrsynth.errors import UsageError
 from cxrsynth.evaluate.segmentation import mean_dice, validate
 from cxrsynth.nets.losses import SegmentationLoss
 from cxrsynth.nets.segmenter import Network, load_encoder, squash, start_from
@@ -129,6 +131,12 @@ def collect(sources: Sequence[Source], validation: Sequence[Source], config: Seg
     """All images with masks of all classes."""
     held_out = roots_of(sources, validation)
     classes = choose_classes(list(dict.fromkeys([*(source.root for source in sources), *held_out])), config.classes)
+    with_side = [name for name in classes if sided(name)]
+    if config.augment.flip and with_side:
+        raise UsageError(
+            f"images of {', '.join(with_side)} cannot be flipped: a mirrored image has them on the wrong side",
+            "leave augment.flip at 0, or train on classes without a side",
+        )
     allowed = may_train(config.benchmark)
 
     def usable(row: Row) -> bool:
