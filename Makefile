@@ -134,9 +134,13 @@ bench-control: data/real/summary.json data/montgomery/summary.json data/train256
 	$(CONTROLLED) --set control.pathology=[] -o out/bench-control/with
 	$(CONTROLLED) --set control=null --set masks.use=attention -o out/bench-control/free
 	$(CONTROLLED) --count 32 -o out/bench-control/tuberculosis
-	$(CONTROLLED) --count 32 --set 'control.pathology=[{finding: pneumonia, region: left lower zone, $(WHOLE)}]' -o out/bench-control/pneumonia
-	$(CONTROLLED) --count 32 --set 'control.pathology=[{finding: effusion, region: right costophrenic angle, $(WHOLE)}]' -o out/bench-control/effusion
-	$(CONTROLLED) --count 32 --set 'control.pathology=[{finding: no abnormality, region: right upper zone, $(WHOLE)}]' -o out/bench-control/nothing
+	for one in "pneumonia:left lower zone" "effusion:right costophrenic angle" "cardiomegaly:heart"; do \
+	  $(CONTROLLED) --count 32 --set "control.pathology=[{finding: $${one%%:*}, region: $${one#*:}, severity: [0.4, 0.8], label: finding}]" \
+	    -o out/bench-control/$${one%%:*} || exit 1; \
+	done
+	$(CONTROLLED) --count 32 --set 'control.pathology=[{finding: pneumonia, region: left lower zone, $(WHOLE), method: inpaint}]' -o out/bench-control/inpainted
+	$(CONTROLLED) --count 32 --set 'control.pathology=[{finding: pneumonia, region: left lower zone, severity: [0.4, 0.8], label: finding}, {finding: no abnormality, region: left lung}]' \
+	  -o out/bench-control/removed
 	$(BIN)/cxrsynth refine out/bench-control/free -o out/bench-control/labels-free --set 'masks.refine=$(CRF)'
 	for use in control attention fused; do \
 	  $(BIN)/cxrsynth refine out/bench-control/with -o out/bench-control/labels-$$use --set masks.use=$$use --set 'masks.refine=$(CRF)' || exit 1; \
@@ -145,7 +149,7 @@ bench-control: data/real/summary.json data/montgomery/summary.json data/train256
 	  $(BIN)/cxrsynth compare --recipe recipes/compare/control.yaml --set synthetic=out/bench-control/$$set -o out/compare/$$set --workers $(WORKERS) || exit 1; \
 	done
 	$(BIN)/cxrsynth evaluate control out/bench-control/with --free out/bench-control/free \
-	  $(foreach set,tuberculosis pneumonia effusion nothing,--after out/bench-control/$(set)) \
+	  $(foreach set,tuberculosis pneumonia effusion cardiomegaly inpainted removed,--after out/bench-control/$(set)) \
 	  $(foreach set,labels-control labels-attention labels-fused labels-free,--downstream out/compare/$(set)) --classifier $(LEARNED) \
 	  --weights $(SEGMENTER) --real data/train256 --variety out/bench-control/variety --picture docs/control.png
 	$(MAKE) tables

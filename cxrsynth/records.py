@@ -91,6 +91,7 @@ class Draw:
         maps: (K, h, w) float32, >= 0, raw class attention averaged over layers, heads and steps, not normalised.
         control: (K, H, W) bool, the masks that were imposed (phantom: the exact masks), or None.
         finite: whether every pixel was a number before it became uint8.
+        refused: why it cannot show what its Spec imposes, machine-readable, ``opacity.carrier``; empty where it does.
         reads: answers to what the chain `Asked`, float16: ``self_<level>`` (h, w, h, w), from each place to all places,
             each summing to 1; ``decoder_<sha256>`` (C, h, w) in 0..1; and `BOX` where they cover a part of the picture.
     """
@@ -99,6 +100,7 @@ class Draw:
     maps: np.ndarray
     control: np.ndarray | None = None
     finite: bool = True
+    refused: str = ""
     reads: dict[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
@@ -130,6 +132,7 @@ class Sample:
         scores: numbers worth keeping, for example ``{"presence.heart": 0.41}``.
         finite: as in Draw.
         required: names of the classes that have to be there.
+        refused: as in Draw.
     """
 
     image: np.ndarray
@@ -140,6 +143,7 @@ class Sample:
     scores: dict[str, float] = field(default_factory=dict)
     finite: bool = True
     required: tuple[str, ...] = ()
+    refused: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,19 +87,35 @@ def control(
         Path, typer.Argument(help="A label map (PNG of class ids) or an image (any gray picture).", show_default=False)
     ],
     finding: Annotated[
-        list[str] | None, typer.Option("--finding", "-f", help="What to put in, as the prompt names it; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--finding",
+            "-f",
+            help="What to put in: effusion, opacity, nodule, or any words; 'no abnormality' takes away. Repeatable.",
+        ),
     ] = None,
     region: Annotated[
         list[str] | None,
         typer.Option(
             "--region",
             "-r",
-            help="Where, one for each finding: words ('left lower zone', 'right costophrenic angle'), a box "
+            help="Where it may be, one for each finding: words ('left lower zone', 'right costophrenic angle'), a box "
             "left,top,right,bottom in 0..1, or a PNG of the image's size.",
         ),
     ] = None,
-    severity: Annotated[float, typer.Option(min=0.01, max=1, help="1 full; less is fainter.")] = 1.0,
-    whole: Annotated[bool, typer.Option("--whole", help="Fill the region; otherwise a ragged patch in it.")] = False,
+    severity: Annotated[
+        str, typer.Option(help="mild, moderate, large, severe, or a number from 0, the least, to 1, the most.")
+    ] = "moderate",
+    method: Annotated[
+        str,
+        typer.Option(
+            help="simulate: the simulator shapes it, the model generates it anew; inpaint: the model alone, from "
+            "words; auto: simulate what the simulator knows."
+        ),
+    ] = "auto",
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Inpaint all of the region; otherwise a ragged patch in it.")
+    ] = False,
     mask: Annotated[
         Path | None,
         typer.Option(
@@ -133,8 +149,12 @@ def control(
 
         cxrsynth control mask.png -o image.png
 
-        cxrsynth control image.png --finding pneumonia --region "left lower zone" -o sick.png
+        cxrsynth control image.png --finding effusion --region "left costophrenic angle" --severity moderate -o sick.png
+
+        cxrsynth control sick.png --finding "no abnormality" --region "left lower zone" -o clear.png
     """
+    import numpy as np
+
     from cxrsynth import weights
     from cxrsynth.console import console
     from cxrsynth.errors import UsageError
@@ -152,7 +172,9 @@ def control(
     from cxrsynth.store import png, write_atomic
 
     shape = "whole" if whole else "blob"
-    wishes = [edit.Wish(what, edit.box(where), severity, shape) for what, where in zip(findings, places, strict=True)]
+    wishes = [
+        edit.Wish(what, edit.box(where), severity, method, shape) for what, where in zip(findings, places, strict=True)
+    ]
     with progress(f"control {source.name}") as on_step:
         steps = 0
 
@@ -166,13 +188,14 @@ def control(
     write_atomic(out, png(made.after))
     save(made.strip, beside)
     files = {"image": str(out), "strip": str(beside)}
+    found_anywhere = np.any([np.zeros(made.after.shape, bool), *made.findings.values()], axis=0)
     if wishes:
-        files["region"] = str(out.with_name(f"{out.stem}-region.png"))
-        write_atomic(Path(files["region"]), png((made.region * 255).astype("uint8")))
+        files["mask"] = str(out.with_name(f"{out.stem}-mask.png"))
+        write_atomic(Path(files["mask"]), png((found_anywhere * 255).astype("uint8")))
     for note in made.notes:
         console.print(f"{source.name}: {note}", highlight=False, markup=False)
     console.print(f"open {beside}")
-    answer({**files, "region_pixels": int(made.region.sum())}, as_json)
+    answer({**files, "finding_pixels": int(found_anywhere.sum())}, as_json)
 
 
 def evaluate_control(

@@ -29,9 +29,12 @@ def build(entries: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> list[
 def decide(sample: Sample, kept: list[Sample], checks: Sequence[Check]) -> Verdict:
     """The first check that rejects gives the reason; the scores of all that were asked are merged.
 
-    Checks after a rejection are not asked: they may rely on what the earlier ones made sure of.
+    Checks after a rejection are not asked: they may rely on what the earlier ones made sure of. A sample that could not
+    be given what was imposed on it is rejected first, whatever the checks: ``control.opacity.carrier``.
     """
     scores = dict(sample.scores)
+    if sample.refused:
+        return Verdict(False, f"control.{sample.refused}", scores)
     for check in checks:
         verdict = check(sample, kept)
         scores |= verdict.scores

@@ -11,6 +11,7 @@ import re
 import numpy as np
 
 from cxrsynth.data.config import CaptionConfig
+from cxrsynth.data.findings import FINDINGS
 from cxrsynth.store import Row
 
 OPENERS = ("Frontal chest X-ray", "Chest X-ray", "Frontal chest radiograph", "Chest radiograph")
@@ -20,6 +21,12 @@ NORMAL_FINDINGS = {"normal", "no finding"}
 ANATOMY = ("right lung", "left lung", "heart")
 AGE_GROUPS = ((3, "infant or toddler"), (13, "child"), (18, "teenager"), (40, "young adult"), (65, "middle-aged adult"))
 OLDEST = "elderly adult"
+# What captions of simulated findings say of them, beside their names.
+FINDING_WORDS = (
+    "right upper zone", "left lower zone", "mid zone", "lung field", "both lungs", "bilateral", "apical", "faint",
+    "subtle", "dense", "hazy", "focal", "lobar", "patchy", "small", "moderate", "large", "massive", "mild", "severe",
+    "multiple",
+)  # fmt: skip
 SYNONYMS = {
     "cardiomegaly": ("cardiomegaly", "enlarged heart", "large heart"),
     "normal heart size": ("normal heart size", "heart of normal size", "normal heart"),
@@ -100,7 +107,7 @@ def describe_findings(row: Row, rng: np.random.Generator) -> str:
 
 
 def corpus(rows: list[Row], seed: int = 0, repeats: int = 3) -> list[str]:
-    """Captions of all images, several times, for building the vocabulary."""
+    """Captions of all images, several times, and words for simulated findings, for building the vocabulary."""
     rng = np.random.default_rng(seed)
     config = CaptionConfig()
     words = [
@@ -109,5 +116,7 @@ def corpus(rows: list[Row], seed: int = 0, repeats: int = 3) -> list[str]:
         *(word for group in SYNONYMS.values() for word in group),
         *(n for _, n in AGE_GROUPS),
         OLDEST,
+        *(phrase for kind in FINDINGS.values() for phrase in kind.phrases),
+        *FINDING_WORDS,
     ]
     return [caption(row, rng, config) for row in rows for _ in range(repeats)] + [w for w in words for _ in range(20)]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+from pydantic import ValidationError
 
 from cxrsynth.data import masks
 from cxrsynth.device import resolve
@@ -16,14 +17,17 @@ from cxrsynth.domain import regions
 from cxrsynth.domain.anatomy import CLASSES
 from cxrsynth.domain.atlas import read_mask
 from cxrsynth.errors import RecipeError, UsageError
-from cxrsynth.generate.control.controlled import Controlled
+from cxrsynth.generate.control.controlled import Controlled, Counting
 from cxrsynth.generate.control.deform import resized
+from cxrsynth.generate.control.pathology import find_region
 from cxrsynth.generate.reader import Reader
 from cxrsynth.generate.sampler import Latent, OnStep
 from cxrsynth.ingest.image import UnreadableError, stretch
 from cxrsynth.ingest.radiograph import Polarity, read_radiograph
 from cxrsynth.pages.sheet import Item, contact_sheet
 from cxrsynth.recipe import Recipe
+from cxrsynth.recipe.control import between
+from cxrsynth.recipe.pathology import Finding
 from cxrsynth.records import Draw, Spec
 
 # An image is stretched over 256 gray levels; a picture that never gets beyond this holds class ids.
@@ -36,15 +40,16 @@ class Wish:
     """One finding for one image.
 
     Attributes:
-        finding: as the prompt names it.
-        region: words, a box (left, top, right, bottom in 0..1), or a PNG of the image's size.
-        severity: above 0 faint, 1 full.
-        shape: ``blob`` or ``whole``.
+        finding: as the prompt names it; ``no abnormality`` takes away what is in the region.
+        region: where it may be: words, a box (left, top, right, bottom in 0..1), or a PNG of the image's size.
+        severity: 0 the least to 1 the most there is, a word such as ``moderate``, or two numbers.
+        method, shape: as in `cxrsynth.recipe.pathology.Finding`.
     """
 
     finding: str
     region: str | regions.Box
-    severity: float = 1.0
+    severity: float | str | tuple[float, float] = "moderate"
+    method: str = "auto"
     shape: str = "blob"
 
 
@@ -56,7 +61,7 @@ class Edited:
         before: (H, W) uint8 image, or None where an image was made of a label map without a finding.
         after: (H, W) uint8 image.
         mask: (H, W) uint8 ids of the anatomy.
-        region: (H, W) bool, where findings were put; empty without.
+        findings: finding -> (H, W) bool, its own mask; empty for what was taken away.
         strip: before, after and difference side by side.
         notes: what was changed to make the image upright.
     """
@@ -64,7 +69,7 @@ class Edited:
     before: np.ndarray | None
     after: np.ndarray
     mask: np.ndarray
-    region: np.ndarray
+    findings: dict[str, np.ndarray]
     strip: Image.Image
     notes: tuple[str, ...] = ()
 
@@ -117,28 +122,30 @@ def edit(
     given = read_mask(source) if made else None
     image, drawn, notes = (None, None, []) if made else read_pair(source, mask, polarity)
     latent = Latent(model, recipe.sampler, recipe.attention, resolve(device), on_step)
-    controlled = Controlled(latent, recipe.control, list(CLASSES))
+    controlled = Controlled(latent, recipe.control, list(CLASSES), strict=True)
     height, width = controlled.height, controlled.width
     phrases = {one.name: one.phrase for one in recipe.classes if one.name in CLASSES}
     findings = [finding(wish, seed + i) for i, wish in enumerate(wishes)]
-    spec = Spec(0, "image", prompt, recipe.negative_prompt, phrases, {}, seed, "test", control={"findings": findings})
     bare = Spec(0, "image", prompt, recipe.negative_prompt, phrases, {}, seed, "test")
+    spec = replace(bare, control={"findings": findings})
     if given is not None:
         anatomy = resized(given, height, width, str(source))
-        # With the same noise the first pass is the same, so this is the image before the finding was put in.
-        before = controlled.render([bare], [anatomy])[0].image if findings else None
-        after = controlled.render([spec], [anatomy])[0]
+        drawn_now = controlled.render([bare], [anatomy])[0]
+        before = drawn_now.image if findings else None
     else:
         assert image is not None
         before = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
         anatomy = (
             see(latent, controlled, before, phrases) if drawn is None else resized(drawn, height, width, str(mask))
         )
-        after = controlled.edit([before], [anatomy], [spec])[0]
-    region = np.zeros((height, width), bool)
-    for entry in findings:
-        region |= controlled.region(entry, anatomy)
-    return Edited(before, after.image, anatomy, region, strip(before, after, anatomy, region), tuple(notes))
+        drawn_now = Draw(before, np.zeros((0, 1, 1), np.float32))
+    with Counting(latent, len(findings)):
+        draws, changed, layers = controlled.pathology.put([spec], [drawn_now], [anatomy])
+    after, shown, own = draws[0].image, changed[0], layers[0]
+    assert shown is not None
+    asked = [find_region(entry, anatomy) for entry in findings]
+    picture = strip(before, after, shown, own, asked)
+    return Edited(before, after, shown, own, picture, tuple(notes))
 
 
 def read_pair(
@@ -165,31 +172,48 @@ def read_pair(
 
 def see(latent: Latent, controlled: Controlled, image: np.ndarray, phrases: dict[str, str]) -> np.ndarray:
     """(H, W) uint8 ids of the anatomy that the model's attention sees in an image."""
-    maps, _ = Reader(latent, list(phrases.values())).read(image[None], [0], LOOKED_AT, 1)
+    maps, _ = Reader(latent, phrases).read(image[None], [0], LOOKED_AT, 1)
     return controlled.rough(maps[0], list(phrases))
 
 
 def finding(wish: Wish, seed: int) -> dict[str, Any]:
-    """A wish as a Spec holds it."""
-    region = wish.region if isinstance(wish.region, str) else list(wish.region)
-    named = {"finding": wish.finding, "label": None, "region": region}
-    return {**named, "shape": wish.shape, "severity": wish.severity, "seed": seed}
+    """A wish as a Spec holds it: every random number is spent here.
+
+    Raises:
+        UsageError: a severity, method, shape or region that there is not.
+    """
+    try:
+        item = Finding.model_validate({**asdict(wish), "label": wish.finding})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise UsageError(
+            f"{problem['loc'][0]}: {str(problem['msg']).removeprefix('Value error, ')}", "see cxrsynth control --help"
+        ) from error
+    region = item.region if isinstance(item.region, str) else list(item.region)
+    severity = between(item.severity, np.random.default_rng(seed).random())
+    how = {"method": item.method, "shape": item.shape, "severity": round(severity, 3), "seed": seed}
+    return {"finding": item.finding, "label": item.label, "region": region, **how}
 
 
-def strip(before: np.ndarray | None, after: Draw, anatomy: np.ndarray, region: np.ndarray) -> Image.Image:
-    """Before, after and difference, each with what was imposed; of a label map alone the image with it."""
-    image = after.image
+def strip(
+    before: np.ndarray | None,
+    after: np.ndarray,
+    anatomy: np.ndarray,
+    findings: dict[str, np.ndarray],
+    asked: Sequence[np.ndarray],
+) -> Image.Image:
+    """Before with the regions, after, after with the findings, and the difference; of a label map alone the image."""
     if before is None:
         legend = dict(CLASSES)
-        return contact_sheet([Item(image, anatomy, title="image and imposed anatomy")], columns=1, legend=legend)
-    difference = np.rint(128 + (image.astype(np.float32) - before) / 2).clip(0, 255).astype(np.uint8)
-    where = {1: region}
+        return contact_sheet([Item(after, anatomy, title="image and imposed anatomy")], columns=1, legend=legend)
+    difference = np.rint(128 + (after.astype(np.float32) - before) / 2).clip(0, 255).astype(np.uint8)
     items = [
-        Item(before, layers=where, title="before"),
-        Item(image, layers=where, title="after"),
-        Item(difference, layers=where, title="difference, gray is none"),
+        Item(before, layers=dict(enumerate(asked, 1)), title="before, and the region"),
+        Item(after, title="after"),
+        Item(after, layers=dict(enumerate(findings.values(), 1)), title="after, and the finding"),
+        Item(difference, title="difference, gray is none"),
     ]
-    return contact_sheet(items, columns=3)
+    return contact_sheet(items, columns=4)
 
 
 def box(text: str) -> str | regions.Box:

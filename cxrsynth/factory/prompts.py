@@ -37,7 +37,7 @@ def spec(recipe: Recipe, index: int, attempt: int = 0) -> Spec:
     if recipe.control is not None:
         labels = recipe.finding_labels()
         control = recipe.control.impose(rng(recipe.seed, index, STREAM_CONTROL), labels)
-        present |= {name: any(one["label"] == name for one in control["findings"]) for name in labels}
+        present |= {name: any(one["label"] == name for one in control["findings"]) for name in labels if name}
     return Spec(
         index=index,
         key=key(index),

@@ -275,7 +275,7 @@ def describe(one: Spec, scores: dict[str, float]) -> Row:
 
 def imposed_findings(one: Spec) -> Row:
     """``findings`` that were inpainted, as ingested images have them: the prompt does not name them."""
-    words = [str(item["finding"]) for item in (one.control or {}).get("findings", [])]
+    words = [str(item["finding"]) for item in (one.control or {}).get("findings", []) if item["label"]]
     return {"findings": ", ".join(dict.fromkeys(words))} if words else {}
 
 

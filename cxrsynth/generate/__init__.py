@@ -24,7 +24,9 @@ def build(
         return generator
     from cxrsynth.generate.control.controlled import Controlled
     from cxrsynth.generate.sampler import Latent
+    from cxrsynth.masks.labels import Labelling
 
     if not isinstance(generator, Latent):
         raise RecipeError(f"generator '{recipe.generator}' cannot be controlled", "set generator: latent")
-    return Controlled(generator, recipe.control, list(recipe.class_ids()))
+    labelling = Labelling.from_recipe(recipe).model_copy(update={"use": "attention", "agreement": False})
+    return Controlled(generator, recipe.control, list(recipe.class_ids()), labelling=labelling)

@@ -63,7 +63,7 @@ def look_at(
     """
     ids = store.classes()
     latent = Latent(model, Sampler(), AttentionSpec(), device)
-    reader = Reader(latent, list(classes))
+    reader = Reader(latent, {name: name for name in classes})
     rng = np.random.default_rng(seed)
     pictures, masks = [], []
     for variant in range(variants):

@@ -6,7 +6,7 @@ UNet is enough; here the image's latents are noised to a few timesteps, and the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -15,8 +15,9 @@ from torch import Tensor
 from cxrsynth.errors import UsageError
 from cxrsynth.generate.answers import look
 from cxrsynth.generate.sampler import Latent
+from cxrsynth.generate.texts import class_sources
 from cxrsynth.nets.autoencoder import to_latents
-from cxrsynth.nets.taps import KeySource, Taps, class_text, column_weights, merge_levels
+from cxrsynth.nets.taps import Taps, merge_levels
 
 
 class Reader:
@@ -24,7 +25,7 @@ class Reader:
 
     Args:
         latent: the model, loaded with an attention block.
-        phrases: the words whose attention locates each class, K of them.
+        phrases: class -> the words whose attention locates it, K of them.
         prompt: what the images are said to show; nothing by default, so that no caption helps.
 
     Raises:
@@ -32,23 +33,20 @@ class Reader:
         UsageError: the model was loaded without attention.
     """
 
-    def __init__(self, latent: Latent, phrases: Sequence[str], prompt: str = "") -> None:
+    def __init__(self, latent: Latent, phrases: Mapping[str, str], prompt: str = "") -> None:
         if latent.attention is None:
             raise UsageError("the labels of real images come from attention", "set masks.use: attention")
         self.latent, self.attention = latent, latent.attention
-        text, model = class_text(phrases), latent.model
+        model = latent.model
         if not model.any_text:
             raise UsageError(
                 f"{model.family} attends to the words of its prompt only, which real images do not have",
                 "label them with another model, such as --model mini",
             )
-        model.check_tokens([text], what="the list of class phrases")
         model.check_tokens([prompt])
         with torch.inference_mode():
-            given, self.words = model.encode([text]), model.encode([prompt])
-            keys = model.keys_from(given)
-        weights = column_weights(model.columns(text, phrases), given.states.shape[1])
-        self.source = KeySource(keys, weights.to(latent.device), given.mask)
+            self.words = model.encode([prompt])
+            self.sources = class_sources(model, phrases, latent.overlapping, latent.device)
         height, width = latent.latent_size
         self.size = (height * latent.factor, width * latent.factor)
 
@@ -73,7 +71,7 @@ class Reader:
         latent = self.latent
         clean = self.encode(images)  # (B, C, h, w)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        taps = Taps([self.source], latent.latent_size, slice(None), self.attention.levels)
+        taps = Taps(self.sources, latent.latent_size, slice(None), self.attention.levels)
         with latent.model.observe(taps), latent.asker.observe(latent.model.denoiser, images) as answers:
             look(latent.model, clean, self.words, generators, timesteps, noises)
         maps: np.ndarray = merge_levels(taps.maps(), self.attention.normalise_levels).cpu().numpy()

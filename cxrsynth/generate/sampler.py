@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,10 +15,11 @@ from cxrsynth.clock import CLOCK
 from cxrsynth.device import precision, resolve, tune
 from cxrsynth.errors import MissingError, RecipeError
 from cxrsynth.generate.answers import Asker, look
+from cxrsynth.generate.texts import class_sources
 from cxrsynth.nets import families, parts, schedulers
 from cxrsynth.nets.autoencoder import to_gray, to_images
 from cxrsynth.nets.conditioning import Conditioning
-from cxrsynth.nets.taps import KeySource, Taps, class_text, column_weights, merge_levels
+from cxrsynth.nets.taps import KeySource, Taps, column_weights, merge_levels
 from cxrsynth.recipe import AttentionSpec, Recipe, Sampler
 from cxrsynth.records import Asked, Draw, Spec
 
@@ -47,6 +48,7 @@ class Latent:
         on_step: called as ``on_step(step, steps)`` after each denoising step.
         asked: what refiners want to know about a picture besides its maps; it is looked at once more for that.
         cut: whether prompts over the token limit are cut instead of refused.
+        overlapping: names of classes that lie over others and are read from a text each.
 
     Raises:
         MissingError: the folder lacks a part or a part cannot be read.
@@ -62,9 +64,10 @@ class Latent:
         on_step: OnStep | None = None,
         asked: Asked = NOTHING_ASKED,
         cut: bool = False,
+        overlapping: Collection[str] = (),
     ) -> None:
         self.sampler, self.attention, self.device, self.on_step = sampler, attention, device, on_step
-        self.folder, self.cut = folder, cut
+        self.folder, self.cut, self.overlapping = folder, cut, frozenset(overlapping)
         family = families.family_of(folder)
         # What the scheduler cannot do is said before the model is read.
         schedulers.build(sampler.scheduler, parts.read_json(folder / "scheduler" / "scheduler_config.json"))
@@ -94,9 +97,8 @@ class Latent:
         if model is None:
             raise MissingError("generator 'latent' needs a model", "--model mini, a folder, or a hub id")
         attention = recipe.attention if recipe.reads_attention() else None
-        return cls(
-            model, recipe.sampler, attention, resolve(device), on_step, recipe.asked(), recipe.prompts.too_long == "cut"
-        )
+        cut, over = recipe.prompts.too_long == "cut", recipe.overlapping
+        return cls(model, recipe.sampler, attention, resolve(device), on_step, recipe.asked(), cut, over)
 
     def _latent_size(self) -> tuple[int, int]:
         native_h, native_w = self.model.native
@@ -239,15 +241,8 @@ class Latent:
             keys = model.keys_from(told) if model.any_text else None
             sources.append(KeySource(keys, weights.to(self.device), told.mask))
         if model.any_text:
-            text = class_text(phrases)
-            model.check_tokens([text], what="the list of class phrases")
-            own_columns = model.columns(text, phrases)
-            # A class the prompt does not name is read from the phrases' own text.
-            rest = [[[] if columns[k] else own_columns[k] for k in range(len(phrases))] for columns in named]
-            own = torch.stack([column_weights(columns, tokens) for columns in rest or [own_columns]])
-            if bool(own.any()):
-                given = model.encode([text])
-                sources.append(KeySource(model.keys_from(given), own.to(self.device), given.mask))
+            # A class the prompt does not name is read from a text of its own.
+            sources += class_sources(model, specs[0].phrases, self.overlapping, self.device, named)
         else:
             check_named(specs, named)
         conditional = slice(len(specs), None) if guided else slice(None)

@@ -32,6 +32,19 @@ class Evidence:
     stability: np.ndarray
 
 
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """Values of maps that mean something by themselves, because a model was trained to give them; NaN where none do.
+
+    Attributes:
+        gate: (K,) float, peaks below it mean that the class is absent.
+        level: (K,) float, values above it mean that the class is there.
+    """
+
+    gate: np.ndarray
+    level: np.ndarray
+
+
 class Joint(BaseModel):
     """How raw maps become probabilities: all classes and the background on one scale.
 
@@ -55,7 +68,9 @@ class Joint(BaseModel):
     floor: float = Field(30.0, ge=0, lt=50)
     step: float = Field(0.1, gt=0, lt=0.5)
 
-    def __call__(self, maps: np.ndarray, height: int, width: int, competing: np.ndarray) -> Evidence:
+    def __call__(
+        self, maps: np.ndarray, height: int, width: int, competing: np.ndarray, known: Calibrated | None = None
+    ) -> Evidence:
         """Weigh the classes against the background and each other.
 
         Args:
@@ -63,13 +78,22 @@ class Joint(BaseModel):
             height: rows of the picture.
             width: columns of the picture.
             competing: (K,) bool, false for classes that lie over others.
+            known: values that maps of overlapping classes are compared with, instead of their own peak and floor.
         """
         raw = upsample(np.nan_to_num(maps, nan=0.0, posinf=0.0, neginf=0.0), height, width)  # (K, H, W)
         floor, middle, peak = np.percentile(raw[:, ::2, ::2], (self.floor, 50.0, self.peak), axis=(1, 2))
-        presence = _presence(middle, peak)
+        presence = np.zeros(len(raw))
+        for alike in (competing, ~competing):  # maps of overlapping classes are shares, on a scale of their own
+            presence[alike] = _presence(middle[alike], peak[alike])
+        if known is not None:
+            gated = np.isfinite(known.gate)
+            presence[gated] = np.clip(self.presence * peak[gated] / known.gate[gated], 0.0, 1.0)
         there = presence >= max(self.presence, EPSILON)
         scale = np.where(there, np.maximum(peak - floor, EPSILON), 1.0)[:, None, None]
         score = np.clip((raw - floor[:, None, None]) / scale, 0.0, None)
+        if known is not None:
+            fixed = np.isfinite(known.level)
+            score[fixed] = raw[fixed] * (self.background / known.level[fixed])[:, None, None]
         score[~there] = 0.0
         power = score.astype(np.float32) ** self.gamma
         rest = np.float32(self.background**self.gamma)

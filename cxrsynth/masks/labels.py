@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from cxrsynth.domain.overlap import dice
 from cxrsynth.errors import UsageError
 from cxrsynth.masks import chain
-from cxrsynth.masks.attention import Evidence, Joint
+from cxrsynth.masks.attention import Calibrated, Evidence, Joint
 from cxrsynth.masks.layers import certainty, layers, paint, uncertainty
 from cxrsynth.recipe import Recipe
 from cxrsynth.records import IGNORE, Draw, Refiner, Sample
@@ -22,6 +22,7 @@ class Labelling(BaseModel):
     Attributes:
         classes: class name -> id (1..255), in the order of K and of painting.
         overlap: classes that lie over others (an opacity in a lung) and do not compete with them.
+        gates, levels: overlapping class -> value of its map, as `cxrsynth.masks.attention.Calibrated` has them.
         use: ``attention`` labels from the maps; ``control`` from the masks that were imposed on the picture,
             exactly, and from the maps where none was; ``fused`` from the maps weighed with the imposed masks.
         fuse: weight of the imposed masks in ``fused``.
@@ -36,6 +37,8 @@ class Labelling(BaseModel):
 
     classes: dict[str, int] = Field(min_length=1)
     overlap: tuple[str, ...] = ()
+    gates: dict[str, float] = Field(default_factory=dict)
+    levels: dict[str, float] = Field(default_factory=dict)
     use: Literal["attention", "control", "fused"]
     fuse: float = 0.5
     imposed: tuple[str, ...] | None = None
@@ -53,7 +56,9 @@ class Labelling(BaseModel):
         """
         return cls(
             classes=recipe.class_ids(),
-            overlap=tuple(item.name for item in recipe.classes if item.overlap),
+            overlap=recipe.overlapping,
+            gates={item.name: item.gate for item in recipe.classes if item.gate is not None},
+            levels={item.name: item.level for item in recipe.classes if item.level is not None},
             use=recipe.masks.use,
             fuse=recipe.masks.fuse,
             imposed=recipe.imposed(),
@@ -82,6 +87,13 @@ class Labelling(BaseModel):
     def competing(self) -> np.ndarray:
         """(K,) bool, false for classes that lie over others."""
         return np.array([name not in self.overlap for name in self.classes], bool)
+
+    @property
+    def calibrated(self) -> Calibrated:
+        """The values of the maps that mean something by themselves."""
+        return Calibrated(*(
+            np.array([found.get(name, np.nan) for name in self.classes]) for found in (self.gates, self.levels)
+        ))  # fmt: skip
 
     @property
     def given(self) -> np.ndarray:
@@ -142,6 +154,7 @@ def make_sample(draw: Draw, labelling: Labelling, required: tuple[str, ...] = ()
         scores=scores,
         finite=draw.finite,
         required=required,
+        refused=draw.refused,
     )
 
 
@@ -182,7 +195,7 @@ def _seen(draw: Draw, labelling: Labelling) -> Evidence:
     """What the maps say."""
     _expect(draw.maps, labelling.classes)
     height, width = draw.image.shape
-    return labelling.normaliser()(draw.maps, height, width, labelling.competing)
+    return labelling.normaliser()(draw.maps, height, width, labelling.competing, labelling.calibrated)
 
 
 def _imposed(draw: Draw, labelling: Labelling) -> np.ndarray:

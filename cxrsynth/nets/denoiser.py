@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from cxrsynth.nets.attention import Layer, attention_probs, observe_cross, project_keys
 from cxrsynth.nets.bundle import TextEncoder, Unet
 from cxrsynth.nets.config import UnetConfig
+from cxrsynth.nets.taps import share
 
 # layer name -> (level, maps (n, heads, K, h, w))
 LayerMaps = dict[str, tuple[int, Tensor]]
@@ -40,11 +41,14 @@ class Denoiser(nn.Module):
     Args:
         class_ids: (G, T) int64 tokens of the class texts, whose keys are read for the maps and nothing else.
         class_weights: (G, T, K) float32 how much each token of a text counts for each class; a class has one text.
+        class_against: (G, T, K) float32 the same of the tokens that the class is compared with, see
+            `cxrsynth.nets.taps.KeySource`; 0 in texts whose attention counts as it is.
         levels: grids to read, 1 for that of the latents, 2 for half of it.
     """
 
     class_ids: Tensor
     class_weights: Tensor
+    class_against: Tensor
 
     def __init__(
         self,
@@ -52,6 +56,7 @@ class Denoiser(nn.Module):
         text_encoder: TextEncoder,
         class_ids: Tensor,
         class_weights: Tensor,
+        class_against: Tensor,
         levels: tuple[int, ...],
     ) -> None:
         super().__init__()
@@ -60,6 +65,7 @@ class Denoiser(nn.Module):
         self.levels = levels
         self.register_buffer("class_ids", class_ids, persistent=False)
         self.register_buffer("class_weights", class_weights, persistent=False)
+        self.register_buffer("class_against", class_against, persistent=False)
 
     def forward(self, noisy: Tensor, timesteps: Tensor, ids: Tensor, grounded: int = 0) -> tuple[Tensor, LayerMaps]:
         """(B, C, h, w), (B,), (B, T) -> prediction (B, C, h, w), and class maps of the first ``grounded`` images."""
@@ -83,9 +89,15 @@ class Denoiser(nn.Module):
                 keys = project_keys(layer.attn, classes)  # (G, heads, T, d)
                 found = torch.stack(
                     [
-                        attention_probs(layer.attn, query[:grounded], keys[group : group + 1]) @ weights
-                        for group, weights in enumerate(self.class_weights)
+                        self._read(attention_probs(layer.attn, query[:grounded], keys[group : group + 1]), group)
+                        for group in range(len(classes))
                     ]
                 ).sum(dim=0)  # (n, heads, N, K): each class has weights in one group only
                 maps[layer.name] = level, found.transpose(2, 3).unflatten(-1, layer.size)
         return prediction, maps
+
+    def _read(self, probs: Tensor, group: int) -> Tensor:
+        """(n, heads, N, T) attention to the text of a group -> (n, heads, N, K) maps of its classes."""
+        own = probs @ self.class_weights[group]
+        against = self.class_against[group]
+        return share(own, probs @ against) if bool(against.any()) else own

@@ -18,10 +18,17 @@ from cxrsynth.clock import CLOCK
 from cxrsynth.errors import RecipeError
 from cxrsynth.nets.attention import Layer, attention_probs, project_keys
 
+NOTHING = "no finding"
+
 
 def class_text(phrases: Sequence[str]) -> str:
     """The text whose tokens are the map-only keys of these phrases."""
     return ", ".join(phrases)
+
+
+def finding_text(phrase: str) -> str:
+    """The text of a class that lies over others: its phrase beside `NOTHING`; it takes nothing from the anatomy."""
+    return class_text([phrase, NOTHING])
 
 
 def token_columns(tokenizer: Any, text: str, phrases: Sequence[str]) -> list[list[int]]:
@@ -73,11 +80,24 @@ class KeySource:
             attention, whose keys come with the queries.
         weights: (B or 1, T, K) how much each token counts for each class; a phrase of n sub-words has n times 1/n.
         mask: (B or 1, T), 0 for tokens that the layers do not see; None where they see all.
+        against: (B or 1, T, K) weights of the tokens that a class is compared with: its map is then its share of the
+            two, 0..1; None for the attention itself.
     """
 
     context: Tensor | None
     weights: Tensor
     mask: Tensor | None = None
+    against: Tensor | None = None
+
+    def maps(self, probs: Tensor) -> Tensor:
+        """(B, N, T) attention of places to tokens -> (B, N, K) class maps; 0 for classes that another text has."""
+        own = probs @ self.weights
+        return own if self.against is None else share(own, probs @ self.against)
+
+
+def share(own: Tensor, other: Tensor) -> Tensor:
+    """own / (own + other), 0 where both are."""
+    return own / (own + other).clamp_min(1e-12)
 
 
 def column_weights(columns: Sequence[Sequence[int]], tokens: int) -> Tensor:
@@ -129,7 +149,7 @@ class Taps:
         maps: Tensor | None = None
         for source, one in zip(self.sources, keys, strict=True):
             probs = attention_probs(layer.attn, query, one, source.mask).mean(dim=1)  # (B, N, T)
-            part = probs @ source.weights  # (B, N, K)
+            part = source.maps(probs)  # (B, N, K)
             maps = part if maps is None else maps + part
         assert maps is not None
         if layer.size in self._sums:

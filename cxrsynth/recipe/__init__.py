@@ -4,10 +4,11 @@ An entry such as ``{use: crf, iterations: 5}`` becomes ``Crf(iterations=5)``: th
 is an error when the recipe is loaded and the resolved recipe shows every value.
 """
 
+from cxrsynth.recipe.classes import ClassSpec
 from cxrsynth.recipe.entry import Entry, explain, resolve_entry
 from cxrsynth.recipe.file import assign, bundled_recipes, find, load, parse, put, read
 from cxrsynth.recipe.identity import fingerprint, identity, masks_identity
-from cxrsynth.recipe.model import AttentionSpec, ClassSpec, Recipe, Sampler, key
+from cxrsynth.recipe.model import AttentionSpec, Recipe, Sampler, key
 
 __all__ = [
     "AttentionSpec",

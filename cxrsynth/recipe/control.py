@@ -6,28 +6,22 @@ steps; the pathology controller inpaints a region with the finding as prompt.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from cxrsynth.domain import regions
 from cxrsynth.domain.anatomy import CLASSES
 from cxrsynth.domain.atlas import open_atlas
-from cxrsynth.errors import CxrError
+from cxrsynth.recipe.part import Part
+from cxrsynth.recipe.pathology import Finding, Inpaint, Range
 from cxrsynth.weights import NetworkFile, hash_of
 
 SEEDS = 2**31 - 1
 # A heart is made of one that is at most so much smaller or larger.
 HEART_FACTOR = 1.25
-
-
-class Block(BaseModel):
-    """Base of the blocks here: frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
@@ -36,10 +30,7 @@ def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
     return pair
 
 
-Range = Annotated[tuple[float, float], Field(description="smallest and largest")]
-
-
-class Deform(Block):
+class Deform(Part):
     """How an anatomy is changed, so that new ones are asked for and not copies."""
 
     warp: float = Field(0.015, ge=0, le=0.08, description="deviation of a smooth diffeomorphic warp, of the width")
@@ -62,7 +53,7 @@ class Deform(Block):
         return self
 
 
-class Anatomy(Block):
+class Anatomy(Part):
     """The anatomy controller: whose label maps, and how strictly the image keeps to them."""
 
     source: str = Field(
@@ -82,83 +73,6 @@ class Anatomy(Block):
     soft: float = Field(0.012, ge=0, le=0.1, description="width of the border between the two, of the width")
 
 
-class Finding(Block):
-    """One finding that may be put into an image."""
-
-    finding: str = Field(min_length=1, description="as the prompt names it")
-    region: str | regions.Box = Field(
-        description="words ('left lower zone'), [left, top, right, bottom] in 0..1, or a PNG of the image's size"
-    )
-    probability: float = Field(1.0, ge=0, le=1)
-    severity: Range = Field((1.0, 1.0), description="0 faint to 1 full, drawn for each image")
-    shape: str = Field(
-        "blob", pattern="^(blob|whole)$", description="blob: a ragged patch in the region; whole: all of it"
-    )
-    label: str | None = Field(None, description="class that the region is a mask of; default: the one named so")
-
-    @field_validator("severity")
-    @classmethod
-    def _in_order(cls, pair: tuple[float, float]) -> tuple[float, float]:
-        if not 0 < pair[0] <= pair[1] <= 1:
-            raise ValueError("severity lies above 0 and at most at 1, the smaller number first")
-        return pair
-
-    @field_validator("region")
-    @classmethod
-    def _understood(cls, region: str | regions.Box) -> str | regions.Box:
-        if isinstance(region, str) and not region.lower().endswith(".png"):
-            try:
-                regions.parse(region)
-            except CxrError as error:
-                raise ValueError(f"{error.message}; {error.hint}") from error
-        return region
-
-    def class_among(self, words: Mapping[str, Sequence[str]]) -> str:
-        """The class that this finding fills.
-
-        Args:
-            words: class -> the words that mean it.
-
-        Raises:
-            ValueError: there is none; the message lists what there is.
-        """
-        text = self.finding.lower()
-        meant = (name for name, own in words.items() if any(word.lower() in text for word in own))
-        found = self.label or next(meant, None)
-        if found is None or found not in words:
-            what = f"there is no class '{self.label}'" if self.label else f"'{self.finding}' has no class"
-            raise ValueError(
-                f"control.pathology: {what}; add one with overlap: true, or give label: one of {', '.join(words)}"
-            )
-        return found
-
-
-class Inpaint(Block):
-    """The pathology controller: how a region is generated anew."""
-
-    prompt: str = Field("Frontal chest X-ray. Findings: {finding}.", description="{finding} and {region} are filled in")
-    negative_prompt: str = Field("", description="what guidance leads away from")
-    guidance_scale: float = Field(7.0, ge=0, description="XReal: 7")
-    adapter: Annotated[str | None, NetworkFile("adapter")] = Field(
-        None, description="file of 'cxrsynth train-pathology' for this model, or mini for the bundled one; null: none"
-    )
-    feather: float = Field(0.02, ge=0, le=0.1, description="width of the border around a region, of the width")
-
-    @field_validator("prompt")
-    @classmethod
-    def _fillable(cls, prompt: str) -> str:
-        try:
-            prompt.format(finding="", region="")
-        except (KeyError, IndexError, ValueError) as error:
-            raise ValueError("only {finding} and {region} are filled in") from error
-        return prompt
-
-    def words(self, finding: str, region: str | regions.Box) -> str:
-        """The prompt of one finding; a box has no words."""
-        place = region if isinstance(region, str) and not region.lower().endswith(".png") else "lung"
-        return self.prompt.format(finding=finding, region=place)
-
-
 def _none(value: Any) -> Any:
     """``from: none`` imposes no anatomy."""
     if isinstance(value, dict) and "from" in value and value["from"] in ("none", None):
@@ -166,11 +80,12 @@ def _none(value: Any) -> Any:
     return None if value == "none" else value
 
 
-class Control(Block):
+class Control(Part):
     """What is imposed on the images of a recipe."""
 
     anatomy: Annotated[Anatomy | None, BeforeValidator(_none)] = Field(default_factory=Anatomy)
     pathology: tuple[Finding, ...] = ()
+    most: int | None = Field(None, ge=1, description="findings in one image; by default as many as are drawn")
     inpaint: Inpaint = Field(default_factory=Inpaint)
 
     @model_validator(mode="after")
@@ -181,7 +96,7 @@ class Control(Block):
 
     def prompts(self) -> set[str]:
         """All texts that findings are generated from."""
-        asked = {self.inpaint.words(item.finding, item.region) for item in self.pathology}
+        asked = {self.inpaint.words(item.finding, place) for item in self.pathology for place in item.places}
         return asked | {self.inpaint.negative_prompt} if asked else asked
 
     @property
@@ -197,7 +112,7 @@ class Control(Block):
 
         Returns:
             ``anatomy`` (None, or key, seed, warp, smooth, scale, shift, ctr) and ``findings`` (finding, label, region,
-            shape, severity, seed each), in plain types.
+            method, shape, severity, seed each), in plain types.
         """
         imposed: dict[str, Any] = {"anatomy": None, "findings": []}
         # All numbers are drawn, used or not: one more finding does not reshuffle the anatomies.
@@ -220,9 +135,14 @@ class Control(Block):
             chance, hard, own = random.random(), random.random(), int(random.integers(SEEDS))
             if chance < item.probability:
                 severity = round(float(between(item.severity, hard)), 3)
-                region = item.region if isinstance(item.region, str) else list(item.region)
+                place = item.places[own % len(item.places)]
+                region = place if isinstance(place, str) else list(place)
                 drawn = {"finding": item.finding, "label": label, "region": region}
-                imposed["findings"].append({**drawn, "shape": item.shape, "severity": severity, "seed": own})
+                how = {"method": item.method, "shape": item.shape}
+                imposed["findings"].append({**drawn, **how, "severity": severity, "seed": own})
+        if self.most is not None and len(imposed["findings"]) > self.most:
+            kept = sorted(imposed["findings"], key=lambda one: one["seed"])[: self.most]
+            imposed["findings"] = [one for one in imposed["findings"] if one in kept]
         return imposed
 
     def identity(self) -> dict[str, Any]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import reduce
-from pathlib import Path
-from string import Formatter
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from cxrsynth import registry
+from cxrsynth.recipe.classes import ClassSpec, unique
 from cxrsynth.recipe.control import Control
 from cxrsynth.recipe.entry import Entry, construct, resolve_entry
+from cxrsynth.recipe.prompts import Prompts
 from cxrsynth.records import Asked
 
 
@@ -29,65 +29,6 @@ class Config(BaseModel):
     """Base of all recipe blocks: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ClassSpec(Config):
-    """One class of the label map."""
-
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="snake_case name, used in scores and file headers")
-    id: int = Field(ge=1, le=254, description="pixel value in the masks; 0 is background, 255 is ignore")
-    phrase: str = Field(min_length=1, description="the words whose attention locates the class")
-    optional: bool = Field(False, description="present only in samples whose prompt contains one of `when`")
-    when: tuple[str, ...] = Field((), description="words that ask for an optional class; default: the phrase")
-    overlap: bool = Field(
-        False, description="lies inside other classes (an opacity in a lung) and does not compete with them"
-    )
-
-
-def _weighted(value: Any) -> Any:
-    """A list, or a mapping word -> weight."""
-    if isinstance(value, list):
-        return {str(word): 1.0 for word in value}
-    return value
-
-
-Weighted = Annotated[dict[str, Annotated[float, Field(ge=0)]], BeforeValidator(_weighted)]
-
-
-class Prompts(Config):
-    """Where the prompts come from: templates filled from a vocabulary, rows of a CSV file, or lines of a text file."""
-
-    templates: Weighted = Field(default_factory=dict, description="template -> weight, or a list; {word} is filled in")
-    vocabulary: dict[str, Weighted] = Field(
-        default_factory=dict, description="word -> {choice: weight} or a list of choices"
-    )
-    csv: Path | None = Field(
-        None,
-        description="CSV with a column of prompts; 'negative_prompt' wins over the recipe's; other columns become "
-        "fields; used in order",
-    )
-    column: str = Field("prompt", min_length=1, description="the column of the CSV that holds the prompts")
-    text: Path | None = Field(None, description="one prompt per line, used in order")
-    too_long: Literal["refuse", "cut"] = Field(
-        "refuse", description="prompts over the model's token limit: refuse them, or cut their ends and count how many"
-    )
-    each: int = Field(1, ge=1, description="pictures per prompt, one after the other, each from its own noise")
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Prompts:
-        given = [name for name in ("templates", "csv", "text") if getattr(self, name)]
-        if len(given) != 1:
-            raise ValueError(f"give exactly one of templates, csv, text (given: {', '.join(given) or 'none'})")
-        for template in self.templates:
-            for _, word, _, _ in Formatter().parse(template):
-                if word is not None and word not in self.vocabulary:
-                    raise ValueError(
-                        f"template uses {{{word}}}, which is not in vocabulary: {', '.join(self.vocabulary) or 'empty'}"
-                    )
-        for word, choices in {**self.vocabulary, "templates": self.templates or {"": 1.0}}.items():
-            if not choices or sum(choices.values()) <= 0:
-                raise ValueError(f"'{word}' needs at least one choice with a weight above 0")
-        return self
 
 
 class Sampler(Config):
@@ -211,15 +152,6 @@ class Card(Config):
     citation: str = ""
 
 
-def _unique(classes: list[ClassSpec]) -> list[ClassSpec]:
-    for what in ("name", "id", "phrase"):
-        values = [getattr(item, what) for item in classes]
-        twice = {value for value in values if values.count(value) > 1}
-        if twice:
-            raise ValueError(f"two classes share the {what} {twice.pop()!r}")
-    return classes
-
-
 class Recipe(Config):
     """What to make."""
 
@@ -239,7 +171,7 @@ class Recipe(Config):
     lora: tuple[str, ...] = Field(
         (), description="LoRA folders or files merged into the model, each PATH or PATH:SCALE"
     )
-    classes: Annotated[list[ClassSpec], AfterValidator(_unique)] = Field(min_length=1, max_length=64)
+    classes: Annotated[list[ClassSpec], AfterValidator(unique)] = Field(min_length=1, max_length=64)
     prompts: Prompts
     negative_prompt: str = ""
     sampler: Sampler = Field(default_factory=Sampler)
@@ -309,6 +241,11 @@ class Recipe(Config):
             return Asked()
         chain = (construct("refiners", entry) for entry in self.masks.refine)
         return reduce(Asked.__or__, (one.asks for one in chain if hasattr(one, "asks")), Asked())
+
+    @property
+    def overlapping(self) -> tuple[str, ...]:
+        """Names of the classes that lie over others."""
+        return tuple(item.name for item in self.classes if item.overlap)
 
     def class_ids(self) -> dict[str, int]:
         """Class name -> id, in recipe order."""

@@ -95,6 +95,13 @@ class Average:
         """Put the averages in place of the weights, for good."""
         self.live.load_state_dict(self.values)
 
+    @torch.no_grad()
+    def settle(self, prefix: str) -> None:
+        """Put the averages in place of the weights whose names begin so."""
+        for name, value in self.live.tensors().items():
+            if name.startswith(prefix):
+                value.copy_(self.values[name])
+
     @contextmanager
     def applied(self) -> Iterator[None]:
         """The averages in place of the weights, which are back afterwards."""

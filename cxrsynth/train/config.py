@@ -10,7 +10,8 @@ from cxrsynth.recipe.part import Part
 class GroundingConfig(Part):
     """Loss that makes phrases look where their masks are (TokenCompose, CVPR 2024, eq. 3 and 4).
 
-    Anatomy and findings are read from a text each: a finding lies over the anatomy and shall not take its attention.
+    The anatomy is read from one text, each finding from a text of its own, beside "no finding": a finding lies over the
+    anatomy and shall not take its attention.
     """
 
     phrases: dict[str, str] = Field(
@@ -34,6 +35,7 @@ class GroundingConfig(Part):
         return [*self.phrases, *self.findings]
 
     @property
-    def groups(self) -> list[dict[str, str]]:
-        """Classes and phrases that share a text."""
-        return [group for group in (self.phrases, self.findings) if group]
+    def groups(self) -> list[tuple[dict[str, str], bool]]:
+        """Classes and phrases that share a text, and whether it is a finding's own text."""
+        anatomy = [(self.phrases, False)] if self.phrases else []
+        return [*anatomy, *(({name: phrase}, True) for name, phrase in self.findings.items())]

@@ -7,9 +7,9 @@ with the same weights as one left alone. Works on CPU, CUDA, and under ``acceler
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -54,6 +54,8 @@ class Turn:
         lr: share of the configured learning rate.
         since: first update in which it takes part.
         split: a batch -> parts that fit into memory; losses and figures of the parts are summed.
+        rests: update -> beginnings of names of weights that do not change from there on and rest at their averages, of
+            the first turn.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Turn:
     lr: float = 1.0
     since: int = 0
     split: Callable[[Any], Sequence[Any]] = whole
+    rests: Mapping[int, Sequence[str]] = field(default_factory=dict)
 
 
 class Task(Protocol):
@@ -178,6 +181,8 @@ def train(
             # Drop-out of some networks: its numbers belong to the update too.
             torch.manual_seed(int(step_rng(config.seed, update + 1, accelerator.process_index).integers(2**63)))
             batch = to_device(batch, accelerator.device)
+            for prefix in task.turns[0].rests.get(update, ()):
+                average.settle(prefix)
             share = learning_rate(update, config.updates, config.warmup, config.final_lr)
             figures: Figures = {}
             for number, (turn, (network, optim)) in enumerate(zip(task.turns, prepared, strict=True)):

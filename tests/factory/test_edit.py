@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxrsynth.errors import UsageError
+from cxrsynth.errors import RecipeError, UsageError
 from cxrsynth.factory import edit
 from cxrsynth.factory.edit import Edited, Wish
 from cxrsynth.recipe import Recipe, parse
@@ -44,14 +44,14 @@ def test_a_label_map_becomes_an_image_of_the_models_size(recipe: Recipe, pair: t
     made = make(pair[1], recipe, [])
     assert made.after.shape == (64, 64)
     assert made.before is None
-    assert not made.region.any()
+    assert not made.findings
 
 
 def test_an_image_changes_in_the_region_and_nowhere_far_from_it(recipe: Recipe, pair: tuple[Path, Path]) -> None:
-    made = make(pair[0], recipe, [Wish("opacity", "left lung", shape="whole")], pair[1])
+    made = make(pair[0], recipe, [Wish("opacity", "left lung", "large")], pair[1])
     assert made.before is not None
     changed = made.before != made.after
-    assert changed[made.region].mean() > 0.5
+    assert changed[made.findings["opacity"]].mean() > 0.5
     assert not changed[:, :24].any()
     assert made.strip.width > made.strip.height
 
@@ -59,13 +59,13 @@ def test_an_image_changes_in_the_region_and_nowhere_far_from_it(recipe: Recipe, 
 def test_an_image_of_a_label_map_with_a_finding_shows_the_image_without(
     recipe: Recipe, pair: tuple[Path, Path]
 ) -> None:
-    made = make(pair[1], recipe, [Wish("opacity", "left lung")])
+    made = make(pair[1], recipe, [Wish("opacity", "left lung", method="inpaint")])
     assert made.before is not None
     np.testing.assert_array_equal(made.before[:, :24], made.after[:, :24])
 
 
 def test_without_a_label_map_attention_finds_the_anatomy(recipe: Recipe, pair: tuple[Path, Path]) -> None:
-    made = make(pair[0], recipe, [Wish("opacity", (0.3, 0.3, 0.7, 0.7))])
+    made = make(pair[0], recipe, [Wish("opacity", (0.3, 0.3, 0.7, 0.7), method="inpaint")])
     assert made.mask.any()
 
 
@@ -75,6 +75,10 @@ def test_without_a_label_map_attention_finds_the_anatomy(recipe: Recipe, pair: t
         ([], None, "nothing to put in"),
         ([Wish("opacity", "left knee")], "mask.png", "names no place"),
         ([Wish("opacity", (0.0, 0.0, 0.02, 0.02))], "mask.png", "outside the body"),
+        ([Wish("opacity", "left lung", "huge")], "mask.png", "severity: no severity 'huge'"),
+        ([Wish("fracture", "left lung", method="simulate")], "mask.png", "knows no 'fracture'"),
+        ([Wish("opacity", "heart")], "mask.png", "outside the lungs"),
+        ([Wish("effusion", "left lung"), Wish("pneumothorax", "left lung")], "mask.png", "exclude each other"),
         ([Wish("opacity", "left lung")], "large.png", "128 x 128 pixels, the image 64 x 64"),
         ([Wish("opacity", "left lung")], "ids.png", "unknown ids: 9"),
         ([Wish("opacity", "left lung")], "empty.png", "is empty"),
@@ -86,7 +90,7 @@ def test_what_does_not_fit_is_an_error_that_says_why(
     Image.fromarray(anatomies.chest(size=128)).save(tmp_path / "large.png")
     Image.fromarray(np.where(anatomies.chest() == 3, 9, anatomies.chest()).astype(np.uint8)).save(tmp_path / "ids.png")
     Image.fromarray(np.zeros((64, 64), np.uint8)).save(tmp_path / "empty.png")
-    with pytest.raises(UsageError, match=what) as caught:
+    with pytest.raises((UsageError, RecipeError), match=what) as caught:
         make(pair[0], recipe, wishes, None if mask is None else tmp_path / mask)
     assert caught.value.hint
 
@@ -104,7 +108,7 @@ def test_boxes_are_four_numbers() -> None:
         edit.box("0.1,0.2")
 
 
-def test_the_command_writes_image_strip_and_region(
+def test_the_command_writes_image_strip_and_mask(
     tiny: Path, pair: tuple[Path, Path], write_recipe: Any, tmp_path: Path
 ) -> None:
     path = write_recipe(body(tiny, tmp_path))
@@ -125,8 +129,8 @@ def test_the_command_writes_image_strip_and_region(
     )
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
-    assert said["region_pixels"] > 0
-    assert all(Image.open(said[name]).size[0] >= 64 for name in ("image", "strip", "region"))
+    assert said["finding_pixels"] > 0
+    assert all(Image.open(said[name]).size[0] >= 64 for name in ("image", "strip", "mask"))
 
 
 def test_a_finding_without_a_region_is_said_before_a_model_is_loaded(pair: tuple[Path, Path]) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cxrsynth.masks.attention import Joint, upsample
+from cxrsynth.masks.attention import Calibrated, Joint, upsample
 from cxrsynth.masks.layers import paint
 
 ALL = np.ones(3, bool)
@@ -75,6 +75,34 @@ def test_an_overlapping_class_leaves_the_others_as_they_are() -> None:
     four = np.concatenate([maps, maps[:1]])
     over = Joint()(four, 64, 64, np.array([True, True, True, False])).prob
     np.testing.assert_allclose(over[:3], Joint()(maps, 64, 64, ALL).prob, atol=1e-6)
+
+
+def with_finding(peak: float) -> np.ndarray:
+    """Anatomy, and a fourth map whose values are shares."""
+    return np.concatenate([blobs(), blobs((peak, peak, peak))[2:]])
+
+
+OVER = np.array([True, True, True, False])
+
+
+@pytest.mark.parametrize(("peak", "there"), [(0.3, False), (0.8, True)])
+def test_a_gate_decides_whether_a_finding_is_there_whatever_the_anatomy(peak: float, there: bool) -> None:
+    known = Calibrated(np.array([np.nan, np.nan, np.nan, 0.5]), np.full(4, np.nan))
+    evidence = Joint()(with_finding(peak), 64, 64, OVER, known)
+    assert bool((evidence.prob[3] > 0.5).any()) is there
+    np.testing.assert_allclose(evidence.prob[:3], Joint()(blobs(), 64, 64, ALL).prob, atol=1e-6)
+
+
+def test_a_level_is_where_the_mask_of_a_finding_ends() -> None:
+    maps = with_finding(0.9)
+    known = Calibrated(np.full(4, np.nan), np.array([np.nan, np.nan, np.nan, 0.6]))
+    mask = Joint()(maps, 64, 64, OVER, known).prob[3] > 0.5
+    np.testing.assert_array_equal(mask, upsample(maps[3:], 64, 64)[0] > 0.6)
+
+
+def test_strong_shares_of_findings_do_not_make_the_anatomy_absent() -> None:
+    faint = np.concatenate([0.05 * blobs(), blobs((1.0, 1.0, 1.0))[2:]])
+    assert (Joint()(faint, 64, 64, OVER).presence[:3] > 0.3).all()
 
 
 def test_a_steep_map_is_more_stable_than_a_shallow_one() -> None:

@@ -182,6 +182,18 @@ def test_buffers_do_not_grow_with_the_steps(tiny: Path) -> None:
     assert len(set(sizes)) == 1
 
 
+def test_the_anatomy_is_read_as_if_there_were_no_findings(tiny: Path) -> None:
+    attention = parse(latent_body(tiny)).attention
+    phrases = {"right_lung": "right lung", "heart": "heart", "effusion": "pleural effusion"}
+    sampler = parse(latent_body(tiny)).sampler
+    both = Latent(tiny, sampler, attention, torch.device("cpu"), overlapping=["effusion"])
+    one = Spec(0, "a", "chest", "", phrases, {}, 3, "test")
+    bare = Spec(0, "a", "chest", "", {name: phrases[name] for name in ("right_lung", "heart")}, {}, 3, "test")
+    maps = both.draw([one])[0].maps
+    np.testing.assert_allclose(maps[:2], both.draw([bare])[0].maps, atol=1e-6)
+    assert 0 <= maps[2].min() <= maps[2].max() <= 1  # a share
+
+
 def test_a_unet_without_cross_attention_is_refused(tiny: Path) -> None:
     vae = AutoencoderKL.from_pretrained(tiny, subfolder="vae")
     with pytest.raises(MissingError, match="no cross-attention"), observe_cross(vae, lambda *_: None):

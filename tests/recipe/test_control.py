@@ -181,7 +181,7 @@ def test_control_labels_need_no_attention(parts: dict[str, Any]) -> None:
         ({}, [{"finding": "pneumonia", "region": "left knee"}], "names no place in a chest"),
         ({}, [{"finding": "fracture", "region": "heart"}], "'fracture' has no class"),
         ({}, [{"finding": "fracture", "region": "heart", "label": "bone"}], "no class 'bone'"),
-        ({}, [{"finding": "pneumonia", "region": "heart", "severity": [0, 1]}], "severity"),
+        ({}, [{"finding": "pneumonia", "region": "heart", "severity": [0.5, 2]}], "severity"),
     ],
 )
 def test_what_cannot_be_imposed_is_said_when_the_recipe_is_loaded(
@@ -230,7 +230,7 @@ def test_label_maps_are_looked_for_beside_the_recipe(
 def test_the_bundled_recipe_imposes_what_its_first_line_says() -> None:
     one = load(Path("recipes/control.yaml"))
     assert one.imposed() == tuple(one.class_ids())
-    assert one.finding_labels() == ["tuberculosis", "pneumonia", "effusion"]
+    assert one.finding_labels() == ["tuberculosis", "opacity", "effusion"]
     assert set(load(Path("recipes/bench/control.yaml")).finding_labels()) == {"finding"}
 
 

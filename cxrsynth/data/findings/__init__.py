@@ -19,6 +19,7 @@ of simple shapes and noise, and enter by the attenuation of the beam.
 from __future__ import annotations
 
 from cxrsynth.data.findings.finding import CannotCarryError, Finding, Put
+from cxrsynth.data.findings.place import kind_of, place
 from cxrsynth.data.findings.simulate import FINDINGS, KIND_OF, NO_FINDING, PHRASES, Simulated, simulate
 
 __all__ = [
@@ -30,5 +31,7 @@ __all__ = [
     "Finding",
     "Put",
     "Simulated",
+    "kind_of",
+    "place",
     "simulate",
 ]

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 from pydantic import Field
 from scipy import ndimage
 
 from cxrsynth.data.findings.chest import Chest, Lung
-from cxrsynth.data.findings.finding import CannotCarryError, Finding, Put, large_enough, place_words, zones_of
+from cxrsynth.data.findings.finding import (
+    CannotCarryError,
+    Finding,
+    Put,
+    large_enough,
+    part_of,
+    place_words,
+    spot_within,
+    zones_of,
+)
 from cxrsynth.data.findings.texture import attenuate
 
 TRIES = 20
@@ -42,6 +51,10 @@ class Atelectasis(Finding):
     peak: tuple[float, float] = (0.3, 0.65)
     both: float = Field(0.2, ge=0, le=1)
 
+    def graded(self, severity: float) -> Self:
+        """See `Finding`: length and density."""
+        return self.model_copy(update={"length": part_of(self.length, severity), "peak": part_of(self.peak, severity)})
+
     def __call__(self, image: np.ndarray, chest: Chest, rng: np.random.Generator) -> Put:
         """See `Finding`."""
         self.check(chest)
@@ -49,7 +62,8 @@ class Atelectasis(Finding):
         for side in self.sides(chest, rng, self.both):
             lung = chest.lungs[side]
             for _ in range(int(rng.integers(1, 3))):
-                band = self.band_of(lung, side, chest.unit, rng)
+                room = None if chest.within is None else chest.within & lung.mask
+                band = self.band_of(lung, room, chest.unit, rng)
                 density = np.maximum(density, rng.uniform(*self.peak) * band * lung.over)
                 mask |= (band > EDGE) & lung.mask
         large_enough(mask, chest, self.name)
@@ -58,13 +72,16 @@ class Atelectasis(Finding):
         facts = {"zones": zones}
         return Put(attenuate(image, chest.water * density), mask, f"{phrase} {place_words(zones, rng)}", facts)
 
-    def band_of(self, lung: Lung, side: str, unit: float, rng: np.random.Generator) -> np.ndarray:
+    def band_of(self, lung: Lung, room: np.ndarray | None, unit: float, rng: np.random.Generator) -> np.ndarray:
         """(H, W) float32 in 0..1: a band, a little bent, thinner and fainter towards its ends."""
         height, width = lung.mask.shape
         y, x = np.arange(height, dtype=np.float32)[:, None], np.arange(width, dtype=np.float32)[None]
         for _ in range(TRIES):
-            _, down = self.band(rng, (0.1, 0.5, 1.6))
-            row = lung.top + min(down, 0.9) * lung.height
+            if room is None:
+                _, down = self.band(rng, (0.1, 0.5, 1.6))
+                row = lung.top + min(down, 0.9) * lung.height
+            else:
+                row, _ = spot_within(room, rng)
             columns = np.flatnonzero(lung.mask[int(np.clip(row, 0, height - 1))])
             if len(columns) < 0.4 * lung.width:
                 continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 from pydantic import Field
@@ -10,7 +10,7 @@ from scipy import ndimage
 from scipy.interpolate import PchipInterpolator
 
 from cxrsynth.data.findings.chest import LEAST, Chest
-from cxrsynth.data.findings.finding import CannotCarryError, Finding, Put
+from cxrsynth.data.findings.finding import CannotCarryError, Finding, Put, part_of
 from cxrsynth.domain.anatomy import CLASSES, cardiothoracic
 
 ENLARGED = 0.5  # the cardiothoracic ratio from which a heart counts as enlarged
@@ -34,6 +34,10 @@ class Cardiomegaly(Finding):
 
     ratio: tuple[float, float] = (0.54, 0.68)
     most: float = Field(1.5, gt=1)
+
+    def graded(self, severity: float) -> Self:
+        """See `Finding`: the cardiothoracic ratio."""
+        return self.model_copy(update={"ratio": part_of(self.ratio, severity)})
 
     def why_not(self, chest: Chest) -> str:
         """See `Finding`."""

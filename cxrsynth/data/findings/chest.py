@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import ndimage
@@ -63,6 +63,7 @@ class Chest:
         water: attenuation that makes this image's lung as bright as its heart: the unit of density.
         grain: deviation of the finest detail within the lungs, 0..1.
         unit: pixels per pixel of an image 256 wide.
+        within: (H, W) bool, where the middle of a finding shall lie; None anywhere in the lungs.
     """
 
     labels: np.ndarray
@@ -71,6 +72,7 @@ class Chest:
     water: float
     grain: float
     unit: float
+    within: np.ndarray | None = None
     _ratio: list[float] = field(default_factory=list, repr=False, compare=False)
 
     @classmethod
@@ -107,6 +109,10 @@ class Chest:
         if not self._ratio:
             self._ratio.append(cardiothoracic(self.labels))
         return self._ratio[0]
+
+    def limited(self, within: np.ndarray) -> Chest:
+        """The same chest, findings asked to lie within (H, W) bool."""
+        return replace(self, within=within)
 
     def inside(self) -> np.ndarray:
         """(H, W) bool, both lungs."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
 from scipy import ndimage
 
 from cxrsynth.data.findings.chest import Chest, Lung
-from cxrsynth.data.findings.finding import Finding, Put, large_enough
+from cxrsynth.data.findings.finding import Finding, Put, large_enough, part_of
 from cxrsynth.data.findings.texture import attenuate, fractal, sigmoid
 
 # Severity -> lowest and highest level of the fluid, as a share of the lung's height.
@@ -22,6 +22,7 @@ class Effusion(Finding):
 
     Attributes:
         severity: ``any`` draws one by `shares`.
+        level: smallest and largest share of the lung's height that the fluid reaches; None: as the severity has it.
         both: probability of both sides where no side is asked for.
         density: smallest and largest, 1 is that of the heart.
     """
@@ -33,9 +34,17 @@ class Effusion(Finding):
     zoned: ClassVar[bool] = False
 
     severity: Severity = "any"
+    level: tuple[float, float] | None = None
     both: float = Field(0.2, ge=0, le=1)
     density: tuple[float, float] = (0.82, 1.15)
     shares: tuple[float, float, float, float] = Field((0.4, 0.35, 0.2, 0.05), description="Of the severities.")
+
+    def graded(self, severity: float) -> Self:
+        """See `Finding`: the level of the fluid."""
+        names = tuple(LEVELS)
+        number = min(int(severity * len(names)), len(names) - 1)
+        level = part_of(LEVELS[names[number]], severity * len(names) - number)
+        return self.model_copy(update={"severity": names[number], "level": level})
 
     def __call__(self, image: np.ndarray, chest: Chest, rng: np.random.Generator) -> Put:
         """See `Finding`."""
@@ -48,7 +57,9 @@ class Effusion(Finding):
             if severity == "any":
                 severity = tuple(LEVELS)[rng.choice(4, p=np.array(self.shares) / sum(self.shares))]  # type: ignore[assignment]
                 severity = "large" if severity == "massive" and len(sides) == 2 else severity
-            amount, outline = self.fluid(chest.lungs[side], rng.uniform(*LEVELS[severity]), chest.unit, rng)
+            amount, outline = self.fluid(
+                chest.lungs[side], rng.uniform(*(self.level or LEVELS[severity])), chest.unit, rng
+            )
             density = np.maximum(density, amount * rng.uniform(*self.density))
             mask |= outline
             said[side] = severity

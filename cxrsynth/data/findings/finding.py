@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
+from scipy import ndimage
 
 from cxrsynth.data.findings.chest import SIDES, Chest
 from cxrsynth.errors import UsageError
@@ -77,6 +78,10 @@ class Finding(BaseModel):
     side: Side = "any"
     zone: Zone = "any"
 
+    def graded(self, severity: float) -> Self:
+        """The same finding at a severity, from 0, the least there is, to 1, the most; here it has one only."""
+        return self
+
     def why_not(self, chest: Chest) -> str:
         """Why this chest cannot carry it; empty where it can."""
         wanted = SIDES if self.side in ("any", "both") else (self.side,)
@@ -128,6 +133,13 @@ class Finding(BaseModel):
         return ZONES[number], (number + rng.uniform(0.15, 0.85)) / 3
 
 
+def part_of(span: tuple[float, float], severity: float, width: float = 0.15) -> tuple[float, float]:
+    """The part of a range at a severity, 0 its lower end to 1 its upper one; ``width`` of it is left to chance."""
+    low, high = span
+    start = low + (high - low) * severity * (1 - width)
+    return start, start + (high - low) * width
+
+
 def zones_of(mask: np.ndarray, chest: Chest) -> dict[str, list[str]]:
     """Side -> the thirds of that lung that hold a good part of a mask, from the top; sides without any are left out."""
     found: dict[str, list[str]] = {}
@@ -161,6 +173,20 @@ def place_words(found: dict[str, list[str]], rng: np.random.Generator) -> str:
         if right == left:
             return f"in both {' and '.join(right)} {noun}s" if right else "in both lungs"
     return "in " + " and ".join(parts)
+
+
+def spot_within(room: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
+    """A row and column in (H, W) bool, not at its very border.
+
+    Raises:
+        CannotCarryError: there is no room.
+    """
+    if not room.any():
+        raise CannotCarryError("finding", "the region lies outside the lungs")
+    depth = ndimage.distance_transform_edt(np.pad(room, 1))[1:-1, 1:-1]
+    rows, columns = np.nonzero(depth >= 0.4 * depth.max())
+    which = int(rng.integers(len(rows)))
+    return float(rows[which]), float(columns[which])
 
 
 def large_enough(mask: np.ndarray, chest: Chest, name: str) -> None:

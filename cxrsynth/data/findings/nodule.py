@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 from pydantic import Field
 from scipy import ndimage
 
 from cxrsynth.data.findings.chest import Chest, Lung
-from cxrsynth.data.findings.finding import CannotCarryError, Finding, Put, large_enough, place_words, zones_of
+from cxrsynth.data.findings.finding import (
+    CannotCarryError,
+    Finding,
+    Put,
+    large_enough,
+    part_of,
+    place_words,
+    spot_within,
+    zones_of,
+)
 from cxrsynth.data.findings.texture import attenuate, fractal
 
 TRIES = 30
@@ -36,6 +45,11 @@ class Nodule(Finding):
     several: float = Field(0.15, ge=0, le=1)
     uneven: tuple[float, float] = (0.03, 0.12)
 
+    def graded(self, severity: float) -> Self:
+        """See `Finding`: the size, and the density a little."""
+        peak = part_of(self.peak, severity, 0.5)
+        return self.model_copy(update={"radius": part_of(self.radius, severity), "peak": peak})
+
     def __call__(self, image: np.ndarray, chest: Chest, rng: np.random.Generator) -> Put:
         """See `Finding`."""
         self.check(chest)
@@ -47,7 +61,7 @@ class Nodule(Finding):
             lung = chest.lungs[sides[number % len(sides)]]
             radius = rng.uniform(*self.radius) * lung.width
             radii.append(radius)
-            one, outline = self.ball(lung, radius, rng)
+            one, outline = self.ball(lung, radius, chest.within, rng)
             density = np.maximum(density, one * rng.uniform(*self.peak))
             mask |= outline
         mask &= chest.inside()
@@ -65,16 +79,21 @@ class Nodule(Finding):
         """Size in words."""
         return "small " if radius < 0.07 else ""
 
-    def ball(self, lung: Lung, radius: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def ball(
+        self, lung: Lung, radius: float, within: np.ndarray | None, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
         """(H, W) float32 thickness in 0..1 and (H, W) bool outline, most of it within the lung."""
         y, x = np.arange(lung.mask.shape[0])[:, None], np.arange(lung.mask.shape[1])[None]
         for _ in range(TRIES):
-            _, down = self.band(rng)
-            row = int(np.clip(lung.top + down * lung.height, 0, lung.mask.shape[0] - 1))
-            columns = np.flatnonzero(lung.mask[row])
-            if len(columns) < 2 * radius:
-                continue
-            column = float(columns[rng.integers(len(columns))])
+            if within is None:
+                _, down = self.band(rng)
+                row = float(int(np.clip(lung.top + down * lung.height, 0, lung.mask.shape[0] - 1)))
+                columns = np.flatnonzero(lung.mask[int(row)])
+                if len(columns) < 2 * radius:
+                    continue
+                column = float(columns[rng.integers(len(columns))])
+            else:
+                row, column = spot_within(within & lung.mask, rng)
             disc = np.hypot(y - row, x - column) <= radius
             if lung.mask[disc].mean() < 0.9:
                 continue

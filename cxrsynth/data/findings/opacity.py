@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
 from scipy import ndimage
 
 from cxrsynth.data.findings.chest import Chest, Lung
-from cxrsynth.data.findings.finding import Finding, Put, large_enough, place_words, zones_of
+from cxrsynth.data.findings.finding import (
+    Finding,
+    Put,
+    large_enough,
+    part_of,
+    place_words,
+    spot_within,
+    zones_of,
+)
 from cxrsynth.data.findings.texture import attenuate, fractal, sigmoid
 
 Pattern = Literal["focal", "lobar", "patchy", "bilateral"]
@@ -43,6 +51,10 @@ class Opacity(Finding):
     clouds: tuple[float, float] = (0.15, 0.42)
     shares: tuple[float, float, float, float] = Field((0.4, 0.2, 0.25, 0.15), description="Of the patterns.")
 
+    def graded(self, severity: float) -> Self:
+        """See `Finding`: density and size."""
+        return self.model_copy(update={"peak": part_of(self.peak, severity), "size": part_of(self.size, severity)})
+
     def __call__(self, image: np.ndarray, chest: Chest, rng: np.random.Generator) -> Put:
         """See `Finding`."""
         self.check(chest)
@@ -53,7 +65,8 @@ class Opacity(Finding):
         profile = np.zeros(chest.shape, np.float32)
         for side in sides:
             lung = chest.lungs[side]
-            shape = self.lobe(lung, side, rough, rng) if pattern == "lobar" else self.patches(lung, pattern, rough, rng)
+            lobar = pattern == "lobar"
+            shape = self.lobe(lung, side, rough, rng) if lobar else self.patches(chest, side, pattern, rough, rng)
             profile = np.maximum(profile, shape * lung.over)
         texture = 1 + rng.uniform(*self.clouds) * fractal(chest.shape, rng.uniform(2.1, 3.2), rng)
         density = peak * chest.water * profile * np.clip(texture, 0.25, 1.9)
@@ -73,9 +86,11 @@ class Opacity(Finding):
             return "bilateral"
         if self.pattern != "any":
             return self.pattern
-        shares = np.array(self.shares)
+        shares = np.array(self.shares, float)
         if self.side != "any" or len(chest.lungs) < 2:
             shares[3] = 0
+        if chest.within is not None:
+            shares[1] = 0  # a lobe is a place of its own
         names: tuple[Pattern, ...] = ("focal", "lobar", "patchy", "bilateral")
         return names[rng.choice(4, p=shares / shares.sum())]
 
@@ -90,8 +105,12 @@ class Opacity(Finding):
         phrase = phrase[:-1] + "ies" if plural else phrase
         return f"{strength}{kind if rng.random() < 0.7 else ''}{phrase}"
 
-    def patches(self, lung: Lung, pattern: Pattern, rough: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def patches(
+        self, chest: Chest, side: str, pattern: Pattern, rough: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
         """(H, W) float32 in 0..1: one ellipse, or several small ones, with a ragged rim."""
+        lung = chest.lungs[side]
+        room = None if chest.within is None else chest.within & lung.mask
         count = {"focal": 1, "patchy": int(rng.integers(3, 7)), "bilateral": int(rng.integers(2, 5))}[pattern]
         small = 1.0 if count == 1 else 0.62
         rim = rng.uniform(*self.rim)
@@ -100,8 +119,10 @@ class Opacity(Finding):
         y, x = _grid(lung.mask.shape)
         for _ in range(count):
             here = down if count == 1 or self.zone != "any" else np.clip(down + rng.normal(0, 0.16), 0.08, 0.93)
-            row, column = _spot(lung, float(here), rng)
+            row, column = _spot(lung, float(here), rng) if room is None else spot_within(room, rng)
             radius = small * rng.uniform(*self.size) * lung.width
+            if room is not None:
+                radius = min(radius, float(np.sqrt(room.sum() / np.pi)))
             tall, wide = radius * rng.uniform(0.75, 1.35), radius * rng.uniform(0.7, 1.1)
             turn = rng.uniform(-0.7, 0.7)
             a = (x - column) * np.cos(turn) + (y - row) * np.sin(turn)

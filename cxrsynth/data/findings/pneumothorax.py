@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
@@ -64,6 +64,11 @@ class Pneumothorax(Finding):
     line: tuple[float, float] = (0.13, 0.3)
     air: tuple[float, float] = (0.06, 0.17)
     shares: tuple[float, float, float] = Field((0.35, 0.4, 0.25), description="Of the severities.")
+
+    def graded(self, severity: float) -> Self:
+        """See `Finding`: how far the lung has fallen, in three steps."""
+        names = tuple(FALLS)
+        return self.model_copy(update={"severity": names[min(int(severity * len(names)), len(names) - 1)]})
 
     def __call__(self, image: np.ndarray, chest: Chest, rng: np.random.Generator) -> Put:
         """See `Finding`."""

@@ -163,7 +163,7 @@ def label(
     from cxrsynth.generate.sampler import Latent
 
     labelling = Labelling.from_recipe(recipe)
-    phrases = [item.phrase for item in recipe.classes]
+    phrases = {item.name: item.phrase for item in recipe.classes}
     reader = Reader(Latent.from_recipe(recipe, weights.path, device), phrases, reading.prompt)
     batch = recipe.sampler.batch
     with spawn_pool(workers) if workers else ThreadPoolExecutor(1) as pool:

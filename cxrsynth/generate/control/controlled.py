@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
-from cxrsynth.domain import regions
 from cxrsynth.domain.anatomy import CLASSES
 from cxrsynth.domain.atlas import open_atlas
-from cxrsynth.domain.regions import edge
-from cxrsynth.errors import MissingError, RecipeError
+from cxrsynth.errors import MissingError
 from cxrsynth.generate.control.deform import deform, resized
-from cxrsynth.generate.control.feather import hold, paste, to_grid
+from cxrsynth.generate.control.feather import hold, to_grid
 from cxrsynth.generate.control.latent_blending import LatentBlending
+from cxrsynth.generate.control.pathology import Pathology, findings_of
 from cxrsynth.generate.sampler import Latent
+from cxrsynth.masks.labels import Labelling, make_sample
 from cxrsynth.nets import anatomy as network
 from cxrsynth.nets.autoencoder import to_latents
-from cxrsynth.nets.pathology import Adapter, attach
 from cxrsynth.recipe.control import Control
 from cxrsynth.records import Draw, Spec
-from cxrsynth.weights import auxiliary_file, digest
+from cxrsynth.weights import auxiliary_file
 
 # A class is where its map reaches this part of its peak; enough to find a zone in an image whose anatomy nobody
 # imposed.
@@ -41,6 +36,9 @@ class Controlled:
         latent: the loaded model.
         control: the recipe's block.
         classes: names of the recipe's classes, in the order of ``Draw.control``.
+        strict: whether a finding that an image cannot carry is an error; otherwise the draw says so.
+        labelling: finds the anatomy of an image that none was imposed on, where a finding shall be put into it; without
+            one a rough reading of the attention has to do.
 
     Raises:
         MissingError: no anatomy network, or no pathology adapter where one is named.
@@ -48,12 +46,19 @@ class Controlled:
         RecipeError: findings by words without any anatomy to find them in.
     """
 
-    def __init__(self, latent: Latent, control: Control, classes: Sequence[str]) -> None:
-        self.latent, self.control, self.classes = latent, control, tuple(classes)
+    def __init__(
+        self,
+        latent: Latent,
+        control: Control,
+        classes: Sequence[str],
+        strict: bool = False,
+        labelling: Labelling | None = None,
+    ) -> None:
+        self.latent, self.control, self.classes, self.labelling = latent, control, tuple(classes), labelling
         self.height, self.width = (side * latent.factor for side in latent.latent_size)
-        self.adapter: Adapter | None = None
+        self.pathology = Pathology(latent, control.inpaint, classes, strict)
         if control.pathology:
-            self._equip()  # what is wrong with it is said before any image is generated
+            self.pathology.equip()  # what is wrong with it is said before any image is generated
         self.net: network.AnatomyNet | None = None
         if control.anatomy is not None:
             self.net = network.load(auxiliary_file(control.anatomy.network, "network")).to(latent.device)
@@ -82,29 +87,30 @@ class Controlled:
 
     def render(self, specs: list[Spec], maps: Sequence[np.ndarray | None]) -> list[Draw]:
         """One batch with given label maps, (H, W) uint8 ids each at the size of the picture, all or none."""
-        passes = 1 + max(len(findings_of(spec)) for spec in specs)
-        with self._counting(passes):
+        with Counting(self.latent, 1 + max(len(findings_of(spec)) for spec in specs)):
             known = [mask for mask in maps if mask is not None]
-            draws, latents = self.latent.steered(specs, self._anatomy(known) if known else None)
-            shown = list(maps) if known else [self.rough(draw.maps, self.classes) for draw in draws]
-            return self._edit(specs, draws, latents, shown, imposed=bool(known))
+            draws, _ = self.latent.steered(specs, self._anatomy(known) if known else None)
+            wanted = [bool(findings_of(spec)) for spec in specs]
+            seen = (
+                list(maps)
+                if known
+                else [self.see(draw) if has else None for draw, has in zip(draws, wanted, strict=True)]
+            )
+            draws, shown, layers = self.pathology.put(specs, draws, seen)
+        return [
+            replace(draw, control=self.planes(mask if known else None, own))
+            for draw, mask, own in zip(draws, shown, layers, strict=True)
+        ]
 
-    def edit(self, images: Sequence[np.ndarray], maps: Sequence[np.ndarray], specs: list[Spec]) -> list[Draw]:
-        """Put the findings of Specs into images that are there.
-
-        Args:
-            images: (H, W) uint8 each, at the size of the picture.
-            maps: (H, W) uint8 ids each, of the images.
-        """
-        draws = [Draw(image, np.zeros((0, 1, 1), np.float32)) for image in images]
-        gray = torch.from_numpy(np.stack(images).astype(np.float32) / 127.5 - 1)[:, None]
-        with self._counting(max(len(findings_of(spec)) for spec in specs)):
-            return self._edit(specs, draws, self.encode(gray.to(self.latent.device)), maps, imposed=True)
-
-    @torch.inference_mode()
-    def encode(self, images: Tensor) -> Tensor:
-        """(B, 1, H, W) float32 in -1..1 -> (B, C, h, w) float32 latents."""
-        return to_latents(self.latent.model.vae, images.float())
+    def see(self, draw: Draw) -> np.ndarray:
+        """(H, W) uint8 ids of the anatomy that the recipe's own labels show in an image."""
+        if self.labelling is None or not len(draw.maps):
+            return self.rough(draw.maps, self.classes)
+        found = np.zeros((self.height, self.width), np.uint8)
+        for name, mask in zip(self.classes, make_sample(draw, self.labelling).layers, strict=True):
+            if name in CLASSES:
+                found[mask] = CLASSES[name]
+        return found
 
     def rough(self, maps: np.ndarray, classes: Sequence[str]) -> np.ndarray:
         """(K, h, w) class maps -> (H, W) uint8 ids of the anatomy among K classes; nothing where there are no maps."""
@@ -122,90 +128,11 @@ class Controlled:
         assert self.net is not None and self.control.anatomy is not None  # maps come from it  # noqa: PT018
         how = self.control.anatomy
         planes = np.stack([[mask == CLASSES[name] for name in self.net.classes] for mask in maps])  # (B, K, H, W)
-        target = self.encode(self.net.draw(planes))
+        with torch.inference_mode():
+            target = to_latents(self.latent.model.vae, self.net.draw(planes).float())
         weights = [hold(mask, how.inside, how.outside, how.soft) for mask in maps]
         weight = to_grid(weights, self.latent.latent_size, "area").to(self.latent.device)
         return LatentBlending(target, weight, how.until, self.latent.guidance_scale, how.fade)
-
-    def _edit(
-        self,
-        specs: list[Spec],
-        draws: list[Draw],
-        latents: Tensor,
-        maps: Sequence[np.ndarray | None],
-        imposed: bool,
-    ) -> list[Draw]:
-        """Put in the first finding of every image, then the second of those that have one, and so on."""
-        draws, latents = list(draws), latents.clone()
-        layers: list[dict[str, np.ndarray]] = [{} for _ in specs]
-        for turn in range(max(len(findings_of(spec)) for spec in specs)):
-            who = [i for i, spec in enumerate(specs) if len(findings_of(spec)) > turn]
-            entries = [findings_of(specs[i])[turn] for i in who]
-            places = [self.region(entry, maps[i]) for i, entry in zip(who, entries, strict=True)]
-            # A short batch is filled up, so that an image does not depend on how many beside it have a finding.
-            full = list(range(len(who))) + [len(who) - 1] * (len(specs) - len(who))
-            asked = [self._asked(specs[who[j]], entries[j]) for j in full]
-            feather = self.control.inpaint.feather
-            free = to_grid([edge(places[j], feather * self.width) > 0 for j in full], self.latent.latent_size, "max")
-            keep = latents[[who[j] for j in full]]
-            blending = LatentBlending(keep, (1 - free).to(self.latent.device), 1.0, self.control.inpaint.guidance_scale)
-            with self._equip():
-                new, new_latents = self.latent.steered(asked, blending)
-            for j, i in enumerate(who):
-                image = paste(draws[i].image, new[j].image, places[j], entries[j]["severity"], feather)
-                maps_ = draws[i].maps.copy()
-                label = entries[j]["label"]
-                # Without attention there are no maps; an image from outside has none either.
-                if label in self.classes and len(maps_) == len(self.classes):
-                    maps_[self.classes.index(label)] = new[j].maps[self.classes.index(label)]
-                draws[i] = replace(
-                    draws[i], image=image, maps=maps_, finite=draws[i].finite and new[j].finite, reads=new[j].reads
-                )
-                latents[i] = new_latents[j]
-                before = layers[i].get(label)
-                layers[i][label] = places[j] if before is None else before | places[j]
-        return [
-            replace(draw, control=self.planes(mask if imposed else None, own))
-            for draw, mask, own in zip(draws, maps, layers, strict=True)
-        ]
-
-    def _equip(self) -> AbstractContextManager[None]:
-        """The adapter that knows findings, put on the denoiser the first time; it works inside the block only."""
-        name = self.control.inpaint.adapter
-        if name is None:
-            return nullcontext()
-        if self.adapter is None:
-            self.adapter = attach(
-                auxiliary_file(name, "adapter"), self.latent.model.denoiser, digest(self.latent.folder)
-            )
-        return self.adapter.active()
-
-    def _asked(self, spec: Spec, entry: dict[str, Any]) -> Spec:
-        """The Spec of one finding: its own words and its own noise."""
-        inpaint = self.control.inpaint
-        prompt = inpaint.words(entry["finding"], entry["region"])
-        seed = (spec.seed + entry["seed"]) % 2**63
-        return replace(spec, prompt=prompt, negative_prompt=inpaint.negative_prompt, seed=seed)
-
-    def region(self, entry: dict[str, Any], mask: np.ndarray | None) -> np.ndarray:
-        """(H, W) bool of one finding.
-
-        Raises:
-            UsageError: it is nowhere in this image, or outside the body.
-            RecipeError: there is no anatomy to find it in.
-        """
-        if mask is None or not mask.any():
-            raise RecipeError(
-                f"there is no anatomy to find '{entry['region']}' in",
-                "impose one (control.anatomy), or read attention (masks.use: attention)",
-            )
-        where = entry["region"]
-        if not isinstance(where, str):
-            return regions.box_region(tuple(where), mask)
-        if where.lower().endswith(".png"):
-            return regions.file_region(Path(where), mask)
-        found = regions.resolve(where, mask)
-        return regions.blob(found, entry["seed"]) if entry["shape"] == "blob" else found
 
     def planes(self, mask: np.ndarray | None, findings: dict[str, np.ndarray]) -> np.ndarray:
         """(K, H, W) bool of what was imposed, in the order of the recipe's classes; the rest is empty."""
@@ -219,11 +146,8 @@ class Controlled:
                 found[k] = (mask == CLASSES["right_lung"]) | (mask == CLASSES["left_lung"])
         return found
 
-    def _counting(self, passes: int) -> Any:
-        return _Counting(self.latent, passes)
 
-
-class _Counting:
+class Counting:
     """Steps of several passes as steps of one, for the progress of a sample."""
 
     def __init__(self, latent: Latent, passes: int) -> None:
@@ -242,8 +166,3 @@ class _Counting:
 
     def __exit__(self, *why: object) -> None:
         self.latent.on_step = self.before
-
-
-def findings_of(spec: Spec) -> list[dict[str, Any]]:
-    """The findings that a Spec asks for."""
-    return list((spec.control or {}).get("findings", []))

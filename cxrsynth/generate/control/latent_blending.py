@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from cxrsynth.errors import RecipeError
@@ -29,11 +30,21 @@ class LatentBlending:
         until: part of the steps in which it blends, from the first.
         fade: how the weight falls to nothing there, as (1 - done / until) ** fade; 0 keeps it, as XReal does.
         guidance_scale: of classifier-free guidance during these steps and the rest.
+        release: part of the steps in which everything is held, whatever the weight, one for all or (B, 1, 1, 1); what
+            is free afterwards is changed only as far as the rest of the noise reaches (SDEdit, Meng et al., ICLR 2022).
     """
 
-    def __init__(self, target: Tensor, weight: Tensor, until: float, guidance_scale: float, fade: float = 0.0) -> None:
+    def __init__(
+        self,
+        target: Tensor,
+        weight: Tensor,
+        until: float,
+        guidance_scale: float,
+        fade: float = 0.0,
+        release: Tensor | float = 0.0,
+    ) -> None:
         self.target, self.weight, self.until, self.guidance_scale = target, weight, until, guidance_scale
-        self.fade = fade
+        self.fade, self.release = fade, release
 
     def __call__(self, predicted: Tensor, x: Tensor, t: Any, done: float, scheduler: Any) -> Tensor:
         """The prediction whose clean latents are blended.
@@ -50,6 +61,8 @@ class LatentBlending:
         if done >= self.until:
             return predicted
         weight = self.weight * (1 - done / self.until) ** self.fade
+        held = torch.as_tensor(self.release, device=weight.device) > done
+        weight = torch.where(held, torch.ones_like(weight), weight)
         if flows(scheduler):  # x is a straight line from the clean latents to the noise, its velocity is predicted
             sigma = max(float(t) / trained_steps(scheduler.config), SMALLEST)
             return predicted - weight * (self.target - (x - sigma * predicted)) / sigma

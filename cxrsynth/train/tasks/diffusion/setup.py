@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cxrsynth.nets.base import Base
 from cxrsynth.nets.denoiser import Denoiser
 from cxrsynth.nets.lora import inject
-from cxrsynth.nets.taps import class_text, column_weights, token_columns
+from cxrsynth.nets.taps import NOTHING, class_text, column_weights, finding_text, token_columns
 from cxrsynth.nets.text import ids
 from cxrsynth.train.grounding import plateau
 from cxrsynth.train.tasks.diffusion.config import DiffusionRecipe
@@ -67,22 +67,33 @@ def build(base: Base, recipe: DiffusionRecipe, words: Mapping[str, str]) -> Setu
         base.unet.enable_gradient_checkpointing()
         if what.text_encoder != "frozen":
             base.text_encoder.gradient_checkpointing_enable({"use_reentrant": False})
-    texts, columns, heights = class_texts(base, recipe)
-    weights = torch.stack([column_weights(found, base.tokens) for found in columns])  # (groups, T, K)
+    texts, columns, against, heights = class_texts(base, recipe)
+    weights, other = (torch.stack([column_weights(one, base.tokens) for one in each]) for each in (columns, against))
     levels = recipe.grounding.levels
-    denoiser = Denoiser(base.unet, base.text_encoder, ids(base.tokenizer, texts), weights, levels)
+    denoiser = Denoiser(base.unet, base.text_encoder, ids(base.tokenizer, texts), weights, other, levels)
     denoiser = denoiser.to(memory_format=torch.channels_last)
     return Setup(recipe, base, denoiser, lora, words, torch.tensor(heights))
 
 
-def class_texts(base: Base, recipe: DiffusionRecipe) -> tuple[list[str], list[list[list[int]]], list[float]]:
-    """The text of each group of phrases; per group the tokens of all K classes, empty for other groups'; plateaus."""
-    names, groups = recipe.grounding.names, recipe.grounding.groups
-    texts, columns, heights = [], [], []
-    for group in groups:
-        text = class_text(list(group.values()))
-        found = dict(zip(group, token_columns(base.tokenizer, text, list(group.values())), strict=True))
+Columns = list[list[list[int]]]
+
+
+def class_texts(base: Base, recipe: DiffusionRecipe) -> tuple[list[str], Columns, Columns, list[float]]:
+    """The texts that class maps are read from, as the generator reads them (`cxrsynth.generate.texts`).
+
+    Returns:
+        The texts; per text the tokens of all K classes, empty for those of other texts; the tokens each is compared
+        with; and what the map of each class can reach.
+    """
+    grounding = recipe.grounding
+    texts, columns, against, heights = [], [], [], []
+    for group, alone in grounding.groups:
+        own = list(group.values())
+        text = finding_text(own[0]) if alone else class_text(own)
+        *found, nothing = token_columns(base.tokenizer, text, [*own, NOTHING])
+        named = dict(zip(group, found, strict=True))
         texts.append(text)
-        columns.append([found.get(name, []) for name in names])
-        heights += [plateau(list(found.values()))] * len(group)
-    return texts, columns, heights
+        columns.append([named.get(name, []) for name in grounding.names])
+        against.append([nothing if alone and name in named else [] for name in grounding.names])
+        heights += [1.0 if alone else plateau(found)] * len(group)
+    return texts, columns, against, heights

@@ -73,7 +73,9 @@ class VaeTask:
         self.discriminator = PatchDiscriminator().to(memory_format=torch.channels_last)
         self.perceptual = Perceptual() if config.perceptual_weight else None
         self.identity = sha256(f"{config.digest(*FREE, 'decoder_from')} {len(images)}".encode())
-        self.turns = [Turn("autoencoder", self.model, self.reconstruct)]
+        # From the second phase on the encoder rests at its average: the decoder learns on the latents that come out.
+        rests = {config.second_phase: ("vae.encoder.", "vae.quant_conv.")}
+        self.turns = [Turn("autoencoder", self.model, self.reconstruct, rests=rests)]
         if config.adversary_weight:
             since = config.second_phase
             self.turns.append(Turn("discriminator", self.discriminator, self.discriminate, config.adversary_lr, since))
