@@ -62,7 +62,7 @@ def test_a_finding_of_the_lung_lies_in_its_region_and_is_not_the_region(
     region = regions.resolve(words, labels)
     mask = place(kind, image, labels, region, 0.4, rng(3)).mask
     assert mask[region].sum() > 0.5 * mask.sum()
-    assert 0 < mask.sum() < 0.9 * region.sum()
+    assert (mask & region).sum() < 0.85 * (mask | region).sum()
 
 
 @pytest.mark.parametrize("kind", ["opacity", "nodule", "effusion", "pneumothorax", "cardiomegaly"])
@@ -118,11 +118,11 @@ def test_a_box_loses_its_straight_border() -> None:
     assert upper.std() > 0.7  # the upper border wanders by more than a pixel
 
 
-def test_the_mask_of_an_inpainted_finding_is_what_became_denser() -> None:
+def test_the_mask_of_an_inpainted_finding_is_what_changed_most() -> None:
     before = np.full((64, 64), 90, np.uint8)
     after = before.copy()
     after[20:30, 20:30] = 150
-    after[40:50, 40:50] = 60
+    after[40:50, 40:50] = 95
     mask = outline(before, after, np.ones((64, 64), np.float32))
     assert mask[22:28, 22:28].all()
     assert not mask[40:50, 40:50].any()

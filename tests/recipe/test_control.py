@@ -101,7 +101,7 @@ def test_a_control_folder_that_shrinks_between_runs_is_a_mismatch(
 def test_a_dataset_keeps_the_imposed_masks_as_labels_layers_and_arrays(
     parts: dict[str, Any], tiny: Path, tmp_path: Path
 ) -> None:
-    finding = {"finding": "pneumonia", "region": "left lung", "shape": "whole"}
+    finding = {"finding": "pneumonia", "region": "left lung", "method": "inpaint"}
     made = body(parts, [finding], masks={"use": "control", "keep_maps": False}, count=2, shard=2)
     summary = run(make_plan(parse({**made, "model": str(tiny)}), tmp_path / "out", device="cpu"))
     store = Store(tmp_path / "out")

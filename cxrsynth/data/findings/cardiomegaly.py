@@ -24,6 +24,7 @@ class Cardiomegaly(Finding):
     Attributes:
         ratio: smallest and largest cardiothoracic ratio.
         most: largest factor that a heart is widened by: a small one cannot become huge without a strange chest.
+        grade: part of the ratios that a chest has room for, 0 the smallest; None draws among all.
     """
 
     name: ClassVar[str] = "cardiomegaly"
@@ -34,10 +35,11 @@ class Cardiomegaly(Finding):
 
     ratio: tuple[float, float] = (0.54, 0.68)
     most: float = Field(1.5, gt=1)
+    grade: float | None = Field(None, ge=0, le=1)
 
     def graded(self, severity: float) -> Self:
-        """See `Finding`: the cardiothoracic ratio."""
-        return self.model_copy(update={"ratio": part_of(self.ratio, severity)})
+        """See `Finding`: the cardiothoracic ratio, up to what the chest has room for."""
+        return self.model_copy(update={"grade": severity})
 
     def why_not(self, chest: Chest) -> str:
         """See `Finding`."""
@@ -54,7 +56,8 @@ class Cardiomegaly(Finding):
     def __call__(self, image: np.ndarray, chest: Chest, rng: np.random.Generator) -> Put:
         """See `Finding`."""
         self.check(chest)
-        wanted = rng.uniform(self.ratio[0], min(self.ratio[1], chest.ratio * self.most))
+        span = (self.ratio[0], min(self.ratio[1], chest.ratio * self.most))
+        wanted = rng.uniform(*(span if self.grade is None else part_of(span, self.grade)))
         aim, best = wanted, None
         for _ in range(4):  # the widest row may lie where the warp fades: look again
             field = self.field(chest, aim / chest.ratio)

@@ -122,7 +122,7 @@ class Opacity(Finding):
             row, column = _spot(lung, float(here), rng) if room is None else spot_within(room, rng)
             radius = small * rng.uniform(*self.size) * lung.width
             if room is not None:
-                radius = min(radius, float(np.sqrt(room.sum() / np.pi)))
+                radius = min(radius, 0.75 * float(np.sqrt(room.sum() / np.pi)))
             tall, wide = radius * rng.uniform(0.75, 1.35), radius * rng.uniform(0.7, 1.1)
             turn = rng.uniform(-0.7, 0.7)
             a = (x - column) * np.cos(turn) + (y - row) * np.sin(turn)

@@ -103,14 +103,13 @@ class Controlled:
         ]
 
     def see(self, draw: Draw) -> np.ndarray:
-        """(H, W) uint8 ids of the anatomy that the recipe's own labels show in an image."""
-        if self.labelling is None or not len(draw.maps):
-            return self.rough(draw.maps, self.classes)
+        """(H, W) uint8 ids of the anatomy that the recipe's own labels show in an image, or roughly its attention."""
         found = np.zeros((self.height, self.width), np.uint8)
-        for name, mask in zip(self.classes, make_sample(draw, self.labelling).layers, strict=True):
-            if name in CLASSES:
-                found[mask] = CLASSES[name]
-        return found
+        if self.labelling is not None and len(draw.maps):
+            for name, mask in zip(self.classes, make_sample(draw, self.labelling).layers, strict=True):
+                if name in CLASSES:
+                    found[mask] = CLASSES[name]
+        return found if found.any() else self.rough(draw.maps, self.classes)
 
     def rough(self, maps: np.ndarray, classes: Sequence[str]) -> np.ndarray:
         """(K, h, w) class maps -> (H, W) uint8 ids of the anatomy among K classes; nothing where there are no maps."""

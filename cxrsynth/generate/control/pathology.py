@@ -24,7 +24,7 @@ from cxrsynth.data.findings.texture import fractal
 from cxrsynth.domain import regions
 from cxrsynth.domain.lexicon import is_normal
 from cxrsynth.domain.regions import edge
-from cxrsynth.errors import RecipeError
+from cxrsynth.errors import RecipeError, UsageError
 from cxrsynth.generate.control.feather import to_grid, transfer
 from cxrsynth.generate.control.latent_blending import LatentBlending
 from cxrsynth.generate.sampler import Latent
@@ -118,10 +118,10 @@ class Pathology:
         try:
             exclude(entry, before)
             return self.change(entry, draws[i].image, anatomy[i], attempt)
-        except CannotCarryError as error:
+        except UsageError:  # this image has no such place, or no room there
             if self.strict:
                 raise
-            draws[i] = replace(draws[i], refused=f"{entry['label'] or error.finding}.carrier")
+            draws[i] = replace(draws[i], refused=f"{entry['label'] or 'removal'}.carrier")
             return None
 
     def change(self, entry: dict[str, Any], image: np.ndarray, anatomy: np.ndarray | None, attempt: int = 0) -> Change:
@@ -291,9 +291,8 @@ def soft(region: np.ndarray, feather: float, rng: np.random.Generator) -> np.nda
 
 
 def outline(before: np.ndarray, after: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """(H, W) bool: where an image became visibly denser; the mask of a finding that only the model knows."""
+    """(H, W) bool: where an image changed visibly; the mask of a finding that only the model knows."""
     passed = [1.03 - one.astype(np.float32) / 255 for one in (before, after)]
-    added = ndimage.gaussian_filter(np.log(passed[0]) - np.log(passed[1]), 0.006 * before.shape[1])
-    added[weight == 0] = 0
-    most = float(added.max())
-    return np.asarray((added > VISIBLE * most) & (added > SEEN))
+    change = np.abs(ndimage.gaussian_filter(np.log(passed[0]) - np.log(passed[1]), 0.006 * before.shape[1]))
+    change[weight == 0] = 0
+    return np.asarray((change > VISIBLE * float(change.max())) & (change > SEEN))
