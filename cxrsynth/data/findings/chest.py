@@ -13,6 +13,7 @@ from cxrsynth.domain.anatomy import CLASSES, cardiothoracic
 SIDES = ("right", "left")
 LEAST = 0.01  # of the image: a smaller lung or heart was not found
 OVER = 4.0  # pixels at a width of 256, over which a density fades beyond the lung
+BEYOND = 2.0  # pixels at a width of 256, from the outer border of the lung outwards
 RIM = 1.4  # pixels at a width of 256, the softness of the lungs' border
 
 
@@ -133,5 +134,6 @@ def _lung(mask: np.ndarray, side: str, unit: float) -> Lung:
     out = 1 - across if side == "right" else across  # the patient's right is on the left of the picture
     soft = ndimage.gaussian_filter(mask.astype(np.float32), RIM * unit)
     wide = np.clip(2 * ndimage.gaussian_filter(mask.astype(np.float32), OVER * unit), 0, 1)
-    over = (wide * sigmoid((1 - out) * (stop - start) / (1.2 * unit))).astype(np.float32)
+    # A little beyond the outer border: a mask that ends within the lung would leave a dark line along the ribs.
+    over = (wide * sigmoid(((1 - out) * (stop - start) + BEYOND * unit) / (1.2 * unit))).astype(np.float32)
     return Lung(mask, soft, over, top, bottom, start, stop, down, out)

@@ -10,7 +10,10 @@ from torch import Tensor
 from cxrsynth.data.findings.texture import attenuate
 from cxrsynth.domain.regions import edge
 
-FLOOR = 0.03  # light that passes everywhere: where an image is white, no ratio is to be trusted
+# Where an image is nearly white, no ratio is to be trusted: so much light passes everywhere, and so much attenuation is
+# taken away or added at most.
+FLOOR = 0.08
+MOST = (-1.2, 2.5)
 
 
 def hold(mask: np.ndarray, inside: float, outside: float, soft: float) -> np.ndarray:
@@ -48,6 +51,7 @@ def transfer(image: np.ndarray, before: np.ndarray, after: np.ndarray, weight: n
         (H, W) uint8.
     """
     passed = [1 - one.astype(np.float32) / 255 + FLOOR for one in (before, after)]
-    changed = attenuate(image.astype(np.float32) / 255, weight * (np.log(passed[0]) - np.log(passed[1])))
+    added = np.clip(np.log(passed[0]) - np.log(passed[1]), *MOST)
+    changed = attenuate(image.astype(np.float32) / 255, weight * added)
     # Where nothing is added no pixel changes, not even by rounding.
     return np.where(weight > 0, np.rint(changed * 255), image).astype(np.uint8)
