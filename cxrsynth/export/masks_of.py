@@ -49,7 +49,8 @@ def write_segmentations(images: Path, labelled: Path, out: Path, polarity: Polar
     summary = summarise(labelled)
     names = {label.id: label.name for label in summary.labels}
     findings = {item["name"] for item in summary.recipe.get("classes", []) if item.get("overlap")}
-    count, refused = 0, []
+    count = 0
+    refused: list[Row] = []
     for row in summary.rows:
         if row["key"] not in sources or not row.get("mask"):
             continue
