@@ -30,7 +30,7 @@ def unframed(image: np.ndarray) -> np.ndarray:
     Turned or inverted images keep the same part.
     """
     step = max(1, min(image.shape) // THINNED)
-    small = image[::step, ::step].astype(np.float32)
+    small: np.ndarray = image[::step, ::step].astype(np.float32)
     low, high = np.percentile(small, (1, 99))
     if not high > low:
         return small
