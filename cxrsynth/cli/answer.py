@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from cxrsynth.console import console
+
+APART = 3  # images with one reason that are named one by one
 
 
 def answer(value: Any, as_json: bool) -> None:
@@ -32,6 +34,19 @@ def answer(value: Any, as_json: bool) -> None:
         for row in value:
             table.add_row(*(Text(shown(row.get(name, ""))) for name in columns))
         console.print(table)
+
+
+def tell_refused(refused: Iterable[tuple[str, str]]) -> None:
+    """Say which images are not there, as (name, reason); a reason that many share is told once, with their number."""
+    names: dict[str, list[str]] = {}
+    for name, reason in refused:
+        names.setdefault(reason, []).append(name)
+    for reason, of in names.items():
+        lines = [f"refused {name}: {reason}" for name in of]
+        if len(of) > APART:
+            lines = [f"refused {len(of)} images: {reason}; the first is {of[0]}"]
+        for line in lines:
+            console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def tell_turned(turned: int, images: int) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cxrsynth.cli.answer import answer, tell_turned
+from cxrsynth.cli.answer import answer, tell_refused, tell_turned
 from cxrsynth.cli.options import Device, Json, Offline, Polarity, Threads
 from cxrsynth.cli.segment import split_names
 from cxrsynth.cli.train import overrides, progress
@@ -110,8 +110,7 @@ def classify(
     classifier = load(weights, resolve(device))
     with progress("classify") as on_step:
         result = run(classifier, images, split, lambda done, total: on_step(done, total, {}), polarity)
-    for item in result.refused[:10]:
-        console.print(f"refused {item['path']}: {item['reason']}")
+    tell_refused((item["path"], item["reason"]) for item in result.refused)
     tell_turned(result.turned, len(result.images))
     if not result.images:
         first = result.refused[0]

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from cxrsynth.cli.answer import answer
+from cxrsynth.cli.answer import answer, tell_refused
 from cxrsynth.cli.options import Json, Polarity
 
-SHOWN = 10  # refused images on screen; summary.json lists all
+SHOWN = 10  # reasons on screen; summary.json lists all
 # Names and reasons come from outside: they are text, never markup.
 PLAIN: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
 
@@ -57,10 +57,7 @@ def ingest(
 
         result = run(images, out, size, advance, polarity)
     body = result.as_json()
-    for row in body["refused"][:SHOWN]:
-        console.print(f"refused {row['source']}/{row['key']}: {row['reason']}", style="yellow", **PLAIN)
-    if len(body["refused"]) > SHOWN:
-        console.print(f"and {len(body['refused']) - SHOWN} more refused", style="yellow", **PLAIN)
+    tell_refused((f"{row['source']}/{row['key']}".strip("/"), row["reason"]) for row in body["refused"])
     if body["skipped"]:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(body["skipped"].items()))
         console.print(f"{sum(body['skipped'].values())} files skipped for their type: {kinds}", style="yellow", **PLAIN)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cxrsynth.cli.answer import answer, tell_turned
+from cxrsynth.cli.answer import answer, tell_refused, tell_turned
 from cxrsynth.cli.options import Device, Json, Offline, OtherModel, Polarity, Threads
 from cxrsynth.cli.train import configured, progress
 
@@ -115,8 +115,7 @@ def annotate(
             polarity=polarity,
             on_images=lambda done, total: on_step(done, total, {}),
         )
-    for row in result.refused[:10]:
-        console.print(f"refused {row['file']}: {row['reason']}")
+    tell_refused((row["file"], row["reason"]) for row in result.refused)
     console.print(f"{result.labelled} of {result.planned} images labelled in {out}")
     tell_turned(result.turned, result.labelled)
     if result.labelled:
@@ -126,8 +125,7 @@ def annotate(
 
         beside = out.with_name(f"{out.name}-dicom")
         count, without = write_segmentations(images, out, beside, polarity)
-        for row in without[:10]:
-            console.print(f"no segmentation of {row['key']}: {row['reason']}", markup=False)
+        tell_refused((row["key"], f"no segmentation, {row['reason']}") for row in without)
         console.print(f"{count} segmentations in {beside}; like their images, they name the patient", highlight=False)
     if as_json:
         answer(asdict(result), as_json)
@@ -171,10 +169,7 @@ def evaluate_masks(
 
     found = compare_masks(pred, true, split or (), spacing, tolerance, shown=show if worst else 0)
     summary = summarise(found.images, found.patients)
-    for key, reason in found.refused[:10]:
-        console.print(f"refused {key}: {reason}", markup=False)
-    if len(found.refused) > 10:
-        console.print(f"and {len(found.refused) - 10} more refused")
+    tell_refused(found.refused)
     if found.missing:
         console.print(f"{len(found.missing)} images of {true} have no mask in {pred} and are in no figure")
     if found.resized:

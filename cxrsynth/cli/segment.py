@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cxrsynth.cli.answer import answer, tell_turned
+from cxrsynth.cli.answer import answer, tell_refused, tell_turned
 from cxrsynth.cli.options import Device, Json, Offline, Polarity, Threads
 from cxrsynth.cli.train import overrides, progress
 from cxrsynth.console import console
@@ -104,8 +104,7 @@ def segment(
     segmenter = load(weights, resolve(device))
     with progress("segment") as on_step:
         result = run(segmenter, images, out, split, lambda done, total: on_step(done, total, {}), polarity)
-    for item in result.refused[:10]:
-        console.print(f"refused {item['path']}: {item['reason']}")
+    tell_refused((item["path"], item["reason"]) for item in result.refused)
     tell_turned(result.turned, result.images)
     console.print(f"open {out / 'contact.png'}")
     shown = {

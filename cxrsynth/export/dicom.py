@@ -7,6 +7,7 @@ datasets never share one. Standard: https://dicom.nema.org/medical/dicom/current
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import highdicom as hd
@@ -23,7 +24,9 @@ from cxrsynth.store import Row
 
 # Nobody measured how large a generated chest is: its longer side is as long as a large detector.
 FIELD = 400.0  # mm
-VIEWS = {"PA", "AP"}
+VIEW = re.compile(r"\b(PA|AP)\b")
+SEXES = {"m": "M", "male": "M", "man": "M", "boy": "M", "f": "F", "female": "F", "woman": "F", "girl": "F", "o": "O"}
+OLDEST = 999  # years that an age in DICOM can hold
 
 
 class Dicom:
@@ -77,10 +80,10 @@ def capture(dataset: Selection, row: Row) -> bytes:
     made.SeriesDescription = f"{'Synthetic' if synthetic else 'Derived'} chest radiograph"
     made.DerivationDescription = description(dataset)
     made.ImageComments = str(row.get("prompt") or "")[:10240]
-    view = (row.get("fields") or {}).get("view") or row.get("view")
-    made.ViewPosition = view if view in VIEWS else ""
-    if isinstance(row.get("age"), int | float):
-        made.PatientAge = f"{min(int(row['age']), 999):03d}Y"
+    made.ViewPosition = view(row)
+    years = age(row)
+    if years is not None:
+        made.PatientAge = f"{years:03d}Y"
     spaced(made, row, pixels.shape)
     if not synthetic:
         del made.BurnedInAnnotation  # nobody has looked
@@ -109,7 +112,26 @@ def spaced(made: Any, row: Row, shape: tuple[int, ...]) -> None:
     made.PixelSpacingCalibrationDescription = f"assumed: longer side {FIELD:.0f} mm, not measured"
 
 
+def told(row: Row, name: str) -> Any:
+    """What a row says, or what its prompt was filled with."""
+    found = row.get(name)
+    return (row.get("fields") or {}).get(name) if found in (None, "") else found
+
+
+def view(row: Row) -> str:
+    """``PA``, ``AP`` or nothing; of a prompt that says both, nothing."""
+    found = set(VIEW.findall(str(told(row, "view") or row.get("prompt") or "")))
+    return found.pop() if len(found) == 1 else ""
+
+
 def sex(row: Row) -> str | None:
     """``M``, ``F``, ``O`` or nothing."""
-    found = str(row.get("sex") or "")
-    return found if found in ("M", "F", "O") else None
+    return SEXES.get(str(told(row, "sex") or "").strip().lower())
+
+
+def age(row: Row) -> int | None:
+    """Whole years, or nothing."""
+    try:
+        return min(max(int(float(told(row, "age"))), 0), OLDEST)
+    except (TypeError, ValueError, OverflowError):
+        return None

@@ -71,6 +71,16 @@ def test_the_dataset_beside_the_segmentations_names_nobody(study: Path, recipe: 
     assert any("inverted: turned" in (row.get("notes") or []) for row in Store(out).rows())
 
 
+def test_a_reason_that_many_files_share_is_told_once(study: Path, phantom: np.ndarray, tmp_path: Path) -> None:
+    for number in range(5):
+        dicoms.make(study / f"lateral{number}", phantom, bits=8, number=10 + number, ViewPosition="LL")
+    result = CliRunner().invoke(app, ["ingest", str(study), "--layout", "dicom", "-o", str(tmp_path / "out")])
+    assert [line for line in result.stderr.splitlines() if "lateral" in line] == [
+        line for line in result.stderr.splitlines() if line.startswith("refused 5 images: lateral view")
+    ]
+    assert "refused 5 images" in result.stderr
+
+
 def test_segment_reads_a_file_without_an_ending_and_names_nobody(study: Path, tmp_path: Path) -> None:
     network = segmenter.Network("unet", f"tu-{ENCODER}", 1, {"decoder_channels": [16, 8, 8, 8, 8]})
     about = {

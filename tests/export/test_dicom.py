@@ -15,7 +15,7 @@ from pydicom.sr.codedict import codes
 
 from cxrsynth.data.dicom_seg import read_segmentation, segmentation
 from cxrsynth.domain import snomed
-from cxrsynth.export import export
+from cxrsynth.export import dicom, export
 from cxrsynth.export.selection import select
 from cxrsynth.store import Store
 from tests.conftest import tree
@@ -74,6 +74,18 @@ def test_a_real_image_is_derived_and_not_synthetic(tmp_path: Path) -> None:
     image = pydicom.dcmread(next(path for path in (tmp_path / "out").rglob("*.dcm") if ".seg" not in path.name))
     assert image.ConversionType != "SYN"
     assert "Derived" in image.SeriesDescription
+
+
+@pytest.mark.parametrize(
+    ("row", "wanted"),
+    [
+        ({"fields": {"sex": "woman", "age": "65"}, "prompt": "Chest X-ray, AP view, of a woman."}, ("F", 65, "AP")),
+        ({"sex": "M", "age": 40.5, "view": "PA", "fields": {"sex": "woman"}}, ("M", 40, "PA")),
+        ({"prompt": "PA and AP", "fields": {"age": "old"}}, (None, None, "")),
+    ],
+)
+def test_sex_age_and_view_are_those_of_the_row_or_of_its_prompt(row: dict[str, Any], wanted: tuple[Any, ...]) -> None:
+    assert (dicom.sex(row), dicom.age(row), dicom.view(row)) == wanted
 
 
 def test_right_is_on_the_left_and_the_size_is_said_to_be_assumed(layered_data: Path, exported: Path) -> None:
