@@ -79,7 +79,9 @@ def train_cls(
 
 
 def classify(
-    images: Annotated[Path, typer.Argument(help="Picture, folder of pictures, or dataset.", show_default=False)],
+    images: Annotated[
+        Path, typer.Argument(help="Picture or DICOM file, folder of them, or dataset.", show_default=False)
+    ],
     weights: Weights,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="File to write: .csv or .json; stdout by default.")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cxrsynth.cli.answer import answer, tell_refused, tell_turned
+from cxrsynth.cli.dicom import To, give_back, ready
 from cxrsynth.cli.options import Device, Json, Offline, OtherModel, Polarity, Threads
 from cxrsynth.cli.train import configured, progress
 
@@ -63,10 +64,7 @@ def annotate(
         int | None, typer.Option("--number", "-n", min=1, help="At most so many images, spread evenly over all.")
     ] = None,
     polarity: Polarity = "auto",
-    to: Annotated[
-        str | None,
-        typer.Option(help="'dicom': also write a DICOM SEG for every DICOM image, into OUT-dicom.", show_default=False),
-    ] = None,
+    to: To = None,
     device: Device = "auto",
     threads: Threads = None,
     offline: Offline = False,
@@ -87,17 +85,11 @@ def annotate(
 
     from cxrsynth import weights
     from cxrsynth.console import console
-    from cxrsynth.errors import UsageError
     from cxrsynth.factory.apply.annotate import Reading
     from cxrsynth.factory.apply.annotate import annotate as run
     from cxrsynth.recipe import load
 
-    if to not in (None, "dicom"):
-        raise UsageError(f"annotate writes no '{to}'", "--to dicom, or: cxrsynth export OUT --to coco -o FOLDER")
-    if to == "dicom":
-        from cxrsynth.export.masks_of import check
-
-        check(images)
+    ready(to, images)
     loaded = load(recipe, {"model": model}, set_)
     found = weights.resolve(loaded.model, offline=offline)
     reading = Reading(noises=noises, seed=seed, prompt=prompt, **({"timesteps": tuple(timestep)} if timestep else {}))
@@ -120,13 +112,7 @@ def annotate(
     tell_turned(result.turned, result.labelled)
     if result.labelled:
         console.print(f"open {out / 'preview.png'}")
-    if to == "dicom":
-        from cxrsynth.export.masks_of import write_segmentations
-
-        beside = out.with_name(f"{out.name}-dicom")
-        count, without = write_segmentations(images, out, beside, polarity)
-        tell_refused((row["key"], f"no segmentation, {row['reason']}") for row in without)
-        console.print(f"{count} segmentations in {beside}; like their images, they name the patient", highlight=False)
+    give_back(to, images, out, polarity, "cxrsynth annotate")
     if as_json:
         answer(asdict(result), as_json)
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from cxrsynth.cli.answer import answer, tell_refused, tell_turned
+from cxrsynth.cli.dicom import To, give_back, ready
 from cxrsynth.cli.options import Device, Json, Offline, Polarity, Threads
 from cxrsynth.cli.train import overrides, progress
 from cxrsynth.console import console
@@ -81,11 +82,14 @@ def train_seg(
 
 
 def segment(
-    images: Annotated[Path, typer.Argument(help="Picture, folder of pictures, or dataset.", show_default=False)],
+    images: Annotated[
+        Path, typer.Argument(help="Picture or DICOM file, folder of them, or dataset.", show_default=False)
+    ],
     weights: Weights,
     out: Annotated[Path, typer.Option("--out", "-o", help="Dataset folder to write.", show_default=False)],
     split: Annotated[str, typer.Option(help="Of a dataset, only this split.")] = "",
     polarity: Polarity = "auto",
+    to: To = None,
     device: Device = "auto",
     threads: Threads = None,
     offline: Offline = False,
@@ -96,7 +100,10 @@ def segment(
     Example:
 
     cxrsynth segment images/ --weights runs/lung -o out/labelled
+
+    cxrsynth segment study/ --weights runs/lung --to dicom -o out/study
     """
+    ready(to, images)
     from cxrsynth.device import resolve
     from cxrsynth.factory.apply.segment import segment as run
     from cxrsynth.nets.segmenter import load
@@ -107,6 +114,7 @@ def segment(
     tell_refused((item["path"], item["reason"]) for item in result.refused)
     tell_turned(result.turned, result.images)
     console.print(f"open {out / 'contact.png'}")
+    give_back(to, images, out, polarity, f"cxrsynth segment {segmenter.config['sha256'][:8]}")
     shown = {
         "images": result.images,
         "turned": result.turned,

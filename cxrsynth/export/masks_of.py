@@ -29,13 +29,16 @@ def check(images: Path) -> None:
         )
 
 
-def write_segmentations(images: Path, labelled: Path, out: Path, polarity: Polarity = "auto") -> tuple[int, list[Row]]:
+def write_segmentations(
+    images: Path, labelled: Path, out: Path, polarity: Polarity = "auto", made_by: str = "cxrsynth annotate"
+) -> tuple[int, list[Row]]:
     """Write ``KEY.seg.dcm`` for every DICOM image that has masks.
 
     Args:
         images: the DICOM file, or the folder of them, that was annotated.
         labelled: the dataset that came of it.
         polarity: as it was annotated with.
+        made_by: what drew the masks, as the segmentation names it.
 
     Returns:
         How many were written, and a row for every image that no segmentation can be written for, with the reason.
@@ -67,7 +70,7 @@ def write_segmentations(images: Path, labelled: Path, out: Path, polarity: Polar
             refused.append({"key": row["key"], "reason": "no class was found in it"})
             continue
         try:
-            masks = segmentation(dataset, regions, findings, "cxrsynth annotate")
+            masks = segmentation(dataset, regions, findings, made_by)
         except (ValueError, TypeError, KeyError, AttributeError) as error:  # an attribute that highdicom cannot read
             refused.append({"key": row["key"], "reason": f"its attributes are not valid: {type(error).__name__}"})
             continue

@@ -14,6 +14,7 @@ from pydicom import uid
 from typer.testing import CliRunner
 
 from cxrsynth.cli import app
+from cxrsynth.data.dicom_seg import read_segmentation
 from cxrsynth.data.pseudonym import VARIABLE
 from cxrsynth.errors import MissingError
 from cxrsynth.nets import classifier, segmenter
@@ -81,16 +82,22 @@ def test_a_reason_that_many_files_share_is_told_once(study: Path, phantom: np.nd
     assert "refused 5 images" in result.stderr
 
 
-def test_segment_reads_a_file_without_an_ending_and_names_nobody(study: Path, tmp_path: Path) -> None:
+def test_segment_reads_a_file_without_an_ending_names_nobody_and_gives_a_segmentation_back(
+    study: Path, tmp_path: Path
+) -> None:
     network = segmenter.Network("unet", f"tu-{ENCODER}", 1, {"decoder_channels": [16, 8, 8, 8, 8]})
     about = {
         "arch": "unet", "encoder": f"tu-{ENCODER}", "options": {"decoder_channels": [16, 8, 8, 8, 8]}, "size": 64,
         "classes": ["heart"],
     }  # fmt: skip
     segmenter.save(tmp_path / "net", network, about, {}, network.outside())
-    told = json.loads(run("segment", study / "IM1", "-w", tmp_path / "net", "-o", tmp_path / "out", "--json"))
+    words = ("segment", study / "IM1", "-w", tmp_path / "net", "-o", tmp_path / "out")
+    told = json.loads(run(*words, "--to", "dicom", "--json"))
     assert (told["images"], told["turned"]) == (1, 0)
     assert named(everything(tmp_path / "out"), study) == set()
+    (path,) = (tmp_path / "out-dicom").iterdir()
+    store = Store(tmp_path / "out")
+    assert np.array_equal(read_segmentation(path)["heart"], store.load_mask(next(store.rows())) == 1)
 
 
 def test_classify_reads_dicom(study: Path, tmp_path: Path) -> None:
@@ -110,7 +117,7 @@ def test_control_puts_a_finding_into_a_dicom_image(
     recipe.write_text(yaml.safe_dump(controlled(tiny, tmp_path)))
     words = ("-f", "opacity", "-r", "left lung", "--mask", tmp_path / "mask.png", "-p", recipe, "--device", "cpu")
     told = json.loads(run("control", study / "IM1", *words, "-o", tmp_path / "out.png", "--json"))
-    assert told["region_pixels"] > 0
+    assert told["finding_pixels"] > 0
     assert named(everything(tmp_path / "out.png"), study) == set()
 
 
