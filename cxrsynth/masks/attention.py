@@ -82,9 +82,8 @@ class Joint(BaseModel):
         """
         raw = upsample(np.nan_to_num(maps, nan=0.0, posinf=0.0, neginf=0.0), height, width)  # (K, H, W)
         floor, middle, peak = np.percentile(raw[:, ::2, ::2], (self.floor, 50.0, self.peak), axis=(1, 2))
-        presence = np.zeros(len(raw))
-        for alike in (competing, ~competing):  # maps of overlapping classes are shares, on a scale of their own
-            presence[alike] = _presence(middle[alike], peak[alike])
+        # Maps of overlapping classes may be shares, on a scale of their own: they do not make the anatomy look weak.
+        presence = np.where(competing, _presence(middle, peak, peak[competing]), _presence(middle, peak, peak))
         if known is not None:
             gated = np.isfinite(known.gate)
             presence[gated] = np.clip(self.presence * peak[gated] / known.gate[gated], 0.0, 1.0)
@@ -113,11 +112,11 @@ def upsample(maps: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.maximum(np.stack(big), 0.0)
 
 
-def _presence(middle: np.ndarray, peak: np.ndarray) -> np.ndarray:
-    """(K,) medians and peaks -> (K,) in 0..1: contrast of the map, times its strength next to the strongest class.
+def _presence(middle: np.ndarray, peak: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(K,) medians and peaks -> (K,) in 0..1: contrast of the map, times its strength next to the strongest of others.
 
     Contrast alone would let the noise of an absent class pass; strength alone would let a flat map pass.
     """
     contrast = (peak - middle) / (peak + middle + EPSILON)
-    strength = peak / max(float(peak.max(initial=0.0)), EPSILON)
+    strength = np.minimum(peak / max(float(others.max(initial=0.0)), EPSILON), 1.0)
     return np.clip(contrast * strength, 0.0, 1.0)

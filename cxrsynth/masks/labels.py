@@ -11,7 +11,7 @@ from cxrsynth.domain.overlap import dice
 from cxrsynth.errors import UsageError
 from cxrsynth.masks import chain
 from cxrsynth.masks.attention import Calibrated, Evidence, Joint
-from cxrsynth.masks.layers import certainty, layers, paint, uncertainty
+from cxrsynth.masks.layers import apart, certainty, layers, paint, uncertainty
 from cxrsynth.recipe import Recipe
 from cxrsynth.records import IGNORE, Draw, Refiner, Sample
 
@@ -137,6 +137,8 @@ def make_sample(draw: Draw, labelling: Labelling, required: tuple[str, ...] = ()
         if labelling.use == "control":
             prob = laid_over(prob, draw, labelling)
         own = layers(prob, competing)
+        if not competing.all() and competing.any():  # layers are stored: no heart within a lung
+            own = apart(own, prob, competing)
     mask = paint(prob, competing, list(labelling.classes.values()))
     if labelling.ignore and labelling.use != "control":
         mask[certainty(prob, competing) < labelling.ignore] = IGNORE

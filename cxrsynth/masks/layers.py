@@ -28,6 +28,17 @@ def layers(prob: np.ndarray, competing: np.ndarray) -> np.ndarray:
     return prob > absence
 
 
+def apart(own: np.ndarray, prob: np.ndarray, competing: np.ndarray) -> np.ndarray:
+    """Masks of which those of competing classes do not overlap: the likeliest of several keeps the pixel.
+
+    Args:
+        own: (K, H, W) bool, as `layers` gives them.
+    """
+    found = own.copy()
+    found[competing] &= np.arange(int(competing.sum()))[:, None, None] == prob[competing].argmax(axis=0)
+    return found
+
+
 def certainty(prob: np.ndarray, competing: np.ndarray) -> np.ndarray:
     """How likely the label of each pixel is: (K, H, W) float32, (K,) bool -> (H, W) float32.
 

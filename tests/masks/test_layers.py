@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cxrsynth.masks.layers import layers, paint, uncertainty
+from cxrsynth.masks.layers import apart, layers, paint, uncertainty
 
 
 def planes(*values: float) -> np.ndarray:
@@ -36,6 +36,12 @@ def test_an_unlikely_overlapping_class_is_not_painted() -> None:
 
 def test_layers_of_competing_classes_may_overlap() -> None:
     assert layers(planes(0.45, 0.35), np.ones(2, bool)).all()
+
+
+def test_stored_layers_of_competing_classes_lie_apart_and_findings_stay() -> None:
+    prob = np.array([0.5, 0.4, 0.9], np.float32)[:, None, None]
+    competing = np.array([True, True, False])
+    np.testing.assert_array_equal(apart(layers(prob, competing), prob, competing)[:, 0, 0], [True, False, True])
 
 
 def test_id_254_survives() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from cxrsynth.masks.labels import Labelling, make_sample
-from cxrsynth.masks.layers import certainty, layers, paint
+from cxrsynth.masks.layers import apart, certainty, layers, paint
 from cxrsynth.masks.walk import resize
 from cxrsynth.records import IGNORE, Draw, Sample
 
@@ -67,7 +67,7 @@ def label_one(draw: Draw, labelling: Labelling, shape: tuple[int, int]) -> Label
     mask = paint(prob, competing, list(labelling.classes.values()))
     if labelling.ignore:
         mask[certainty(prob, competing) < labelling.ignore] = IGNORE
-    return mask, None if competing.all() else layers(prob, competing), sample.scores
+    return mask, None if competing.all() else apart(layers(prob, competing), prob, competing), sample.scores
 
 
 def seed_of(seed: int, image: np.ndarray) -> int:
