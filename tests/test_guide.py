@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cxrsynth.cli import app
+from cxrsynth.data.dicom_seg import read_segmentation
 from cxrsynth.data.pseudonym import VARIABLE
 
 GUIDES = Path(__file__).parent.parent / "docs" / "guide"
@@ -37,6 +38,10 @@ def test_a_guide_runs_block_by_block(guide: str, tmp_path: Path, monkeypatch: py
         for line in text.splitlines():
             result = CliRunner().invoke(app, shlex.split(line)[1:])
             assert result.exit_code == 0, (line, result.output, result.exception)
+    for path in (tmp_path / "out").glob("labelled-dicom/*"):
+        regions = read_segmentation(path)  # of the bundled model
+        assert {name for name, region in regions.items() if region.any()} == {"right_lung", "left_lung", "heart"}
+    assert (guide == "dicom.md") == (tmp_path / "out/labelled-dicom").is_dir()
 
 
 def test_code_of_readers_is_short() -> None:
