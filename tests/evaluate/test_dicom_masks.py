@@ -94,6 +94,12 @@ def test_the_answer_names_nobody(tmp_path: Path) -> None:
     assert named(asked.output.encode(), tmp_path / "images") == set()
 
 
+def test_help_says_what_may_be_measured() -> None:
+    told = " ".join(CliRunner().invoke(app, ["evaluate", "masks", "--help"]).output.replace("│", " ").split())
+    assert "nnU-Net's predictions" in told
+    assert "DICOM SEG" in told
+
+
 def test_two_segmentations_of_one_image_are_an_error(both: tuple[Path, Path], tmp_path: Path) -> None:
     path = next(both[1].rglob("*.seg.dcm"))
     for name in ("a.dcm", "b.dcm"):

@@ -65,6 +65,7 @@ def test_every_file_says_that_nobody_was_imaged(layered_data: Path, exported: Pa
         assert image.ConversionType == "SYN"
         assert image.ImageType[0] == "DERIVED"
         assert "no patient was imaged" in image.DerivationDescription
+        assert image.DerivationDescription.endswith("Licence: CC0-1.0.")
         assert str(pydicom.dcmread(path).PatientName).startswith("Synthetic")
 
 
@@ -86,6 +87,17 @@ def test_a_real_image_is_derived_and_not_synthetic(tmp_path: Path) -> None:
 )
 def test_sex_age_and_view_are_those_of_the_row_or_of_its_prompt(row: dict[str, Any], wanted: tuple[Any, ...]) -> None:
     assert (dicom.sex(row), dicom.age(row), dicom.view(row)) == wanted
+
+
+def test_words_of_any_language_come_back(plain_data: Path) -> None:
+    chosen = select(plain_data, masks_only=False)
+    row = {**chosen.rows[0], "prompt": "Röntgenbild, 胸部"}
+    image = pydicom.dcmread(io.BytesIO(dicom.capture(chosen, row)))
+    assert image.ImageComments == row["prompt"]
+    region = np.zeros((image.Rows, image.Columns), bool)
+    region[4:9, 4:9] = True
+    masks = io.BytesIO(segmentation(image, {"heart": region}, (), "médecin"))
+    assert pydicom.dcmread(masks).SeriesDescription == "Masks by médecin"
 
 
 def test_right_is_on_the_left_and_the_size_is_said_to_be_assumed(layered_data: Path, exported: Path) -> None:

@@ -19,7 +19,7 @@ from tests.conftest import tree
 from tests.phantoms import make
 from tests.small_dataset import make_real
 
-FORMS = ["coco", "hf", "monai", "nnunet", "webdataset", "yolo"]
+FORMS = ["coco", "dicom", "hf", "monai", "nnunet", "webdataset", "yolo"]
 
 
 class Stop(Exception):

@@ -226,5 +226,5 @@ def test_monai_loads_images_and_labels(data: Path, tmp_path: Path) -> None:
 
 def test_splits_are_kept_in_every_format(plain_data: Path, tmp_path: Path) -> None:
     wanted = Counter(row["split"] for row in summarise(plain_data).rows)
-    for form in ("hf", "nnunet", "coco", "yolo", "webdataset", "monai"):
+    for form in ("hf", "nnunet", "coco", "yolo", "webdataset", "monai", "dicom"):
         assert export(plain_data, form, tmp_path / form).images == wanted
