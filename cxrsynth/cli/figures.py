@@ -51,9 +51,11 @@ def evaluate_model(
     from cxrsynth.weights import resolve
 
     weights = resolve(model, offline)
+    from cxrsynth.errors import MissingError
     from cxrsynth.evaluate import grounding as localisation
     from cxrsynth.evaluate import reconstruction as autoencoder
     from cxrsynth.evaluate import results
+    from cxrsynth.evaluate.features import imagenet_net
 
     name = Path(model).name
     parts = 2 if made is None else 7
@@ -61,7 +63,12 @@ def evaluate_model(
         bar.set(0, "localisation")
         taps = localisation.localisation(weights.path, data, split)
         bar.set(1, "autoencoder")
-        found = autoencoder.reconstruction(weights.path, data, split, name=name)
+        try:
+            nets = [imagenet_net()]
+        except MissingError as error:
+            console.print(f"without FID of reconstructions: {error}; {error.hint}", markup=False)
+            nets = []
+        found = autoencoder.reconstruction(weights.path, data, split, name=name, nets=nets)
         if made is not None:
             from cxrsynth.evaluate.generated import Evaluators, measure
 
