@@ -107,6 +107,7 @@ def segmentation(source: Any, regions: Mapping[str, np.ndarray], findings: Colle
             manufacturer_model_name=MODEL,
             software_versions=__version__,
             device_serial_number="0",
+            specific_character_set="ISO_IR 192",  # UTF-8, whatever the image is written in
             content_label="CHEST",
             content_description="Masks of a chest radiograph",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from cxrsynth.data.dicom_seg import read_segmentation
+from cxrsynth.data.dicom import read_dataset
+from cxrsynth.data.dicom_seg import read_segmentation, segmentation
 from cxrsynth.data.pseudonym import VARIABLE
 from cxrsynth.errors import MissingError, UsageError
 from cxrsynth.export.masks_of import check, write_segmentations
@@ -91,6 +93,37 @@ def test_a_bare_file_without_anything_about_its_patient_has_masks_too(phantom_da
     dicoms.make(tmp_path / "a.dcm", picture, bits=8, **dict.fromkeys(absent))
     segment(by_tone(), tmp_path / "a.dcm", tmp_path / "out")
     assert write_segmentations(tmp_path / "a.dcm", tmp_path / "out", tmp_path / "dicom") == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("letters", "name"),
+    [
+        ("ISO_IR 100", "Müller^Jürgen"),
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
+        (None, "Sancho"),
+    ],
+)
+def test_the_patients_name_stays_what_it_is_in_any_script(
+    letters: str | list[str] | None, name: str, tmp_path: Path
+) -> None:
+    dicoms.make(tmp_path / "a", np.zeros((40, 40), np.uint8), bits=8, SpecificCharacterSet=letters, PatientName=name)
+    data = segmentation(read_dataset(tmp_path / "a"), {"heart": np.eye(40, dtype=bool)}, (), "somebody")
+    assert str(pydicom.dcmread(io.BytesIO(data)).PatientName) == name
+
+
+@pytest.mark.parametrize(
+    "invalid", [{"PatientSex": "X"}, {"StudyDate": "April"}, {"StudyTime": "noon"}, {"StudyInstanceUID": None}], ids=str
+)
+def test_invalid_attributes_do_not_keep_an_image_from_its_masks(invalid: dict[str, str | None]) -> None:
+    source = dicoms.header()
+    source.Rows, source.Columns = 40, 40
+    for name, value in invalid.items():
+        if value is None:
+            delattr(source, name)
+        else:
+            source[name] = pydicom.DataElement(name, source[name].VR, value, validation_mode=pydicom.config.IGNORE)
+    regions = read_segmentation(io.BytesIO(segmentation(source, {"heart": np.eye(40, dtype=bool)}, (), "somebody")))
+    assert np.array_equal(regions["heart"], np.eye(40, dtype=bool))
 
 
 def test_it_is_said_before_the_work_that_there_is_no_dicom_image(tmp_path: Path) -> None:
