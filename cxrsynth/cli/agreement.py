@@ -27,7 +27,7 @@ def evaluate_agreement(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("results"),
     as_json: Json = False,
 ) -> None:
-    """Do the labels of synthetic images say what a network trained on real images sees in the pictures?
+    """Do the labels of synthetic images say what a network trained on real images sees in the images?
 
     Dice per chain, and for every curation score its rank correlation with that Dice. Draw without checks, so that bad
     images are in it. Example:

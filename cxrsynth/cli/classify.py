@@ -80,7 +80,7 @@ def train_cls(
 
 def classify(
     images: Annotated[
-        Path, typer.Argument(help="Picture or DICOM file, folder of them, or dataset.", show_default=False)
+        Path, typer.Argument(help="Image or DICOM file, a folder of them, or dataset.", show_default=False)
     ],
     weights: Weights,
     out: Annotated[
@@ -116,7 +116,7 @@ def classify(
     tell_turned(result.turned, len(result.images))
     if not result.images:
         first = result.refused[0]
-        raise UsageError(f"{first['path']}: {first['reason']}", "none of the pictures can be read; give gray images")
+        raise UsageError(f"{first['path']}: {first['reason']}", "none of the images can be read; give gray images")
     if out is None:
         answer(result.images, as_json)
         return

@@ -83,9 +83,7 @@ def train_pathology(
 
 
 def control(
-    source: Annotated[
-        Path, typer.Argument(help="A label map (PNG of class ids) or an image (any gray picture).", show_default=False)
-    ],
+    source: Annotated[Path, typer.Argument(help="A label map (PNG of class ids) or a gray image.", show_default=False)],
     finding: Annotated[
         list[str] | None,
         typer.Option(

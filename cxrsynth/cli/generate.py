@@ -160,7 +160,7 @@ def generate(
 
 def preview(
     recipe: RecipeArgument,
-    number: Annotated[int, typer.Option("-n", "--number", min=1, max=256, help="Pictures.")] = 8,
+    number: Annotated[int, typer.Option("-n", "--number", min=1, max=256, help="Images.")] = 8,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="PNG to write; default preview-NAME.png.")] = None,
     seed: Seed = None,
     model: OtherModel = None,

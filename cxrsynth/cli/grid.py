@@ -21,7 +21,7 @@ def grid(
     rows: Annotated[str, typer.Option("--rows", help="Words, separated by commas, one row each.")],
     cols: Annotated[str, typer.Option("--cols", help="Words, separated by commas, one column each.")],
     prompt: Annotated[str, typer.Option("--prompt", help="The sentence, with {row} and {col} in it.")] = PROMPT,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, max=16, help="Pictures per cell, the same noises.")] = 1,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, max=16, help="Images per cell, the same noises.")] = 1,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="PNG to write; default grid-NAME.png.")] = None,
     device: Device = "auto",
     threads: Threads = None,

@@ -20,7 +20,7 @@ def ingest(
     folder: Annotated[Path, typer.Argument(help="Folder with the images.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", "-o", help="Dataset folder to write.", show_default=False)],
     layout: Annotated[str, typer.Option(help="How the folder is arranged: collection, dicom, folder.")] = "folder",
-    size: Annotated[int, typer.Option(help="Side of the square pictures, pixels.")] = 256,
+    size: Annotated[int, typer.Option(help="Side of the square images, pixels.")] = 256,
     source: Annotated[list[str] | None, typer.Option(help="Take this source only; may be repeated.")] = None,
     definition: Annotated[
         list[str] | None, typer.Option(help="Mask definitions to take: standard, v7. Each has its own classes.")

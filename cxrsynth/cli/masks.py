@@ -45,7 +45,7 @@ def train_affinity(
 def annotate(
     images: Annotated[
         Path,
-        typer.Argument(help="A picture or DICOM file, a folder of them, or an ingested dataset.", show_default=False),
+        typer.Argument(help="An image or DICOM file, a folder of them, or an ingested dataset.", show_default=False),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Dataset folder to write.", show_default=False)],
     recipe: Annotated[
@@ -133,13 +133,13 @@ def evaluate_masks(
     spacing: Annotated[float, typer.Option(min=1e-6, help="mm per pixel of the truth; 1 counts in pixels.")] = 1.0,
     tolerance: Annotated[float, typer.Option(min=0, help="Of NSD, in the unit of --spacing.")] = 2.0,
     worst: Annotated[Path | None, typer.Option(help="PNG to write: the images that agree least.")] = None,
-    show: Annotated[int, typer.Option(min=1, help="How many images that picture shows.")] = 8,
+    show: Annotated[int, typer.Option(min=1, help="How many images that sheet shows.")] = 8,
     as_json: Json = False,
 ) -> None:
     """Dice, IoU, HD95 and NSD per class, with 95 % intervals resampled by patient.
 
     A class that is in neither mask of an image does not count for that image; one that is in only one of them has Dice,
-    IoU and NSD 0 and the picture's diagonal as HD95. Pixels of 255 in the truth are left out.
+    IoU and NSD 0 and the image's diagonal as HD95. Pixels of 255 in the truth are left out.
 
     A folder of PNGs is matched by file name; a dataset.json of nnU-Net or a classes.json in it names the classes. A
     DICOM SEG belongs to the image it refers to, its classes are known by their codes. Examples:

@@ -83,7 +83,7 @@ def train_seg(
 
 def segment(
     images: Annotated[
-        Path, typer.Argument(help="Picture or DICOM file, folder of them, or dataset.", show_default=False)
+        Path, typer.Argument(help="Image or DICOM file, a folder of them, or dataset.", show_default=False)
     ],
     weights: Weights,
     out: Annotated[Path, typer.Option("--out", "-o", help="Dataset folder to write.", show_default=False)],
@@ -138,10 +138,10 @@ def evaluate_seg(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("results"),
     as_json: Json = False,
 ) -> None:
-    """Dice, IoU, HD95 and NSD per class with 95 % intervals by patient; the worst images as a picture.
+    """Dice, IoU, HD95 and NSD per class with 95 % intervals by patient; the worst images as a sheet.
 
     A class that neither people nor the network see in an image does not count there; one that only one of them sees
-    has Dice 0 and the picture's diagonal as HD95. Distances are in pixels, or mm where the dataset knows them.
+    has Dice 0 and the image's diagonal as HD95. Distances are in pixels, or mm where the dataset knows them.
     """
     from cxrsynth.device import resolve
     from cxrsynth.evaluate import segmentation

@@ -1,4 +1,4 @@
-"""The figures of a training, step by step, as a picture."""
+"""The figures of a training, step by step, as a plot."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Pictures to look at: label overlays and contact sheets.
+"""Images to look at: label overlays and contact sheets.
 
-Everything is drawn at the size it is shown, so that outlines and letters are crisp at 100 %. Pictures are (H, W)
-uint8, masks (H, W) uint8 class ids with 0 for background. The patient's right is on the left of a picture, and an
+Everything is drawn at the size it is shown, so that outlines and letters are crisp at 100 %. Images are (H, W)
+uint8, masks (H, W) uint8 class ids with 0 for background. The patient's right is on the left of an image, and an
 "R" says so.
 """
 
@@ -46,7 +46,7 @@ def colour(class_id: int) -> tuple[int, int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One picture of a contact sheet.
+    """One image of a contact sheet.
 
     Attributes:
         image: (H, W) uint8.
@@ -74,7 +74,7 @@ def outline(inside: np.ndarray, width: int) -> np.ndarray:
     """(H, W) bool -> (H, W) bool: the rim of a region, ``width`` pixels wide, within the region."""
     core = inside.copy()
     for _ in range(width):
-        # The picture's edge does not count as a rim: a lung that is cut off is not closed there.
+        # The image's edge does not count as a rim: a lung that is cut off is not closed there.
         padded = np.pad(core, 1, mode="edge")
         core = core & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     return inside & ~core
@@ -89,22 +89,22 @@ def overlay(
     size: tuple[int, int] | None = None,
     layers: Mapping[int, np.ndarray] | None = None,
 ) -> Image.Image:
-    """A picture with its labels painted over it: soft fill, crisp outline.
+    """An image with its labels painted over it: soft fill, crisp outline.
 
     Args:
         image: (H, W) uint8.
-        mask: (H, W) uint8 class ids; None leaves the picture as it is.
+        mask: (H, W) uint8 class ids; None leaves the image as it is.
         colours: class id -> RGB; ``colour`` by default.
         alpha: strength of the fill, 0 to 1.
         line: width of the outline in pixels, 0 for none; by default it grows with the size.
-        size: (width, height) of the result; by default that of the picture.
+        size: (width, height) of the result; by default that of the image.
         layers: class id -> (H, W) bool, for classes that overlap; taken instead of ``mask``.
 
     Returns:
-        RGB picture.
+        RGB image.
     """
     if mask is not None and mask.shape != image.shape:
-        raise UsageError(f"the mask is {mask.shape}, its picture {image.shape}", "mask and picture need the same size")
+        raise UsageError(f"the mask is {mask.shape}, its image {image.shape}", "mask and image need the same size")
     width, height = size or (image.shape[1], image.shape[0])
     picture = Image.fromarray(image, mode="L")
     if picture.size != (width, height):
@@ -130,7 +130,7 @@ def fit(inside: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def mark_right(picture: Image.Image) -> Image.Image:
-    """The RGB picture with an "R" in its top left corner: the patient's right."""
+    """The RGB image with an "R" in its top left corner: the patient's right."""
     draw = ImageDraw.Draw(picture)
     size = max(11, round(picture.width / 16))
     draw.text((round(size * 0.5), round(size * 0.35)), "R", _INK, _font(size), stroke_width=2, stroke_fill=_PAPER)
@@ -145,22 +145,22 @@ def contact_sheet(
     legend: Mapping[str, int] | None = None,
     title: str = "",
 ) -> Image.Image:
-    """Pictures side by side with their overlays, readable at 100 %.
+    """Images side by side with their overlays, readable at 100 %.
 
     Args:
-        items: what to show, row by row; one without labels says "no mask" beside the picture, or, where none has
-            any, the picture stands alone.
+        items: what to show, row by row; one without labels says "no mask" beside the image, or, where none has
+            any, the image stands alone.
         columns: items beside each other.
-        cell: width of one picture in pixels; its height follows the tallest picture.
+        cell: width of one image in pixels; its height follows the tallest image.
         captions: whether titles, texts and reasons are written below.
         legend: class name -> class id, explained at the top.
         title: one line at the top.
 
     Returns:
-        RGB picture.
+        RGB image.
     """
     if not items:
-        raise UsageError("there is nothing to show", "generate at least one picture first")
+        raise UsageError("there is nothing to show", "generate at least one image first")
     columns = min(columns, len(items))
     paired = any(item.mask is not None or item.layers is not None for item in items)
     tall = max(round(cell * item.image.shape[0] / item.image.shape[1]) for item in items)
@@ -190,19 +190,19 @@ def contact_sheet(
 
 
 def encode(picture: Image.Image) -> bytes:
-    """A picture as the bytes of a PNG; the same picture always gives the same bytes."""
+    """An image as the bytes of a PNG; the same image always gives the same bytes."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", compress_level=6)
     return buffer.getvalue()
 
 
 def save(picture: Image.Image, path: Path) -> None:
-    """Write a picture as PNG, whole or not at all."""
+    """Write an image as PNG, whole or not at all."""
     write_atomic(path, encode(picture))
 
 
 def _caption(draw: ImageDraw.ImageDraw, item: Item, left: int, top: int, width: int) -> None:
-    """Title, reason and up to two lines of text below a picture."""
+    """Title, reason and up to two lines of text below an image."""
     if item.title:
         draw.text((left, top), wrap(item.title, width, 1, _TEXT)[0], _INK, _font(_TEXT))
         top += _LINE

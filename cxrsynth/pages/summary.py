@@ -38,10 +38,10 @@ class Summary:
         name: what its recipe calls it, else its folder's name.
         recipe: the resolved recipe as plain mappings; empty for ingested images.
         labels: the classes in recipe order, which is that of the stored layers.
-        rows: the meta line of every kept picture, in order.
+        rows: the meta line of every kept image, in order.
         rejects: the line of every rejected attempt, in order.
         fingerprint: sha256 of the recipe, hex.
-        planned: shard -> how many pictures it was asked for.
+        planned: shard -> how many images it was asked for.
         failed: shards that could not be made.
         weights: digest of the model's files; empty for a generator without, and for real images.
         versions: package -> version that the first shard was made with.
@@ -61,7 +61,7 @@ class Summary:
 
     @property
     def synthetic(self) -> bool:
-        """Whether any picture was generated; ingested images name their source."""
+        """Whether any image was generated; ingested images name their source."""
         return any("source" not in row for row in self.rows or self.rejects)
 
     @property
@@ -71,7 +71,7 @@ class Summary:
 
     @property
     def missing(self) -> int:
-        """Planned pictures of finished shards that no attempt delivered."""
+        """Planned images of finished shards that no attempt delivered."""
         return max(0, sum(self.planned.values()) - len(self.rows))
 
     def count(self, key: str) -> Counter[str]:
@@ -83,7 +83,7 @@ class Summary:
         return ordered(Counter(str(row["reason"]) for row in self.rejects))
 
     def fields(self) -> dict[str, Counter[str]]:
-        """What the prompts were filled with: field -> value -> pictures."""
+        """What the prompts were filled with: field -> value -> images."""
         found: dict[str, Counter[str]] = {}
         for row in self.rows:
             for key, value in (row.get("fields") or {}).items():
@@ -91,7 +91,7 @@ class Summary:
         return {key: ordered(values) for key, values in sorted(found.items())}
 
     def splits(self) -> dict[str, int]:
-        """Split -> pictures, in the usual order."""
+        """Split -> images, in the usual order."""
         found = self.count("split")
         usual = [name for name in ("train", "val", "test") if name in found]
         return {name: found[name] for name in [*usual, *(name for name in found if name not in usual)]}
@@ -113,14 +113,14 @@ class Summary:
         return {"name": shown, "digest": self.weights, "licence": _licence_of(name, shown)}
 
     def licences(self) -> dict[str, int]:
-        """Licence -> pictures: what each image says of itself, else what the recipe says of all."""
+        """Licence -> images: what each image says of itself, else what the recipe says of all."""
         stated = self.count("licence")
         general = self.licence
         rest = len(self.rows) - stated.total()
         return {**stated, general: stated[general] + rest} if general and rest else dict(stated)
 
     def regions(self, row: Row) -> dict[int, np.ndarray]:
-        """Class id -> (H, W) bool of one picture, overlaps kept; empty where nobody labelled it."""
+        """Class id -> (H, W) bool of one image, overlaps kept; empty where nobody labelled it."""
         layers = self.store.load_layers(row, len(self.labels))
         if layers is not None:
             return {label.id: layers[place] for place, label in enumerate(self.labels) if layers[place].any()}
@@ -143,7 +143,7 @@ def summarise(root: Path) -> Summary:
     rows, rejects, receipts = list(store.rows()), list(store.rejects()), list(store.receipts())
     if not rows and not rejects:
         hint = f"see how far it is: cxrsynth status {store.root}"
-        raise UsageError(f"{store.root} holds no finished picture yet", hint)
+        raise UsageError(f"{store.root} holds no finished image yet", hint)
     path, known = store.root / "recipe.yaml", store.root / "identity.json"
     identity = store.identity()["identity"] if known.exists() else {}
     recipe = read_yaml(path) if path.exists() else {}
@@ -176,7 +176,7 @@ def _licence_of(model: str, shown: str) -> str:
 
 
 def measure_areas(summary: Summary, limit: int) -> dict[str, list[float]]:
-    """Class name -> its share of the picture in percent, for those of at most ``limit`` pictures that show it."""
+    """Class name -> its share of the image in percent, for those of at most ``limit`` images that show it."""
     areas: dict[str, list[float]] = {label.name: [] for label in summary.labels}
     names = {label.id: label.name for label in summary.labels}
     for row in evenly([row for row in summary.rows if row.get("mask")], limit):

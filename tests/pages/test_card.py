@@ -63,12 +63,12 @@ def test_real_images_are_not_called_synthetic(real: Path) -> None:
 
 def test_the_card_counts_pictures_per_split_and_class(dataset: Path) -> None:
     text = card_text(dataset)
-    assert "6 pictures: 4 train, 1 val, 1 test." in text
+    assert "6 images: 4 train, 1 val, 1 test." in text
     assert "| 3 | heart | heart | 4 | 1 | 1 |" in text
 
 
 def test_the_card_says_whose_right_is_right(dataset: Path) -> None:
-    assert "the right lung is on the left of the picture" in card_text(dataset)
+    assert "the right lung is on the left of the image" in card_text(dataset)
 
 
 def test_the_card_tells_how_it_was_made(dataset: Path) -> None:
@@ -81,7 +81,7 @@ def test_the_card_tells_how_it_was_made(dataset: Path) -> None:
 def test_the_card_lists_rejects_and_what_is_missing(dataset: Path) -> None:
     text = card_text(dataset)
     assert "| `area.heart.small` | 1 | 14.3 % |" in text
-    assert "1 planned picture is missing" in text
+    assert "1 planned image is missing" in text
 
 
 def test_the_card_names_the_model_by_its_digest_but_not_by_its_place(tmp_path: Path) -> None:
@@ -101,8 +101,8 @@ def test_several_licences_are_all_named(tmp_path: Path) -> None:
     write_card(root)
     assert head(root)["license"] == "other"
     assert "several" in str(head(root)["license_name"])
-    assert "CC0-1.0: 1 picture\n" in card_text(root)
-    assert "CC-BY-4.0: 2 pictures\n" in card_text(root)
+    assert "CC0-1.0: 1 image\n" in card_text(root)
+    assert "CC-BY-4.0: 2 images\n" in card_text(root)
 
 
 def test_the_licence_of_generated_images_is_that_of_the_models_card(tmp_path: Path) -> None:
@@ -196,6 +196,6 @@ def test_a_folder_that_is_no_dataset_is_an_error_with_a_hint(tmp_path: Path) -> 
 
 def test_a_dataset_without_pictures_is_an_error_with_a_hint(tmp_path: Path) -> None:
     Store(tmp_path).write("classes.json", dumps({"classes": []}))
-    with pytest.raises(UsageError, match="no finished picture") as caught:
+    with pytest.raises(UsageError, match="no finished image") as caught:
         write_card(tmp_path)
     assert "status" in caught.value.hint

@@ -83,7 +83,7 @@ def test_a_hostile_prompt_appears_as_text_only(html: str) -> None:
 
 
 def test_the_report_says_which_slots_stayed_empty(html: str) -> None:
-    assert "1 planned picture is missing" in html
+    assert "1 planned image is missing" in html
 
 
 def test_seeds_keep_all_their_digits(html: str) -> None:
@@ -97,7 +97,7 @@ def test_the_command_makes_the_shard_of_the_picture(html: str) -> None:
 def test_a_limit_keeps_the_page_small_and_says_so(tmp_path: Path) -> None:
     text = write_report(make(tmp_path / "small"), limit=2).read_text()
     assert text.count('class="tile" data-id') == 3  # two kept, one rejected
-    assert "2 of 6 pictures, evenly chosen" in text
+    assert "2 of 6 images, evenly chosen" in text
 
 
 def test_two_hundred_pictures_stay_under_fifteen_megabytes() -> None:
@@ -145,7 +145,7 @@ def test_a_folder_that_is_no_dataset_is_an_error_with_a_hint(tmp_path: Path) -> 
 
 def test_a_dataset_without_pictures_is_an_error_with_a_hint(tmp_path: Path) -> None:
     Store(tmp_path).write("classes.json", dumps({"classes": []}))
-    with pytest.raises(UsageError, match="no finished picture") as caught:
+    with pytest.raises(UsageError, match="no finished image") as caught:
         write_report(tmp_path)
     assert "status" in caught.value.hint
 

@@ -24,7 +24,7 @@ def write_card(store_root: Path) -> list[Path]:
     """Write ``README.md``, the metadata files that it names, and ``croissant.json`` into a dataset.
 
     Raises:
-        UsageError: the folder is no dataset, or it holds no picture.
+        UsageError: the folder is no dataset, or it holds no image.
     """
     summary = _kept(store_root)
     # The card names the metadata files: it comes after them.
@@ -37,7 +37,7 @@ def write_card(store_root: Path) -> list[Path]:
 
 
 def write_preview(store_root: Path, n: int = 16) -> Path:
-    """Write ``preview.png``: ``n`` pictures, evenly chosen, with their masks."""
+    """Write ``preview.png``: ``n`` images, evenly chosen, with their masks."""
     summary = _kept(store_root)
     chosen = choose(summary.rows, n)
     items = []
@@ -47,7 +47,7 @@ def write_preview(store_root: Path, n: int = 16) -> Path:
         layers = regions if row.get("mask") else None
         items.append(Item(image, layers=layers, title=title, text=str(row.get("prompt") or "")))
     legend = {label.name: label.id for label in summary.labels}
-    title = f"{summary.name}: {len(chosen)} of {len(summary.rows):,} pictures"
+    title = f"{summary.name}: {len(chosen)} of {len(summary.rows):,} images"
     return summary.store.write("preview.png", encode(contact_sheet(items, cell=192, legend=legend, title=title)))
 
 
@@ -62,5 +62,5 @@ def _kept(root: Path) -> Summary:
     summary = summarise(root)
     if not summary.rows:
         hint = f"see why in {summary.store.root / 'report.html'}"
-        raise UsageError(f"{summary.store.root} holds no kept picture", hint)
+        raise UsageError(f"{summary.store.root} holds no kept image", hint)
     return summary

@@ -8,14 +8,14 @@ from cxrsynth.pages.card.readme import citation, spdx, tags
 from cxrsynth.pages.summary import Summary
 
 COLUMNS = {
-    "key": ("sc:Text", "File stem of picture and mask."),
+    "key": ("sc:Text", "File stem of image and mask."),
     "split": ("sc:Text", "train, val or test."),
-    "image": ("sc:Text", "Path of the picture, 8-bit gray PNG."),
+    "image": ("sc:Text", "Path of the image, 8-bit gray PNG."),
     "mask": ("sc:Text", "Path of the mask: 8-bit class ids, 0 background, 255 ignore."),
     "layers": ("sc:Text", "Path of the class layers, one bit per class, where classes overlap."),
-    "prompt": ("sc:Text", "The text that the picture was generated from, or that describes it."),
-    "negative_prompt": ("sc:Text", "What the picture was not to show."),
-    "seed": ("sc:Integer", "Seed of the picture's own noise."),
+    "prompt": ("sc:Text", "The text that the image was generated from, or that describes it."),
+    "negative_prompt": ("sc:Text", "What the image was not to show."),
+    "seed": ("sc:Integer", "Seed of the image's own noise."),
     "attempt": ("sc:Integer", "How often the slot was rejected before."),
     "source": ("sc:Text", "Collection that the image comes from."),
     "licence": ("sc:Text", "Licence of the image."),
@@ -56,7 +56,7 @@ def croissant(summary: Summary, date: str) -> dict[str, Any]:
         for name, (kind, told) in columns.items()
     ]
     fields += nested(summary)
-    trees = [("images", "Pictures, 8-bit gray."), ("masks", "Class ids, 8 bits."), ("layers", "One bit per class.")]
+    trees = [("images", "Images, 8-bit gray."), ("masks", "Class ids, 8 bits."), ("layers", "One bit per class.")]
     present = [tree for tree in trees if (summary.store.root / tree[0]).is_dir()]
     return {
         "@context": CONTEXT,
@@ -72,7 +72,7 @@ def croissant(summary: Summary, date: str) -> dict[str, Any]:
         "isLiveDataset": False,
         "identifier": summary.fingerprint,
         "distribution": [
-            _file_set("meta", "One line per picture.", "application/jsonlines", "meta/*.jsonl"),
+            _file_set("meta", "One line per image.", "application/jsonlines", "meta/*.jsonl"),
             *(_file_set(tree, told, "image/png", f"{tree}/*/*.png") for tree, told in present),
         ],
         "recordSet": [
@@ -95,7 +95,7 @@ def croissant(summary: Summary, date: str) -> dict[str, Any]:
                 "@type": "cr:RecordSet",
                 "@id": "samples",
                 "name": "samples",
-                "description": "One record per picture; paths are relative to this file.",
+                "description": "One record per image; paths are relative to this file.",
                 "key": {"@id": "samples/key"},
                 "field": fields,
             },

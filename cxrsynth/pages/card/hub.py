@@ -120,7 +120,7 @@ class View:
         return {
             "config_name": self.name,
             "data_files": [
-                # Without the pictures' patterns the reader takes the JSON lines for the data itself.
+                # Without the images' patterns the reader takes the JSON lines for the data itself.
                 {"split": split, "path": [path, *(tree(name, split) for name in self.files)]}
                 for split, path in places.items()
             ],

@@ -88,7 +88,7 @@ def tags(summary: Summary) -> list[str]:
 
 
 def class_table(summary: Summary) -> list[dict[str, Any]]:
-    """Per class: id, name, phrase, pictures per split, mean area in percent of the picture where it is seen."""
+    """Per class: id, name, phrase, images per split, mean area in percent of the image where it is seen."""
     areas = measure_areas(summary, MEASURED)
     asked = {label.name: _asked(summary, label) for label in summary.labels}
     return [
@@ -103,7 +103,7 @@ def class_table(summary: Summary) -> list[dict[str, Any]]:
 
 
 def _asked(summary: Summary, label: Label) -> dict[str, int]:
-    """Split -> pictures whose prompt asks for the class, or whose reference mask has it."""
+    """Split -> images whose prompt asks for the class, or whose reference mask has it."""
     found: dict[str, int] = {}
     for row in summary.rows:
         there = row["present"].get(label.name, False) if "present" in row else label.name in row.get("mask_classes", ())

@@ -20,7 +20,7 @@ def write_report(store_root: Path, limit: int = 200) -> Path:
 
     Args:
         store_root: the dataset's folder.
-        limit: how many pictures are embedded at most, evenly chosen; and half as many rejected ones.
+        limit: how many images are embedded at most, evenly chosen; and half as many rejected ones.
 
     Returns:
         Path of the page: self-contained, some megabytes at most, no request to anywhere.

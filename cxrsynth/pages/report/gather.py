@@ -1,4 +1,4 @@
-"""What the page shows, as plain values: which pictures, their details, and the numbers of the charts."""
+"""What the page shows, as plain values: which images, their details, and the numbers of the charts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cxrsynth.pages.report import thumbs
 from cxrsynth.pages.summary import Summary, choose, evenly, measure_areas, ordered
 from cxrsynth.store import Row
 
-LONGEST = 320  # pixels of an embedded picture's longer side
+LONGEST = 320  # pixels of an embedded image's longer side
 MEASURED = 1000  # masks whose areas are measured; more would not move a mean that anyone reads
 
 FACTS = ("split", "seed", "attempt", "control", "source", "licence", "patient", "view", "sex", "age", "findings")
@@ -30,13 +30,13 @@ FACTS = ("split", "seed", "attempt", "control", "source", "licence", "patient", 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One picture of a gallery.
+    """One image of a gallery.
 
     Attributes:
         ident: unique in the page; what a link to it says.
         row: its meta line, or the line of a rejected attempt.
-        image: data URI of the picture.
-        size: (width, height) of the embedded picture.
+        image: data URI of the image.
+        size: (width, height) of the embedded image.
         regions: class id -> data URI of its transparent mask.
         classes: names of the classes that its mask shows.
         findings: what is said to be seen, ``no finding`` for a normal image; empty where nothing is said.
@@ -61,13 +61,13 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """Pictures and what was learnt while looking at them.
+    """Images and what was learnt while looking at them.
 
     Attributes:
-        tiles: kept pictures.
+        tiles: kept images.
         rejected: rejected attempts; at least one of every reason.
         gray: (256,) int64, how often each gray level occurs in the tiles.
-        average: data URI of the mean picture, empty where nothing was kept.
+        average: data URI of the mean image, empty where nothing was kept.
     """
 
     tiles: list[Tile]
@@ -77,7 +77,7 @@ class Gallery:
 
 
 def gallery(summary: Summary, limit: int) -> Gallery:
-    """Choose, shrink and describe at most ``limit`` kept and half as many rejected pictures."""
+    """Choose, shrink and describe at most ``limit`` kept and half as many rejected images."""
     names = {label.id: label.name for label in summary.labels}
     gray = np.zeros(256, dtype=np.int64)
     tiles: list[Tile] = []
@@ -161,7 +161,7 @@ def _small(image: np.ndarray, regions: Mapping[int, np.ndarray]) -> tuple[np.nda
 
 
 def describe(summary: Summary, row: Row) -> dict[str, Any]:
-    """What the large view tells of one picture: texts, numbers, and how to make it again."""
+    """What the large view tells of one image: texts, numbers, and how to make it again."""
     told = {key: row[key] for key in ("prompt", "negative_prompt", "reason", "image", "mask") if row.get(key)}
     facts: dict[str, str] = {}
     # Seeds have 63 bits, JavaScript's numbers 53: they travel as text.
@@ -179,7 +179,7 @@ def describe(summary: Summary, row: Row) -> dict[str, Any]:
 
 
 def command(summary: Summary, row: Row) -> str:
-    """The command that makes a picture's shard again, to be typed in the dataset's folder; empty for real images."""
+    """The command that makes an image's shard again, to be typed in the dataset's folder; empty for real images."""
     if "source" in row or not summary.recipe:
         return ""
     size, count = int(summary.recipe["shard"]), int(summary.recipe["count"])
@@ -187,7 +187,7 @@ def command(summary: Summary, row: Row) -> str:
 
 
 def numbers(summary: Summary) -> dict[str, Any]:
-    """Counts and distributions over the whole dataset (areas: over at most `MEASURED` pictures)."""
+    """Counts and distributions over the whole dataset (areas: over at most `MEASURED` images)."""
     areas = measure_areas(summary, MEASURED)
     labelled = sum(1 for row in summary.rows if row.get("mask"))
     scores: dict[str, list[float]] = {}
@@ -237,7 +237,7 @@ def kept_by(summary: Summary) -> dict[str, Limits]:
 
 
 def _speed(summary: Summary) -> float | None:
-    """Pictures per second of the latest run that made any."""
+    """Images per second of the latest run that made any."""
     for path in sorted((summary.store.root / "runs").glob("*.json"), reverse=True):
         run = read_json(path)
         if run.get("samples_made") and run.get("seconds"):

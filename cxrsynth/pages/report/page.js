@@ -124,7 +124,7 @@
   }
 
   function link(what, path) {
-    const made = element("a", `Open the full-size ${what === "image" ? "picture" : "mask"}`);
+    const made = element("a", `Open the full-size ${what}`);
     made.href = path.split("/").map(encodeURIComponent).join("/");
     made.target = "_blank";
     return made;

@@ -1,4 +1,4 @@
-"""Pictures as data URIs, small enough that a page holds hundreds of them."""
+"""Images as data URIs, small enough that a page holds hundreds of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cxrsynth.pages import sheet
 
 
 def fitting(shape: tuple[int, ...], longest: int) -> tuple[int, int]:
-    """(H, W, ...) of a picture -> (width, height) with the longest side at most ``longest``."""
+    """(H, W, ...) of an image -> (width, height) with the longest side at most ``longest``."""
     scale = min(1.0, longest / max(shape[:2]))
     return max(1, round(shape[1] * scale)), max(1, round(shape[0] * scale))
 
@@ -35,14 +35,14 @@ def region(inside: np.ndarray, class_id: int, size: tuple[int, int]) -> str:
 
 
 def average(images: Iterable[tuple[np.ndarray, Mapping[int, np.ndarray]]], side: int = 256) -> str:
-    """The mean picture, and where each class lies in at least half of them.
+    """The mean image, and where each class lies in at least half of them.
 
     Args:
-        images: (H, W) uint8 and class id -> (H, W) bool of the labelled pictures.
-        side: every picture is squeezed to (side, side).
+        images: (H, W) uint8 and class id -> (H, W) bool of the labelled images.
+        side: every image is squeezed to (side, side).
 
     Returns:
-        PNG data URI; empty without pictures.
+        PNG data URI; empty without images.
     """
     total, labelled = np.zeros((side, side), dtype=np.float64), 0
     seen: dict[int, np.ndarray] = {}
