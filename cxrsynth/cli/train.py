@@ -16,9 +16,9 @@ from cxrsynth.cli.answer import answer
 from cxrsynth.cli.options import Device, Json, Offline, Threads
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
+    from cxrsynth.recipe.part import Part
 
-AnyConfig = TypeVar("AnyConfig", bound="BaseModel")
+AnyConfig = TypeVar("AnyConfig", bound="Part")
 
 Data = Annotated[Path, typer.Argument(help="Dataset that `cxrsynth ingest` wrote.", show_default=False)]
 Run = Annotated[Path, typer.Option("--out", "-o", help="Run folder: checkpoints, curves, results.", show_default=False)]
@@ -158,36 +158,20 @@ def main_process() -> bool:
 
 def overrides(pairs: list[str] | None) -> dict[str, Any]:
     """``["a.b=1"]`` -> ``{"a.b": 1}``, values read as YAML."""
-    from cxrsynth.data.documents import parse_yaml
-    from cxrsynth.errors import UsageError
+    from cxrsynth.recipe.file import assignment
 
-    found: dict[str, Any] = {}
-    for pair in pairs or []:
-        name, sign, value = pair.partition("=")
-        if not sign or not name:
-            raise UsageError(
-                f"--set {pair} has no '='", "type --set name=value, for example --set training.updates=5000"
-            )
-        found[name] = parse_yaml(value, name)
-    return found
+    return dict(assignment(pair) for pair in pairs or [])
 
 
 def configured(kind: type[AnyConfig], pairs: list[str] | None) -> AnyConfig:
     """The settings of a small training, with ``--set name=value`` over their defaults.
 
     Raises:
-        UsageError: a name or value that is not understood; the hint lists the names.
+        UsageError: a name or value that is not understood; the message lists the names.
     """
-    from pydantic import ValidationError
+    from cxrsynth.recipe.settings import settle
 
-    from cxrsynth.errors import UsageError
-
-    try:
-        return kind.model_validate(overrides(pairs))
-    except ValidationError as error:
-        first = error.errors()[0]
-        known = ", ".join(kind.model_fields)
-        raise UsageError(f"--set {'.'.join(map(str, first['loc']))}: {first['msg']}", f"known: {known}") from None
+    return settle(kind, {}, overrides(pairs), "--set NAME=VALUE, with a name and a value that fit")
 
 
 @contextmanager

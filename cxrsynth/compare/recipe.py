@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from cxrsynth.errors import RecipeError
-from cxrsynth.recipe import explain, put, read
 from cxrsynth.recipe.part import Part
+from cxrsynth.recipe.settings import load_as
 from cxrsynth.train.tasks.segment.config import SegmentConfig
 
 Arms = Literal["real", "synthetic", "mixed", "fine_tuned", "teacher"]
@@ -70,14 +70,8 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None) -> CompareRecip
 
 def read_recipe(kind: type[AnyRecipe], path: Path, overrides: Mapping[str, Any]) -> AnyRecipe:
     """A recipe of this kind from a file or the name of a bundled one; errors as in `load`."""
-    file, body = read(path)
-    for name, value in overrides.items():
-        put(body, name, value)
-    try:
-        recipe = kind.model_validate(body)
-    except ValidationError as error:
-        raise RecipeError(f"{file}: {explain(error, kind)}", "fix it in the recipe, or with --set") from None
+    recipe = load_as(kind, path, dict(overrides))
     labels = [test.label for test in recipe.tests]
     if len(set(labels)) < len(labels):
-        raise RecipeError(f"{file}: two tests are called {', '.join(labels)}", "give each a 'name'")
+        raise RecipeError(f"{path}: two tests are called {', '.join(labels)}", "give each a 'name'")
     return recipe

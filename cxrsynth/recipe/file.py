@@ -95,20 +95,28 @@ def parse(raw: Mapping[str, Any], where: str = "recipe") -> Recipe:
         raise RecipeError(f"{where}: {explain(error, Recipe)}", "'cxrsynth info --schema' lists every key") from error
 
 
-def assign(raw: dict[str, Any], assignment: str) -> None:
+def assignment(text: str) -> tuple[str, Any]:
+    """``a.b=c`` -> its dotted name and its value, read as YAML.
+
+    Raises:
+        RecipeError: not of that form.
+    """
+    dotted, equals, value = text.partition("=")
+    if not equals or not dotted:
+        raise RecipeError(f"--set {text!r} is not of the form a.b=c", "for example: --set sampler.batch=8")
+    try:
+        return dotted, parse_yaml(value, dotted)
+    except UsageError as error:
+        raise RecipeError(f"--set {text!r}: the value is not YAML", "quote it") from error
+
+
+def assign(raw: dict[str, Any], text: str) -> None:
     """Carry out one ``a.b=c`` on a raw recipe, in place.
 
     Raises:
         RecipeError: not of that form, or no such place.
     """
-    dotted, equals, text = assignment.partition("=")
-    if not equals or not dotted:
-        raise RecipeError(f"--set {assignment!r} is not of the form a.b=c", "for example: --set sampler.batch=8")
-    try:
-        value = parse_yaml(text, dotted)
-    except UsageError as error:
-        raise RecipeError(f"--set {assignment!r}: the value is not YAML", "quote it") from error
-    put(raw, dotted, value)
+    put(raw, *assignment(text))
 
 
 def put(raw: dict[str, Any], dotted: str, value: Any) -> None:

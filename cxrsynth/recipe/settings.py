@@ -31,7 +31,7 @@ def load_as(kind: type[AnyPart], path: Path, overrides: dict[str, Any] | None = 
     try:
         return kind.model_validate(body)
     except ValidationError as error:
-        raise RecipeError(f"{file}: {explain(error, kind)}", "correct it in the recipe") from None
+        raise RecipeError(f"{file}: {explain(error, kind)}", "fix it in the recipe, or with --set") from None
 
 
 def settle(kind: type[AnyPart], values: Mapping[str, Any], overrides: Mapping[str, Any], hint: str) -> AnyPart:
