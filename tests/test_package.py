@@ -1,5 +1,6 @@
 """What is installed is whole: recipes, templates and the bundled model come along, and are found outside a checkout."""
 
+import json
 import os
 import re
 import subprocess
@@ -26,26 +27,56 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return site
 
 
-def run(site: Path, cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from cxrsynth.cli import main; main()", *arguments]
-    env = {**os.environ, "PYTHONPATH": str(site), "NO_COLOR": "1", "COLUMNS": "200"}
-    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=120)
+COMMANDS = (
+    "recipes",
+    "check recipes/phantom.yaml",
+    "generate -p recipes/phantom.yaml -n 1",
+    "check lung --offline",
+)
+# One process of the install types all of them: each would import the libraries anew.
+DRIVER = """
+import contextlib, io, json, sys
+from cxrsynth.cli import main
+
+if __name__ == "__main__":
+    found = []
+    for line in json.load(sys.stdin):
+        sys.argv, said, code = ["cxrsynth", *line.split()], io.StringIO(), 0
+        with contextlib.redirect_stderr(said):
+            try:
+                main()
+            except SystemExit as end:
+                code = end.code or 0
+        found.append([code, said.getvalue()])
+    json.dump(found, sys.stdout)
+"""
 
 
-def test_recipes_are_found_from_an_install(installed: Path, tmp_path: Path) -> None:
-    assert "findings" in run(installed, tmp_path, "recipes").stderr
-    assert run(installed, tmp_path, "check", "recipes/phantom.yaml").returncode == 0
+@pytest.fixture(scope="module")
+def typed(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, tuple[int, str]]]:
+    """A folder in which an install typed the commands, and each command's exit code and words."""
+    cwd = tmp_path_factory.mktemp("elsewhere")
+    env = {**os.environ, "PYTHONPATH": str(installed)}
+    (cwd / "driver.py").write_text(DRIVER)
+    done = subprocess.run(
+        [sys.executable, "driver.py"], input=json.dumps(COMMANDS), cwd=cwd, env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return cwd, {line: (code, said) for line, (code, said) in zip(COMMANDS, json.loads(done.stdout), strict=True)}
 
 
-def test_an_install_draws_and_reports(installed: Path, tmp_path: Path) -> None:
-    result = run(installed, tmp_path, "generate", "-p", "recipes/phantom.yaml", "-n", "1")
-    assert result.returncode == 0, result.stderr
-    assert (tmp_path / "out/phantom/report.html").stat().st_size > 10_000
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_install_works_outside_a_checkout(typed: tuple[Path, dict[str, tuple[int, str]]], command: str) -> None:
+    code, said = typed[1][command]
+    assert code == 0, said
 
 
-def test_the_bundled_model_is_in_the_install(installed: Path, tmp_path: Path) -> None:
-    result = run(installed, tmp_path, "check", "lung", "--offline")
-    assert result.returncode == 0, result.stderr
+def test_recipes_are_found_from_an_install(typed: tuple[Path, dict[str, tuple[int, str]]]) -> None:
+    assert "findings" in typed[1]["recipes"][1]
+
+
+def test_an_install_draws_and_reports(typed: tuple[Path, dict[str, tuple[int, str]]]) -> None:
+    assert (typed[0] / "out/phantom/report.html").stat().st_size > 10_000
 
 
 def test_no_file_of_the_package_is_larger_than_16_mib(installed: Path) -> None:
