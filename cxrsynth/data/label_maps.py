@@ -10,7 +10,7 @@ import numpy as np
 
 from cxrsynth.data.dataset import groundable, read_images, trainable
 from cxrsynth.data.dataset import rows as read_rows
-from cxrsynth.errors import MismatchError
+from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.nets.segmenter import Segmenter
 from cxrsynth.store import Row, Store, npz, write_atomic
 
@@ -31,6 +31,25 @@ class LabelMaps:
 def has_masks(row: Row, classes: Sequence[str]) -> bool:
     """Whether an image has reference masks of all classes, and weights may be trained on them."""
     return groundable(row) and set(classes) <= set(row.get("mask_classes") or classes)
+
+
+def with_masks(data: Path, classes: Sequence[str], most: int | None, seed: int) -> list[Row]:
+    """Training images with reference masks of all classes, ``most`` of them chosen at random.
+
+    Raises:
+        UsageError: there are not as many.
+    """
+    ids = Store(data).classes()
+
+    def fits(row: Row) -> bool:
+        return groundable(row) and set(classes) <= set(row.get("mask_classes") or ids)
+
+    found = read_rows(data, ("train",), fits)
+    if most is None:
+        return found
+    if most > len(found):
+        raise UsageError(f"{most} images are asked for, {data} has {len(found)} that fit", f"--images {len(found)}")
+    return [found[i] for i in sorted(np.random.default_rng(seed).permutation(len(found))[:most].tolist())]
 
 
 def unlabelled(data: Path, classes: Sequence[str], most: int) -> list[Row]:

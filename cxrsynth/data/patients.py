@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -131,3 +131,21 @@ def refuse_seen(images: Sequence[DatasetImage], seen: Collection[str]) -> None:
                 f"{image.store.root / image.row['image']}: patient {image.patient} was in the training of this network",
                 "give all images of a patient the same split, or measure on another dataset",
             )
+
+
+class Mixture(Generic[AnyImage]):
+    """Which images a batch holds.
+
+    Args:
+        images: one list per dataset.
+        weights: share of the draws of each dataset.
+    """
+
+    def __init__(self, images: Sequence[Sequence[AnyImage]], weights: Sequence[float]) -> None:
+        self.images = [list(part) for part in images]
+        self.shares = np.asarray(weights, float) / sum(weights)
+
+    def __call__(self, rng: np.random.Generator, count: int) -> list[AnyImage]:
+        """Images chosen with replacement: a dataset by its share, then any of its images."""
+        which = rng.choice(len(self.images), size=count, p=self.shares)
+        return [self.images[i][rng.integers(len(self.images[i]))] for i in which]

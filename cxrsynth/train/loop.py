@@ -25,7 +25,7 @@ from cxrsynth.train.averaging import Average, Best, Changing
 from cxrsynth.train.checkpoint import Checkpoint, finish_the_step, step_rng
 from cxrsynth.train.curves import Curves, Progress
 from cxrsynth.train.device import agreed, check_shared, to_device
-from cxrsynth.train.feed import obey_parent
+from cxrsynth.train.feed import leave_signals
 from cxrsynth.train.loop_config import LoopConfig
 from cxrsynth.train.schedule import learning_rate
 
@@ -171,7 +171,7 @@ def train(
         batch_size=None,
         sampler=range(start, start if only_load else config.updates),
         num_workers=config.workers,
-        worker_init_fn=obey_parent,
+        worker_init_fn=leave_signals,
     )
     began, done = time.monotonic(), start
     with finish_the_step() as stop:

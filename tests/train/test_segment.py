@@ -15,10 +15,10 @@ from safetensors.torch import load_file, save_file
 from cxrsynth.data.augment import augmenter
 from cxrsynth.data.config import SegmentAugment
 from cxrsynth.data.labelled import LabelledImage, Source, gather
+from cxrsynth.data.patients import Mixture
 from cxrsynth.errors import MismatchError, MissingError, UsageError
 from cxrsynth.nets.losses import SegmentationLoss
 from cxrsynth.nets.segmenter import Network, load, load_encoder
-from cxrsynth.train.feed import Draw
 from cxrsynth.train.loop import NotFiniteError
 from cxrsynth.train.tasks.segment.config import SegmentConfig, configure
 from cxrsynth.train.tasks.segment.training import train_segmenter
@@ -103,7 +103,7 @@ def test_training_stops_when_validation_gains_nothing(data: Path, tmp_path: Path
 def test_datasets_are_mixed_by_their_weights(data: Path, tmp_path: Path) -> None:
     other = make(tmp_path / "other", source="generated")
     images = [gather(Source(root), "train", ["heart"]) for root in (data, other)]
-    draw = Draw(images, [3.0, 1.0])
+    draw = Mixture(images, [3.0, 1.0])
     drawn = [image.row["source"] for image in draw(np.random.default_rng(0), 200)]
     assert drawn.count("clinic") == pytest.approx(150, abs=25)
 

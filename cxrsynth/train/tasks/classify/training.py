@@ -18,7 +18,7 @@ from cxrsynth.data.dataset import trainable
 from cxrsynth.data.held_out import Keep, everything
 from cxrsynth.data.labelled import Source
 from cxrsynth.data.multilabel import MultiLabelImage, choose_labels, gather_multilabel, table_of
-from cxrsynth.data.patients import check_patients
+from cxrsynth.data.patients import Mixture, check_patients
 from cxrsynth.evaluate.classification import mean_auroc, scores_of
 from cxrsynth.nets.classifier import ClassifierNetwork, start_encoder, start_from
 from cxrsynth.nets.losses import MaskedLoss
@@ -27,7 +27,7 @@ from cxrsynth.store import Store, file_sha256, sha256
 from cxrsynth.train import labelled
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
-from cxrsynth.train.feed import Batch, Draw
+from cxrsynth.train.feed import Batch
 from cxrsynth.train.labelled import Images, identity, roots_of
 from cxrsynth.train.loop import Figures, Turn, train
 from cxrsynth.train.tasks.classify.config import ClassifyConfig
@@ -54,7 +54,7 @@ class ClassifyTask:
         identity: str,
     ) -> None:
         self.images, self.config, self.device, self.identity = images, config, device, identity
-        self.draw, self.augment = Draw(images.train, weights), augmenter(config.augment)
+        self.draw, self.augment = Mixture(images.train, weights), augmenter(config.augment)
         self.loss = MaskedLoss(weights_of(images.learned, config.most_weight)).to(device)
         self.truth = table_of(images.shown)
         self.turns = [Turn("loss", network, self.step)]

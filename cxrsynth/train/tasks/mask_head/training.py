@@ -14,14 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cxrsynth.data.dataset import groundable
-from cxrsynth.data.dataset import rows as read_rows
-from cxrsynth.errors import UsageError
+from cxrsynth.data.label_maps import with_masks
 from cxrsynth.generate.features import Seen, look_at
 from cxrsynth.nets import auxiliary
 from cxrsynth.nets.losses import coverage_loss
 from cxrsynth.nets.mask_head import Head, as_input
-from cxrsynth.store import Row, Store, dumps, sha256
+from cxrsynth.store import Store, dumps, sha256
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
 from cxrsynth.train.loop import Figures, Turn, train
@@ -112,7 +110,7 @@ def train_mask_head(
     """
     auxiliary.target(out, "mask_head")
     accelerator = accelerate(device, config.precision)
-    chosen = choose(data, config, images)
+    chosen = with_masks(data, config.classes, images, config.seed)
     batches = -(-len(chosen) * config.variants // config.batch)
 
     def tell(done: int, values: dict[str, float]) -> None:
@@ -142,23 +140,3 @@ def finish(out: Path, head: Head, config: MaskHeadConfig, keys: list[str], weigh
     training = {"recipe": config.model_dump(mode="json"), "keys": keys}
     tensors = {name: value.half() for name, value in head.state_dict().items()}
     return {**auxiliary.write(out, "head", head.config, tensors, {**result, "training": training}), **result}
-
-
-def choose(data: Path, config: MaskHeadConfig, images: int | None) -> list[Row]:
-    """The images to fit on: those with reference masks of all classes, chosen at random if fewer are wanted.
-
-    Raises:
-        UsageError: there are not as many.
-    """
-    ids = Store(data).classes()
-
-    def fits(row: Row) -> bool:
-        return groundable(row) and set(config.classes) <= set(row.get("mask_classes") or ids)
-
-    found = read_rows(data, ("train",), fits)
-    if images is None:
-        return found
-    if images > len(found):
-        raise UsageError(f"{images} images are asked for, {data} has {len(found)} that fit", f"--images {len(found)}")
-    picked = np.random.default_rng(config.seed).permutation(len(found))[:images]
-    return [found[i] for i in sorted(picked.tolist())]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from cxrsynth.data.augment import augmenter
 from cxrsynth.data.held_out import Keep
 from cxrsynth.data.labelled import LabelledImage, Source, choose_classes, gather, may_train
+from cxrsynth.data.patients import Mixture
 from cxrsynth.domain.anatomy import sided
 from cxrsynth.errors import UsageError
 from cxrsynth.evaluate.segmentation import mean_dice, validate
@@ -26,7 +27,7 @@ from cxrsynth.store import Row, file_sha256
 from cxrsynth.train import labelled
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
-from cxrsynth.train.feed import Batch, Draw
+from cxrsynth.train.feed import Batch
 from cxrsynth.train.labelled import Images, identity, roots_of
 from cxrsynth.train.loop import Figures, Turn, train
 from cxrsynth.train.tasks.segment.config import SegmentConfig
@@ -53,7 +54,7 @@ class SegmentTask:
         identity: str,
     ) -> None:
         self.images, self.config, self.device, self.identity = images, config, device, identity
-        self.draw, self.augment = Draw(images.train, weights), augmenter(config.augment)
+        self.draw, self.augment = Mixture(images.train, weights), augmenter(config.augment)
         self.loss = SegmentationLoss(len(images.names), config.dice_weight, config.cross_entropy_weight)
         self.turns = [Turn("loss", network, self.step)]
 
