@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image
 
 from cxrsynth import curate
+from cxrsynth.curate import words
 from cxrsynth.factory.plan import weights_of
 from cxrsynth.factory.prompts import spec
 from cxrsynth.factory.shard import draws, label
@@ -66,7 +67,7 @@ def preview(
                 layers=overlapping(recipe, sample),
                 title=one.key,
                 text=one.prompt,
-                reason=verdict.reason,
+                reason=words.reason(verdict.reason),
             )
         )
     return contact_sheet(

@@ -80,7 +80,7 @@ def test_the_card_tells_how_it_was_made(dataset: Path) -> None:
 
 def test_the_card_lists_rejects_and_what_is_missing(dataset: Path) -> None:
     text = card_text(dataset)
-    assert "| `area.heart.small` | 1 | 14.3 % |" in text
+    assert "| heart too small (`area.heart.small`) | 1 | 14.3 % |" in text
     assert "1 planned image is missing" in text
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import yaml
 from jinja2 import Environment, StrictUndefined
 
+from cxrsynth.curate import words
 from cxrsynth.pages.card.hub import dataset_configs
 from cxrsynth.pages.summary import Label, Summary, measure_areas
 
@@ -20,7 +21,7 @@ SPDX = ("apache-2.0", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "c
 def readme(summary: Summary) -> str:
     """The dataset card as Markdown, with the head that dataset hubs read."""
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(code=code, cell=cell)
+    environment.filters.update(code=code, cell=cell, said=words.reason)
     template = environment.from_string(files(__package__).joinpath("card.md").read_text(encoding="utf-8"))
     card = summary.recipe.get("card") or {}
     page = template.render(
