@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help docs test-cuda benchmark-labels benchmark-strong demo test lint train-mini bench-speed mini-auxiliary bench-masks bench-control bench-grounding tables benchmark benchmark-smoke benchmark-roentgen bench-train bench-adapt bench-adaptation benchmark-findings bench-upright upright
+.PHONY: help docs fuzz test-cuda benchmark-labels benchmark-strong demo test lint train-mini bench-speed mini-auxiliary bench-masks bench-control bench-grounding tables benchmark benchmark-smoke benchmark-roentgen bench-train bench-adapt bench-adaptation benchmark-findings bench-upright upright
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -33,6 +33,13 @@ test-cuda: $(READY)  ## the tests that need a GPU; all are skipped without one
 
 docs: $(READY)  ## build the site of docs/ in build/site; any warning is an error
 	$(BIN)/mkdocs build --quiet --strict
+
+# SEED=n repeats one try and keeps its files; TRIES and MINUTES end a campaign, whichever comes first.
+TRIES   ?= 1000
+MINUTES ?= 10
+
+fuzz: $(READY)  ## random attacks on the command line: a thousand tries, at most ten minutes; SEED=n repeats one
+	$(BIN)/python -m tests.fuzz $(if $(SEED),--seed $(SEED),--tries $(TRIES) --minutes $(MINUTES))
 
 lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check .

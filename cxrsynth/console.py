@@ -46,7 +46,7 @@ def counted(number: int, noun: str) -> str:
 # stdout is kept clean for pipes; NO_COLOR is honoured by rich itself.
 console = _Console(stderr=True, highlight=False, markup=False)
 
-PLAIN_EVERY = 10.0
+PLAIN_EVERY = 10.0  # seconds
 
 
 class _Rate(ProgressColumn):
@@ -77,6 +77,7 @@ class Meter:
     _said: float = field(default_factory=time.monotonic)
     _started: float = field(default_factory=time.monotonic)
     _from: float = 0.0
+    _percent: int = 0
 
     def advance(self, amount: float) -> None:
         """Move on by some units."""
@@ -89,9 +90,16 @@ class Meter:
         self.note = note if note is not None else "" if moved and self.note == self.waiting else self.note
         if self._progress is not None:
             self._progress.update(self._task, completed=self.done, note=self.note)  # type: ignore[arg-type]
-        elif not console.quiet and time.monotonic() - self._said >= PLAIN_EVERY:
-            self._said = time.monotonic()
+        elif not console.quiet and self._worth_a_line():
             console.print(f"{self.what}: {self.done:.0f}/{self.total:.0f} {self.note} {self._eta()}".rstrip())
+
+    def _worth_a_line(self) -> bool:
+        """In a log: one line a percent at most, and not for what is over in a moment."""
+        now, percent = time.monotonic(), int(100 * self.done / self.total) if self.total else 100
+        if now - self._said < PLAIN_EVERY or percent == self._percent:
+            return False
+        self._said, self._percent = now, percent
+        return True
 
     def _eta(self) -> str:
         made = self.done - self._from
@@ -103,7 +111,7 @@ class Meter:
 
 @contextmanager
 def meter(total: float, what: str, done: float = 0.0, waiting: str = "") -> Iterator[Meter]:
-    """A progress bar with ETA where stderr is a terminal, a plain line every ten seconds where it is not.
+    """A progress bar with ETA where stderr is a terminal, a line for every percent at most where it is not.
 
     Args:
         waiting: said until the first progress.

@@ -2,15 +2,18 @@
 
 ``.lock`` is held by a command that writes alone. The jobs of one array (``--shard i/n``) write beside each other: each
 holds ``.lock-i-of-n``, and ``.lock`` only for the moment in which it looks who else is there. The system releases a
-lock when its process ends, however it ends: a lock file that lies about is no lock.
+lock when its process ends, however it ends: a lock file that lies about is no lock. What is put in its place as a whole
+(an export, the file of a small network) has its lock beside it. A command that holds a folder may ask for it again.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -19,6 +22,15 @@ from cxrsynth.errors import UsageError
 
 PATIENCE = 30.0  # seconds that a job of an array waits for another that looks around
 LEFTOVERS = (".run-*", ".tmp-*")
+# A model that is being replaced stands under this name for a moment; see `store.publish`.
+REPLACED = re.compile(r"\.tmp-old-(.+)-[0-9a-f]{8}")
+# Folders in which only the writer of a dataset or of a run writes. Nothing below others is touched: they may be theirs.
+OWN = (
+    ".", "images", "masks", "layers", "maps", "meta", "rejected", "shards", "failures", "troubles", "runs", "model",
+    "adapter", "vae",
+)  # fmt: skip
+
+_held: ContextVar[frozenset[Path]] = ContextVar("held", default=frozenset())
 
 
 @contextmanager
@@ -33,30 +45,90 @@ def writing(out: Path, part: tuple[int, int] = (0, 1)) -> Iterator[None]:
         UsageError: somebody else writes there, or nobody can.
     """
     index, parts = part
-    with ExitStack() as held:
-        gate = FileLock(out / ".lock")
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            gate.acquire(timeout=0 if parts == 1 else PATIENCE)
-            held.callback(gate.release)
-            others = _others(out, parts)
-            if parts > 1:
-                mine = FileLock(out / f".lock-{index}-of-{parts}")
-                mine.acquire(timeout=0)
-                held.callback(mine.release)
-            if not others:
-                sweep(out)
-            if parts > 1:
-                gate.release()
-        except Timeout as error:
-            raise UsageError(
-                f"another run is writing to {out}", "wait for it, or choose another folder with -o"
-            ) from error
-        except (OSError, NotImplementedError) as error:
-            raise UsageError(
-                f"cannot write to {out}: {getattr(error, 'strerror', None) or error}", "choose another folder with -o"
-            ) from error
+    here = Path(os.path.realpath(out))
+    if here in _held.get():
         yield
+        return
+    fresh = not out.exists()
+    with ExitStack() as held, _told(out, f"another run is writing to {out}"):
+        out.mkdir(parents=True, exist_ok=True)
+        gate = FileLock(out / ".lock")
+        gate.acquire(timeout=0 if parts == 1 else PATIENCE)
+        held.callback(gate.release)
+        others = _others(out, parts)
+        if parts > 1:
+            mine = FileLock(out / f".lock-{index}-of-{parts}")
+            mine.acquire(timeout=0)
+            held.callback(mine.release)
+        if not others:
+            sweep(out)
+        if parts > 1:
+            gate.release()
+        kept = held.pop_all()
+    with kept, _remembered(here):
+        try:
+            yield
+        except BaseException:
+            if fresh:
+                _unmake(out)
+            raise
+
+
+def _unmake(out: Path) -> None:
+    """Remove a folder that was made for a command that failed before it wrote anything."""
+    with suppress(OSError):
+        locks = list(out.iterdir())
+        if all(path.name.startswith(".lock") for path in locks):
+            for path in locks:
+                path.unlink()
+            out.rmdir()
+
+
+@contextmanager
+def placing(path: Path, patience: float = 0) -> Iterator[None]:
+    """Hold the place of a file or folder that is put there whole; its lock lies beside it.
+
+    Args:
+        patience: seconds to wait for another that holds it.
+
+    Raises:
+        UsageError: as `writing`.
+    """
+    here = Path(os.path.realpath(path))
+    if here in _held.get():
+        yield
+        return
+    with ExitStack() as held, _told(path.parent, f"another run is writing {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path.parent / f".lock-{path.name}")
+        lock.acquire(timeout=patience)
+        held.callback(lock.release)
+        kept = held.pop_all()
+    with kept, _remembered(here):
+        yield
+
+
+@contextmanager
+def _told(place: Path, taken: str) -> Iterator[None]:
+    """Turn what locking raises into errors of a user."""
+    try:
+        yield
+    except Timeout as error:
+        raise UsageError(taken, "wait for it, or choose another place with -o") from error
+    except (OSError, NotImplementedError) as error:
+        raise UsageError(
+            f"cannot write to {place}: {getattr(error, 'strerror', None) or error}", "choose another folder with -o"
+        ) from error
+
+
+@contextmanager
+def _remembered(here: Path) -> Iterator[None]:
+    """Let this command, and nobody else in this process, ask for a place again."""
+    before = _held.set(_held.get() | {here})
+    try:
+        yield
+    finally:
+        _held.reset(before)
 
 
 def _others(out: Path, parts: int) -> bool:
@@ -81,11 +153,25 @@ def _others(out: Path, parts: int) -> bool:
 
 
 def sweep(out: Path) -> None:
-    """Remove what killed commands left half written; nobody else may be writing."""
+    """Remove what killed commands left half written; nobody else may be writing.
+
+    A folder that was moved aside and whose successor never came is put back.
+    """
     for pattern in LEFTOVERS:
-        for path in [*out.glob(pattern), *out.glob(f"*/{pattern}"), *out.glob(f"*/*/{pattern}")]:
-            with suppress(OSError):
-                if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink()
+        for place in OWN:
+            for path in [
+                *(out / place).glob(pattern),
+                *((out / place).glob(f"[0-9]*/{pattern}") if place != "." else ()),
+            ]:
+                with suppress(OSError):
+                    _remove(path)
+
+
+def _remove(path: Path) -> None:
+    moved = REPLACED.fullmatch(path.name)
+    if moved and not path.with_name(moved[1]).exists():
+        path.rename(path.with_name(moved[1]))
+    elif path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()

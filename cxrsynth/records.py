@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from cxrsynth.errors import MismatchError
+
 # Pixels of a mask that nobody labelled: not learned from, not measured, painted like background.
 IGNORE = 255
 # Streams of random numbers that one sample owns; a new use takes a new number and never reuses an old one.
@@ -105,9 +107,17 @@ class Draw:
 
     @classmethod
     def stored(cls, image: np.ndarray, arrays: Mapping[str, np.ndarray]) -> Draw:
-        """A draw as it was kept: the picture, and the arrays of its ``.npz``."""
+        """A draw as it was kept: the picture, and the arrays of its ``.npz``.
+
+        Raises:
+            MismatchError: they are no maps.
+        """
+        maps = arrays.get("maps")
+        numbers = all(array.dtype.kind in "fbiu" and array.size for array in arrays.values())
+        if maps is None or maps.ndim != 3 or not numbers:
+            raise MismatchError("the stored maps of an image are damaged", "make its shard again: cxrsynth verify")
         reads = {name: array for name, array in arrays.items() if name not in ("maps", "control")}
-        return cls(image, arrays["maps"].astype(np.float32), arrays.get("control"), reads=reads)
+        return cls(image, maps.astype(np.float32), arrays.get("control"), reads=reads)
 
     def arrays(self, maps: bool = True) -> dict[str, np.ndarray] | None:
         """What goes into the ``.npz``: the maps in half precision, the reads, and the masks that were imposed.

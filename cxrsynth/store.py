@@ -33,9 +33,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from cxrsynth.data import keys
 from cxrsynth.data.classes import read_classes
-from cxrsynth.data.documents import read_arrays, read_json, read_json_lines, read_text
+from cxrsynth.data.documents import read_arrays, read_json, read_json_lines, read_text, read_yaml
 from cxrsynth.data.masks import MaskError, read_mask
 from cxrsynth.data.paths import OutsideError, inside, shown, trouble
+from cxrsynth.data.shapes import check_recipe, check_row
 from cxrsynth.errors import DiskFull, MismatchError, UsageError
 from cxrsynth.records import Failure, Receipt
 
@@ -261,8 +262,11 @@ class Store:
 
     def shards(self) -> list[int]:
         """The numbers of the shards that have a receipt, readable or not."""
-        paths = (self.root / "shards").glob("[0-9]*.json")
-        return sorted(int(path.stem) for path in paths if path.stem.isdecimal())
+        try:
+            names = [Path(name) for name in os.listdir(self.root / "shards")]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(int(name.stem) for name in names if name.suffix == ".json" and name.stem.isdecimal())
 
     def receipts(self) -> Iterator[Receipt]:
         """All receipts in the order of the shards."""
@@ -303,15 +307,34 @@ class Store:
             MismatchError: the file is gone or damaged.
         """
         try:
-            for row in read_json_lines(inside(self.root, relative)):
+            for number, row in enumerate(read_json_lines(inside(self.root, relative)), start=1):
                 keys.check([row.get("key")])
+                check_row(row, f"{self.root / relative}, line {number}")
                 yield row
         except UsageError as error:
             raise MismatchError(error.message, f"see cxrsynth verify {self.root}") from error
 
     def failures(self) -> list[dict[str, Any]]:
-        """The recorded failures, in the order of the shards."""
-        return [read_json(path) for path in sorted((self.root / "failures").glob("[0-9]*.json"))]
+        """The recorded failures, in the order of the shards; each has ``shard``, ``error`` and ``tries``."""
+        found = []
+        for path in sorted((self.root / "failures").glob("[0-9]*.json")):
+            body = read_json(path)
+            found.append({"shard": path.stem, "error": "?", "tries": "?", **(body if isinstance(body, dict) else {})})
+        return found
+
+    def recipe(self) -> dict[str, Any]:
+        """``recipe.yaml``; empty where there is none, as for ingested images.
+
+        Raises:
+            MismatchError: it is damaged.
+        """
+        path = self.root / "recipe.yaml"
+        if not path.exists() and not path.is_symlink():
+            return {}
+        try:
+            return check_recipe(read_yaml(inside(self.root, "recipe.yaml")), str(path))
+        except UsageError as error:
+            raise MismatchError(error.message, error.hint) from error
 
     def classes(self) -> dict[str, int]:
         """Class name -> id."""
@@ -334,7 +357,7 @@ class Store:
             body = read_json(path)
         except UsageError as error:
             raise MismatchError(error.message, "choose another folder with -o") from error
-        if not isinstance(body, dict) or not {"fingerprint", "identity"} <= set(body):
+        if not isinstance(body, dict) or not isinstance(body.get("identity"), dict) or "fingerprint" not in body:
             raise MismatchError(f"{path} holds no identity", "choose another folder with -o")
         return body
 
@@ -395,6 +418,8 @@ class Store:
                 why = trouble(file)
                 if why:
                     yield Problem(relative, "missing" if why == "file is missing" else why)
+                elif file.stat().st_size != stated["size"]:
+                    yield Problem(relative, f"has {file.stat().st_size} bytes, the receipt says {stated['size']}")
                 elif file_sha256(file) != stated["sha256"]:
                     yield Problem(relative, "changed since it was written")
         if not seen:
@@ -415,9 +440,22 @@ def publish(folder: Path, write: Write) -> None:
     old = folder.with_name(f".tmp-old-{folder.name}-{uuid4().hex[:8]}")
     try:
         write(temporary)
+        settle(temporary)
         if folder.exists():
             folder.rename(old)
         temporary.rename(folder)
+        sync(folder.parent)
     finally:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def settle(folder: Path) -> None:
+    """Make all files of a folder last, and their names."""
+    for place, _, files in os.walk(folder):
+        for name in files:
+            with open(Path(place, name), "rb") as file:
+                os.fsync(file.fileno())
+        sync(Path(place))

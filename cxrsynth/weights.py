@@ -15,6 +15,8 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cxrsynth.data import documents
+from cxrsynth.data.paths import trouble
 from cxrsynth.errors import MissingError, UsageError
 from cxrsynth.registry import unknown
 from cxrsynth.store import dumps, file_sha256, write_atomic
@@ -26,6 +28,7 @@ DENOISERS = ("unet", "transformer")
 NEEDED = ("vae", "text_encoder", "tokenizer", "scheduler")
 UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
 WEIGHT_SUFFIXES = (".safetensors", ".bin")
+PART = re.compile(r"\w+")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 
 
@@ -152,9 +155,9 @@ def read_json(path: Path) -> dict[str, Any]:
         MissingError: it cannot be read; the file is named.
     """
     try:
-        body = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise MissingError(f"{path} cannot be read: {error}", "copy that file of the model again") from error
+        body = documents.read_json(path)
+    except UsageError as error:
+        raise MissingError(f"{path} cannot be read: {error.message}", "copy that file of the model again") from error
     if not isinstance(body, dict):
         raise MissingError(f"{path} holds no JSON mapping", "copy that file of the model again")
     return body
@@ -164,6 +167,9 @@ def parts(folder: Path) -> list[str]:
     """The folders of a model that can change a picture: what every pipeline has, and what its index names besides."""
     index = read_json(folder / "model_index.json")
     named = [name for name, value in index.items() if isinstance(value, list) and value and None not in value]
+    for name in named:
+        if not PART.fullmatch(name):
+            raise MissingError(f"{folder / 'model_index.json'} names a part {name[:80]!r}", "copy that file again")
     denoiser = next((name for name in DENOISERS if name in named), DENOISERS[0])
     return list(dict.fromkeys([denoiser, *NEEDED, *(name for name in named if name not in UNUSED)]))
 
@@ -191,8 +197,10 @@ def check_parts(folder: Path, model: str) -> None:
         if file != "config.json":
             continue
         for index in (folder / part).glob("*.index.json"):
-            for shard in sorted(set(read_json(index).get("weight_map", {}).values())):
-                if not (folder / part / shard).exists():
+            listed = read_json(index).get("weight_map", {})
+            shards = {str(shard) for shard in listed.values()} if isinstance(listed, dict) else {"what it names"}
+            for shard in sorted(shards):
+                if Path(shard).name != shard or trouble(folder / part / shard):
                     raise MissingError(f"model '{model}' lacks {part}/{shard}", "copy the whole folder again")
         if not any(path.suffix in WEIGHT_SUFFIXES for path in (folder / part).iterdir()):
             raise MissingError(f"model '{model}' has no weights in {part}/", hint)
@@ -250,7 +258,8 @@ def _hash(path: str, mtime: int, size: int) -> str:
 def licence(folder: Path) -> str:
     """The ``license`` line of the model card's head, empty without one."""
     card = folder / "README.md"
-    found = re.search(r"^license:\s*(\S.*)$", card.read_text(encoding="utf-8"), re.M) if card.exists() else None
+    text = "" if trouble(card) else card.read_text(encoding="utf-8", errors="replace")
+    found = re.search(r"^license:\s*(\S.*)$", text, re.M)
     return found.group(1).strip().strip("\"'") if found else ""
 
 
@@ -332,10 +341,10 @@ def _about(path: str, changed: int, key: str) -> dict[str, Any]:
     kind, form, make = AUXILIARY[key]
     try:
         with safe_open(path, "np") as file:
-            found: dict[str, Any] = json.loads((file.metadata() or {}).get("cxrsynth", "{}"))
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+            found = documents.parse_json((file.metadata() or {}).get("cxrsynth", "{}"), path)
+    except (SafetensorError, OSError, UsageError) as error:
         raise MissingError(f"{path} cannot be read as {kind} weights: {error}", f"make them with '{make}'") from error
-    if found.get("format") != form:
+    if not isinstance(found, dict) or found.get("format") != form:
         raise MissingError(f"{path} holds no {kind} weights", f"name a file that '{make.split(' -o')[0]}' wrote")
     return found
 

@@ -16,7 +16,7 @@ ORDER = [
     {"records"},
     {"data.paths"},
     {"data.documents"},
-    {"data.keys", "data.tables", "data.masks", "data.classes", "data.matching"},
+    {"data.keys", "data.tables", "data.masks", "data.classes", "data.matching", "data.shapes"},
     {"registry", "console", "pool", "lock", "device", "statistics", "clock"},
     {"store"},
     {"weights"},

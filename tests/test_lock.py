@@ -4,12 +4,24 @@ import os
 import signal
 import subprocess
 import sys
+from contextvars import Context
 from pathlib import Path
 
 import pytest
 
 from cxrsynth.errors import UsageError
-from cxrsynth.lock import writing
+from cxrsynth.lock import placing, writing
+
+
+def somebody_else(out: Path, part: tuple[int, int] = (0, 1)) -> None:
+    """Try to write there as another command of this process would."""
+
+    def attempt() -> None:
+        with writing(out, part):
+            pass
+
+    Context().run(attempt)
+
 
 HOLD = """
 import sys, time
@@ -38,13 +50,31 @@ def test_who_may_write_beside_whom(
     monkeypatch.setattr("cxrsynth.lock.PATIENCE", 0.1)
     with writing(tmp_path / "out", first):
         if together:
-            with writing(tmp_path / "out", second):
-                pass
+            somebody_else(tmp_path / "out", second)
         else:
-            with pytest.raises(UsageError, match="another"), writing(tmp_path / "out", second):
-                pass
-    with writing(tmp_path / "out", second):
+            with pytest.raises(UsageError, match="another"):
+                somebody_else(tmp_path / "out", second)
+    somebody_else(tmp_path / "out", second)
+
+
+def test_a_command_may_ask_again_for_what_it_holds(tmp_path: Path) -> None:
+    with writing(tmp_path):
+        with writing(tmp_path):
+            pass
+        with pytest.raises(UsageError, match="another"):
+            somebody_else(tmp_path)
+    with placing(tmp_path / "a"), placing(tmp_path / "a"), placing(tmp_path / "b"):
         pass
+
+
+def test_two_cannot_put_the_same_file_or_export_in_its_place(tmp_path: Path) -> None:
+    def other() -> None:
+        with placing(tmp_path / "coco"):
+            pass
+
+    with placing(tmp_path / "coco"), pytest.raises(UsageError, match="another"):
+        Context().run(other)
+    Context().run(other)
 
 
 def test_the_lock_of_a_killed_process_is_none(tmp_path: Path) -> None:
@@ -74,11 +104,39 @@ def test_what_killed_commands_left_is_swept_and_what_a_neighbour_writes_is_not(t
         assert not any(path.exists() for path in left)
     with writing(tmp_path, (0, 2)):
         leave()
-        with writing(tmp_path, (1, 2)):
-            assert all(path.exists() for path in left)
+        somebody_else(tmp_path, (1, 2))
+        assert all(path.exists() for path in left)
+
+
+def test_what_lies_in_folders_of_others_is_not_swept(tmp_path: Path) -> None:
+    theirs = tmp_path / "another-dataset/.tmp-a"
+    theirs.parent.mkdir()
+    theirs.touch()
+    with writing(tmp_path):
+        assert theirs.exists()
+
+
+def test_a_model_that_was_moved_aside_and_never_replaced_is_put_back(tmp_path: Path) -> None:
+    (tmp_path / ".tmp-old-model-0123abcd").mkdir()
+    (tmp_path / ".tmp-old-model-0123abcd/config.json").touch()
+    with writing(tmp_path):
+        assert (tmp_path / "model/config.json").exists()
 
 
 def test_a_folder_that_cannot_be_made_is_an_error_with_its_name(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="file/out"), writing(tmp_path / "file/out"):
         pass
+
+
+@pytest.mark.parametrize("written", [[], ["a"]])
+def test_a_command_that_fails_before_it_writes_leaves_no_folder(tmp_path: Path, written: list[str]) -> None:
+    def fail() -> None:
+        with writing(tmp_path / "out"):
+            for name in written:
+                (tmp_path / "out" / name).touch()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert (tmp_path / "out").exists() == bool(written)

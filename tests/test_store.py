@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cxrsynth.errors import DiskFull, MismatchError, UsageError
-from cxrsynth.store import Entry, Store, npz, png, write_atomic
+from cxrsynth.store import Entry, Store, npz, png, publish, write_atomic
 
 
 def entry(key: str = "a", value: int = 7) -> Entry:
@@ -165,3 +165,27 @@ def test_encoders_are_deterministic() -> None:
     array = np.arange(64, dtype=np.uint8).reshape(8, 8)
     assert png(array) == png(array)
     assert npz({"a": array}) == npz({"a": array})
+
+
+def test_a_file_and_its_name_last_after_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    real = os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    write_atomic(tmp_path / "new" / "a.json", b"{}")
+    assert synced[-2].rpartition("/")[2].startswith(".tmp-a.json")
+    assert synced[-1] == str(tmp_path / "new")
+    assert str(tmp_path) in synced  # which holds the new folder
+    synced.clear()
+
+    def fill(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+
+    publish(tmp_path / "model", fill)
+    assert [path.rpartition("/")[2] for path in synced[:1]] == ["config.json"]
+    assert synced[-1] == str(tmp_path)

@@ -27,6 +27,7 @@ from cxrsynth.cli import (
     simulate,
     train,
 )
+from cxrsynth.cli.apart import Apart
 from cxrsynth.console import console, printable
 from cxrsynth.errors import CxrError, ShardsFailed, UsageError
 from cxrsynth.recipe import legacy
@@ -119,6 +120,8 @@ app.command("train-cls", rich_help_panel=TRAIN)(classify.train_cls)
 app.command("classify", rich_help_panel=REAL)(classify.classify)
 app.command("compare", rich_help_panel=MEASURE)(compare.compare)
 app.add_typer(evaluate.app, name="evaluate", rich_help_panel=MEASURE)
+for command in (*app.registered_commands, *evaluate.app.registered_commands):
+    command.cls = Apart
 
 
 def main() -> None:
@@ -127,6 +130,8 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    if hasattr(sys.stdout, "reconfigure"):  # a name that is no text is shown, whatever the terminal can
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = app(legacy.arguments(sys.argv[1:]), standalone_mode=False)
         if code == INTERRUPTED:  # Typer turns Ctrl-C into a return value

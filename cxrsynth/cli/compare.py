@@ -11,6 +11,7 @@ from cxrsynth.cli.answer import answer
 from cxrsynth.cli.options import Device, Json, Offline, Threads
 from cxrsynth.cli.train import overrides
 from cxrsynth.console import console, meter
+from cxrsynth.lock import writing
 from cxrsynth.registry import unknown
 
 
@@ -22,7 +23,7 @@ def compare(
     threads: Threads = None,
     offline: Offline = False,
     workers: Annotated[
-        int, typer.Option(min=1, help="Trainings side by side; as many as CPU cores, or 2 to 4 on one GPU.")
+        int, typer.Option(min=1, max=1024, help="Trainings side by side; as many as CPU cores, or 2 to 4 on one GPU.")
     ] = 1,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Change a value: --set train.updates=500.")] = None,
     as_json: Json = False,
@@ -45,10 +46,12 @@ def compare(
 
     loaded = rooms.load(recipe, overrides(set_))
     folder = out or Path("out/compare") / loaded.name
+    rooms.keep_apart(loaded, folder)
     total, done = rooms.updates(loaded, folder)
     with meter(total, f"compare {loaded.name}", done) as bar:
         outcome = rooms.compare(loaded, folder, device, bar.set, workers)
-    rooms.write_report(loaded, outcome, folder)
+    with writing(folder):
+        rooms.write_report(loaded, outcome, folder)
     console.print(f"open {folder / 'report.html'}")
     shown = ("arm", "dataset", "class", "metric", "value", "lo", "hi", "n")
     wanted = ("dice", "dice_ratio", "real_equivalents")
@@ -61,27 +64,29 @@ def compare_classifiers(
     recipe: Path, out: Path | None, device: str, workers: int, changes: dict[str, Any], as_json: bool
 ) -> None:
     """The comparison of classifiers: the downstream utility of synthetic images for telling findings."""
-    from cxrsynth.compare import classify
+    from cxrsynth.compare import classify, keep_apart
     from cxrsynth.compare.classify_recipe import load
     from cxrsynth.compare.report import csv_of
     from cxrsynth.evaluate.results import write
-    from cxrsynth.pages.tables import table
+    from cxrsynth.pages.tables import plain, table
     from cxrsynth.store import write_atomic
 
     loaded = load(recipe, changes)
     folder = out or Path("out/compare") / loaded.name
+    keep_apart(loaded, folder)
     total, done = classify.updates(loaded, folder)
     with meter(total, f"compare {loaded.name}", done) as bar:
         records = classify.compare_classifiers(loaded, folder, device, bar.set, workers)
-    # Written as a whole: figures of arms that are no longer in the recipe must not stay.
-    (folder / "compare.json").unlink(missing_ok=True)
-    write(folder / "compare.json", records)
-    write_atomic(folder / "compare.csv", csv_of(records).encode())
-    parts = [
-        f"## {dataset}, {metric}\n\n{table(records, columns='class', dataset=dataset, metric=metric)}"
-        for dataset, metric in dict.fromkeys((item["dataset"], item["metric"]) for item in records)
-    ]
-    write_atomic(folder / "compare.md", "\n".join(parts).encode())
+    with writing(folder):
+        # Written as a whole: figures of arms that are no longer in the recipe must not stay.
+        (folder / "compare.json").unlink(missing_ok=True)
+        write(folder / "compare.json", records)
+        write_atomic(folder / "compare.csv", csv_of(records).encode())
+        parts = [
+            f"## {plain(dataset)}, {metric}\n\n{table(records, columns='class', dataset=dataset, metric=metric)}"
+            for dataset, metric in dict.fromkeys((item["dataset"], item["metric"]) for item in records)
+        ]
+        write_atomic(folder / "compare.md", "\n".join(parts).encode())
     console.print(f"open {folder / 'compare.md'}")
     shown = ("arm", "dataset", "class", "metric", "value", "lo", "hi", "n")
     answer([{name: item[name] for name in shown} for item in records], as_json)

@@ -165,10 +165,15 @@ def control(
         raise UsageError(f"{len(findings)} findings and {len(places)} regions", "give one --region for each --finding")
     loaded = load(recipe, {"model": model}, set_)
     found = weights.resolve(loaded.model, offline=offline)
+    from cxrsynth.data.paths import refuse_overlap
     from cxrsynth.factory import edit
     from cxrsynth.pages.sheet import save
     from cxrsynth.store import png, write_atomic
 
+    beside = [out.with_name(f"{out.stem}-{what}.png") for what in ("strip", "mask")]
+    for path in (path for path in (source, mask) if path is not None):
+        for written in beside:
+            refuse_overlap(path, written)
     shape = "whole" if whole else "blob"
     wishes = [
         edit.Wish(what, edit.box(where), severity, method, shape) for what, where in zip(findings, places, strict=True)
@@ -182,17 +187,16 @@ def control(
             on_step(min(steps, total), total, {})
 
         made = edit.edit(source, loaded, found.path, wishes, mask, prompt, seed, device, stepped, polarity)
-    beside = out.with_name(f"{out.stem}-strip.png")
     write_atomic(out, png(made.after))
-    save(made.strip, beside)
-    files = {"image": str(out), "strip": str(beside)}
+    save(made.strip, beside[0])
+    files = {"image": str(out), "strip": str(beside[0])}
     found_anywhere = np.any([np.zeros(made.after.shape, bool), *made.findings.values()], axis=0)
     if wishes:
-        files["mask"] = str(out.with_name(f"{out.stem}-mask.png"))
+        files["mask"] = str(beside[1])
         write_atomic(Path(files["mask"]), png((found_anywhere * 255).astype("uint8")))
     for note in made.notes:
         console.print(f"{source.name}: {note}", highlight=False, markup=False)
-    console.print(f"open {beside}")
+    console.print(f"open {beside[0]}")
     answer({**files, "finding_pixels": int(found_anywhere.sum())}, as_json)
 
 

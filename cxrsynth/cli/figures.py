@@ -121,6 +121,7 @@ def evaluate_images(
     from cxrsynth.weights import resolve
 
     weights = resolve(model, offline)
+    from cxrsynth.data.keys import safe
     from cxrsynth.evaluate import results
     from cxrsynth.evaluate.generated import Evaluators, measure
     from cxrsynth.evaluate.images_report import page
@@ -135,8 +136,9 @@ def evaluate_images(
     results.write(out / "images.json", report.records)
     title = f"{arm} against {real.resolve().name}:{split}"
     text = page(title, report.records, evaluators.nets, report.generated, report.train, report.privacy)
-    write_atomic(out / f"images-{arm}.html", text.encode())
-    console.print(f"open {out / f'images-{arm}.html'}")
+    written = out / safe(f"images-{arm}.html")
+    write_atomic(written, text.encode())
+    console.print(f"open {written}")
     if reject_copies is not None:
         kept = report.kept()
         write_atomic(reject_copies, "".join(f"{key}\n" for key in kept).encode())

@@ -14,6 +14,7 @@ from cxrsynth.cli.pages import pages_are_stale, write_pages
 from cxrsynth.clock import CLOCK
 from cxrsynth.console import console, counted, meter
 from cxrsynth.errors import ShardsFailed, UsageError
+from cxrsynth.lock import writing
 from cxrsynth.weights import read_json
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def generate(
         typer.Option(
             "--workers",
             min=1,
+            max=1024,
             envvar="CXRSYNTH_WORKERS",
             help="Worker processes, one per GPU; 1 works in this process.",
         ),
@@ -100,6 +102,7 @@ def generate(
 
         cxrsynth generate --prompts recipes/lung.yaml --count 200 -o out/lung200
     """
+    from cxrsynth import registry
     from cxrsynth.factory import plan as plans
     from cxrsynth.factory.run import run
     from cxrsynth.recipe import load
@@ -109,6 +112,7 @@ def generate(
     )
     folder = out or Path("out") / recipe.name
     part = parse_part(shard)
+    registry.load("engines", engine)  # an unknown name is said before a folder is made
     if profile and (engine != "local" or workers > 1):
         raise UsageError("--profile measures the work of one process", "leave --workers and --engine away")
     options: dict[str, Any] = {"workers": workers}
@@ -126,7 +130,8 @@ def generate(
     if profile:
         CLOCK.start()
     slots = plan.slots + sum(len(recipe.shard_indices(s)) for s in plan.done)
-    with meter(slots, recipe.name, done=slots - plan.slots, waiting=loading(plan)) as bar:
+    bar_of = meter(slots, recipe.name, done=slots - plan.slots, waiting=loading(plan))
+    with writing(folder, part), bar_of as bar:
         settled = float(slots - plan.slots)
 
         def advance(samples: float) -> None:
@@ -143,8 +148,8 @@ def generate(
             )
 
         summary = run(plan, engine=engine, engine_options=options, part=part, advance=advance, on_shard=finished)
-    if summary.shards_made or pages_are_stale(folder):
-        write_pages(folder)
+        if summary.shards_made or pages_are_stale(folder):
+            write_pages(folder)
     tell(summary, folder)
     if profile:
         for name, seconds, share in CLOCK.shares(max(summary.seconds, 1e-9)):
@@ -231,9 +236,9 @@ def refine(
     from cxrsynth.factory.relabel import plan_relabel, relabel
 
     plan = plan_relabel(dataset, out, masks, assignments)
-    with meter(plan.slots, f"refine {dataset.name}") as bar:
+    with writing(out), meter(plan.slots, f"refine {dataset.name}") as bar:
         summary = relabel(plan, bar.advance)
-    write_pages(out)
+        write_pages(out)
     tell(summary, out)
     if as_json:
         emit(asdict(summary))

@@ -77,23 +77,21 @@ def state(dataset: Path) -> dict[str, Any]:
     Raises:
         UsageError: the folder holds no dataset.
     """
-    from cxrsynth.data.documents import read_yaml
     from cxrsynth.store import Store
 
     store = Store(dataset)
     store.classes()  # says so if this is no dataset
-    path = dataset / "recipe.yaml"
-    recipe = read_yaml(path) if path.exists() else {}
+    recipe = store.recipe()
     rejected: dict[str, int] = {}
     kept = planned = done = 0
     for receipt in store.receipts():
         done, kept, planned = done + 1, kept + len(receipt.keys), planned + len(receipt.planned)
         for reason, times in receipt.rejects.items():
             rejected[reason] = rejected.get(reason, 0) + times
-    count, size = int(recipe.get("count", planned)), int(recipe.get("shard", 0))
+    count, size = int(recipe.get("count") or planned), int(recipe.get("shard") or 0)
     failures = [{name: failure[name] for name in ("shard", "error", "tries")} for failure in store.failures()]
     return {
-        "name": recipe.get("name", dataset.name),
+        "name": recipe.get("name") or dataset.name,
         "shards": -(-count // size) if size else done,
         "shards_done": done,
         "kept": kept,
@@ -129,10 +127,12 @@ def verify(dataset: Dataset, as_json: Json = False) -> None:
 def report(dataset: Dataset) -> None:
     """Write the dataset's card, contact sheet and report.html anew."""
     from cxrsynth.cli.pages import write_pages
+    from cxrsynth.lock import writing
     from cxrsynth.store import Store
 
     Store(dataset).classes()
-    write_pages(dataset)
+    with writing(dataset):
+        write_pages(dataset)
     console.print(f"open {dataset / 'report.html'}")
 
 

@@ -23,8 +23,10 @@ def export_onnx(
         cxrsynth export-onnx runs/lung -o lung.onnx
     """
     from cxrsynth.console import console
+    from cxrsynth.data.paths import refuse_overlap
     from cxrsynth.nets.onnx import export
 
+    refuse_overlap(weights / "model" if (weights / "model").is_dir() else weights, out)
     made = export(weights, out)
     console.print(f"{made.kind} for images of {made.size} x {made.size} in {made.path}: {', '.join(made.names)}")
     if as_json:

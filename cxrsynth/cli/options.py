@@ -80,6 +80,7 @@ Threads = Annotated[
     typer.Option(
         "--threads",
         min=1,
+        max=1024,
         envvar="CXRSYNTH_THREADS",
         help="CPU threads of one process; by default the cores it may use.",
         callback=_limit_threads,

@@ -143,6 +143,7 @@ def evaluate_seg(
     A class that neither people nor the network see in an image does not count there; one that only one of them sees
     has Dice 0 and the image's diagonal as HD95. Distances are in pixels, or mm where the dataset knows them.
     """
+    from cxrsynth.data.keys import safe
     from cxrsynth.device import resolve
     from cxrsynth.evaluate import segmentation
     from cxrsynth.evaluate.results import write
@@ -161,7 +162,7 @@ def evaluate_seg(
             segmenter, data, split, split_names(classes), source or (), learned, advance
         )
     name = arm or weights.resolve().name
-    stem = f"seg-{name}-{data.resolve().name}-{split}"
+    stem = safe(f"seg-{name}-{data.resolve().name}-{split}")
     records = found.records(name, f"{data.resolve().name}:{split}", seeds=[int(segmenter.config.get("seed", 0))])
     write(out / "seg.json", records)
     write_atomic(out / f"{stem}.json", dumps(found.as_json()))

@@ -52,8 +52,10 @@ def simulate(
     from dataclasses import asdict
 
     from cxrsynth.cli.pages import write_pages
+    from cxrsynth.data.paths import refuse_overlap
     from cxrsynth.factory.carriers import find
     from cxrsynth.factory.simulate import USUAL, Simulation, simulate_dataset
+    from cxrsynth.lock import writing
     from cxrsynth.recipe import assign
 
     settings: dict[str, dict[str, object]] = {}
@@ -64,9 +66,10 @@ def simulate(
     carriers = find(images, split or (), source or ())
     if carriers.silent:
         console.print(f"nothing is said about the findings of {images}: its images are taken to be without")
-    with meter(count, f"simulate {out.name}") as bar:
+    refuse_overlap(images, out, around=True)
+    with writing(out), meter(count, f"simulate {out.name}") as bar:
         result = simulate_dataset(carriers, out, simulation, count, bar.advance)
-    write_pages(out)
+        write_pages(out)
     for reason, times in sorted(result.rejected.items()):
         console.print(f"{times} carriers refused: {reason}")
     console.print(f"{result.made} of {result.planned} images in {out}, from {result.carriers} carriers")

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from cxrsynth.compare.check import keep_apart
 from cxrsynth.compare.classify_recipe import ClassifyRecipe
 from cxrsynth.compare.grid import Grid, Run, identity, plan
 from cxrsynth.compare.recipe import TestSet
@@ -26,6 +27,7 @@ from cxrsynth.data.patients import check_patients, subset
 from cxrsynth.device import resolve
 from cxrsynth.evaluate.classification import patients_of, predict
 from cxrsynth.evaluate.results import Record, record
+from cxrsynth.lock import writing
 from cxrsynth.nets.classifier import load
 from cxrsynth.statistics import auroc, auroc_within
 from cxrsynth.store import dumps, write_atomic
@@ -120,14 +122,15 @@ def compare_classifiers(
         UsageError: a label that images of an arm do not have, an empty split, fewer images than asked for.
         MismatchError: an unfinished dataset, or a patient in training and test.
     """
-    check(recipe)
+    check(recipe, out)
     grid = ClassifyGrid(recipe, out, device)
     runs = plan(recipe)
-    if workers == 1:
-        one_by_one(grid, runs, progress)
-    else:
-        side_by_side(grid, runs, workers, progress)
-    return [item for test in recipe.tests for item in conclude(grid, runs, test)]
+    with writing(out):
+        if workers == 1:
+            one_by_one(grid, runs, progress)
+        else:
+            side_by_side(grid, runs, workers, progress)
+        return [item for test in recipe.tests for item in conclude(grid, runs, test)]
 
 
 def updates(recipe: ClassifyRecipe, out: Path) -> tuple[int, int]:
@@ -137,17 +140,20 @@ def updates(recipe: ClassifyRecipe, out: Path) -> tuple[int, int]:
     return sum(run.updates(recipe) for run in runs), done
 
 
-def check(recipe: ClassifyRecipe) -> None:
-    """Cheap checks of all datasets before the first hour of training."""
-    for root in (recipe.real, recipe.synthetic, *(test.data for test in recipe.tests)):
+def check(recipe: ClassifyRecipe, out: Path) -> None:
+    """Cheap checks of all datasets that an arm uses before the first hour of training."""
+    keep_apart(recipe, out)
+    for root in recipe.datasets():
         identity(root)
     labels, negatives = recipe.train.labels, recipe.train.negatives
-    real = gather_multilabel(Source(recipe.real), "train", labels, negatives)
-    for count in recipe.real_patients:
-        subset(real, count)
-    generated = gather_multilabel(Source(recipe.synthetic), "train", labels, negatives)
-    for count in recipe.synthetic_images:
-        subset(generated, count)
+    runs = plan(recipe)
+    real, generated = [], []
+    if any(run.real is not None for run in runs):
+        real = gather_multilabel(Source(recipe.real), "train", labels, negatives)
+        subset(real, max(run.real or 0 for run in runs))
+    if recipe.generated is not None:
+        generated = gather_multilabel(Source(recipe.generated), "train", labels, negatives)
+        subset(generated, max(run.synthetic or 0 for run in runs))
     check_patients([*real, *generated], gather_multilabel(Source(recipe.real), "val", labels, negatives))
     for test in recipe.tests:
         images = gather_multilabel(Source(test.data), test.split, labels, negatives, test.sources)

@@ -11,9 +11,10 @@ from cxrsynth.compare.check import check
 from cxrsynth.compare.grid import Grid, Run, plan
 from cxrsynth.compare.recipe import CompareRecipe, TestSet
 from cxrsynth.compare.schedule import Progress, one_by_one, side_by_side
-from cxrsynth.compare.significance import Table, difference, equivalent, holm, ratio, wilcoxon
+from cxrsynth.compare.significance import Table, difference, equivalent, holm, ratio, significance, wilcoxon
 from cxrsynth.evaluate.metrics import METRICS
 from cxrsynth.evaluate.results import Record, record
+from cxrsynth.lock import writing
 
 ALL_REAL = Run(0, real=0).arm
 
@@ -24,7 +25,8 @@ class Outcome:
 
     Attributes:
         records: tidy records: figures of every arm, differences, ratios and real equivalents.
-        comparisons: one entry per pair, test and class, with p and corrected p.
+        comparisons: one entry per pair, test and class. ``p`` and its correction come from the draws of the interval;
+            ``p_wilcoxon`` takes the trainings as they are.
         curves: what the plot shows: ``{"test", "kind", "images", "value", "lo", "hi", "arm"}``, of the classes' mean.
     """
 
@@ -42,17 +44,18 @@ def compare(
         workers: processes that train runs side by side.
 
     Raises:
-        UsageError: classes that do not match, an empty split, fewer images than asked for.
+        UsageError: classes that do not match, an empty split, fewer images than asked for, or ``out`` in a dataset.
         MismatchError: an unfinished dataset, a mask that does not fit, a patient in training and test.
     """
-    check(recipe)
+    check(recipe, out)
     grid = Grid(recipe, out, device)
     runs = plan(recipe)
-    if workers == 1:
-        one_by_one(grid, runs, progress)
-    else:
-        side_by_side(grid, runs, workers, progress)
-    return conclude(grid, runs)
+    with writing(out):
+        if workers == 1:
+            one_by_one(grid, runs, progress)
+        else:
+            side_by_side(grid, runs, workers, progress)
+        return conclude(grid, runs)
 
 
 def updates(recipe: CompareRecipe, out: Path) -> tuple[int, int]:
@@ -138,7 +141,7 @@ def compare_arms(table: Table, test: TestSet, pairs: Sequence[tuple[str, str]]) 
                     "test": test.label, "arm": arm, "against": against, "class": klass, "n": min(first.n, second.n),
                     "difference": change[0], "difference_interval": list(change[1:]),
                     "ratio": share and share[0], "ratio_interval": share and list(share[1:]),
-                    "p": wilcoxon(first, second),
+                    "p": significance(first, second), "p_wilcoxon": wilcoxon(first, second),
                 }
             )  # fmt: skip
     for item, corrected in zip(found, holm([item["p"] for item in found]), strict=True):

@@ -23,6 +23,7 @@ from filelock import FileLock
 from cxrsynth.compare.recipe import CompareRecipe, TestSet
 from cxrsynth.data.labelled import Source, check_finished
 from cxrsynth.device import resolve
+from cxrsynth.errors import UsageError
 from cxrsynth.evaluate.segmentation import evaluate_segmenter, patients_of
 from cxrsynth.factory.apply.segment import segment
 from cxrsynth.nets.segmenter import load, own_config
@@ -119,10 +120,17 @@ class Grid:
             self._identities[root] = identity(root)
         return self._identities[root]
 
+    @property
+    def generated(self) -> Path:
+        """The synthetic images; the recipe names them where an arm has any."""
+        if self.recipe.synthetic is None:
+            raise UsageError(f"comparison '{self.recipe.name}' names no synthetic images", "synthetic: FOLDER")
+        return self.recipe.synthetic
+
     def folder(self, run: Run) -> Path:
         """The folder of a run; another recipe or other data give another folder, so nothing is mistaken."""
         recipe = self.recipe
-        used = [recipe.real, *([] if run.synthetic is None else [recipe.synthetic])]
+        used = [recipe.real, *([] if run.synthetic is None else [self.generated])]
         config = recipe.settings(run.seed, run.updates(recipe)).digest("workers", "checkpoint_minutes")
         whole = recipe.train.updates if run.order == "then" or run.teacher else 0
         digest = sha256(dumps([asdict(run), config, whole, [self.identity(root) for root in used], recipe.seeds[0]]))
@@ -182,7 +190,7 @@ class Grid:
         """What a run learns from."""
         found = [] if run.real is None else [(self.recipe.real, run.real)]
         if run.synthetic is not None and run.order != "then":
-            found.append((self.recipe.synthetic, run.synthetic))
+            found.append((self.generated, run.synthetic))
         return [Source(self.labelled_by_teacher(root) if run.teacher else root, images=n) for root, n in found]
 
     def labelled_by_teacher(self, root: Path) -> Path:

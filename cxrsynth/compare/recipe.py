@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cxrsynth.errors import RecipeError
 from cxrsynth.recipe.part import Part
@@ -35,9 +35,9 @@ class TestSet(Part):
 class CompareRecipe(Part):
     """The downstream utility of synthetic images next to real ones. Folders are relative to the working directory."""
 
-    name: str = "compare"
+    name: str = Field("compare", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="default folder out/compare/NAME")
     real: Path = Field(description="dataset with reference masks, splits train and val")
-    synthetic: Path = Field(description="dataset that `cxrsynth generate` wrote")
+    synthetic: Path | None = Field(None, description="dataset that `cxrsynth generate` wrote; not for arms: [real]")
     tests: tuple[TestSet, ...] = Field(min_length=1)
     arms: tuple[Arms, ...] = ("real", "synthetic", "mixed", "fine_tuned", "teacher")
     real_patients: tuple[int, ...] = Field((8, 32, 0), min_length=1, description="N of R(N); 0 is all of them")
@@ -46,6 +46,22 @@ class CompareRecipe(Part):
     synthetic_images: tuple[int, ...] = Field((0,), min_length=1, description="M of S(M); 0 is all of them")
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
     train: SegmentConfig = SegmentConfig()
+
+    @model_validator(mode="after")
+    def _synthetic_where_used(self) -> CompareRecipe:
+        if self.synthetic is None and set(self.arms) - {"real"}:
+            raise ValueError("synthetic: name a dataset, or set arms: [real]")
+        return self
+
+    @property
+    def generated(self) -> Path | None:
+        """The synthetic images, where an arm uses them."""
+        return self.synthetic if set(self.arms) - {"real"} else None
+
+    def datasets(self) -> list[Path]:
+        """The folders that are read, each once."""
+        roots = (self.real, self.generated, *(test.data for test in self.tests))
+        return list(dict.fromkeys(root for root in roots if root is not None))
 
     def settings(self, seed: int, updates: int) -> SegmentConfig:
         """The training of one run. Its last average is taken, so that no image decides when an arm is at its best."""

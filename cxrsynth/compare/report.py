@@ -13,7 +13,7 @@ from typing import Any
 from cxrsynth.compare.comparison import Outcome
 from cxrsynth.compare.recipe import CompareRecipe
 from cxrsynth.evaluate.results import Record, write
-from cxrsynth.pages.tables import table
+from cxrsynth.pages.tables import plain, table
 from cxrsynth.store import dumps, write_atomic
 
 COLUMNS = ("benchmark", "arm", "dataset", "class", "metric", "value", "lo", "hi", "n", "seeds", "commit", "machine")
@@ -25,12 +25,25 @@ KINDS = {
     "teacher": ("synthetic, teacher's masks", "tab:purple", "D--"),
     "real_teacher": ("real, teacher's masks", "tab:cyan", "D--"),
 }
-INTRO = (
-    "Mean over test patients and seeds, with the 95 % interval over resampled patients and seeds. R-N: real images of "
-    "N patients. S-M: M synthetic images. R-N+S-M: both, half of the draws each. S-M>R-N: synthetic first, then real, "
-    "half of the updates each. Teacher: images labelled by a network trained on all real ones. All arms have the same "
-    "number of updates."
+SEVERAL = (
+    "Mean over test patients and {} trainings of each arm, with the 95 % interval over resampled patients and seeds; p "
+    "values come from the same draws. "
 )
+ONE = (
+    "Mean over test patients of one training of each arm, with the 95 % interval over resampled patients, and p values "
+    "from the same draws: how much another training would differ is not in them. "
+)
+ARMS = (
+    "R-N: real images of N patients. S-M: M synthetic images. R-N+S-M: both, half of the draws each. S-M>R-N: "
+    "synthetic first, then real, half of the updates each. Teacher: images labelled by a network trained on all real "
+    "ones. All arms have the same number of updates."
+)
+
+
+def intro(recipe: CompareRecipe) -> str:
+    """What the figures are of."""
+    seeds = len(recipe.seeds)
+    return (SEVERAL.format(seeds) if seeds > 1 else ONE) + ARMS
 
 
 def write_report(recipe: CompareRecipe, outcome: Outcome, out: Path) -> None:
@@ -57,10 +70,10 @@ def csv_of(records: Sequence[Record]) -> str:
 
 def markdown(recipe: CompareRecipe, outcome: Outcome) -> str:
     """Dice per class, and the comparisons, one table each per test."""
-    parts = [f"# {recipe.name}\n\n{INTRO}\n"]
+    parts = [f"# {plain(recipe.name)}\n\n{intro(recipe)}\n"]
     for dataset in dict.fromkeys(item["dataset"] for item in outcome.records):
         dice = [item for item in outcome.records if item["dataset"] == dataset and item["metric"] == "dice"]
-        parts.append(f"## {dataset}\n\nDice\n\n{table(dice, rows='arm', columns='class')}")
+        parts.append(f"## {plain(dataset)}\n\nDice\n\n{table(dice, rows='arm', columns='class')}")
     if outcome.comparisons:
         rows = comparison_rows(outcome)
         head = f"| {' | '.join(rows[0])} |\n{'|---' * len(rows[0])}|\n"
@@ -127,7 +140,7 @@ def plot_of(curves: Sequence[dict[str, Any]]) -> bytes:
                 ticks.append(images)
         axis.set_xticks(ticks, [str(tick) for tick in ticks])
         axis.set_xticks([], minor=True)
-        axis.set_title(test)
+        axis.set_title(test, parse_math=False)
         axis.set_xlabel("real patients (synthetic images where there are none)")
         axis.set_ylabel("Dice, mean of the classes")
         axis.grid(alpha=0.3)
@@ -142,7 +155,7 @@ def plot_of(curves: Sequence[dict[str, Any]]) -> bytes:
 
 def page(recipe: CompareRecipe, outcome: Outcome, plot: bytes) -> str:
     """The same as one HTML page."""
-    parts = [f"<h1>{html.escape(recipe.name)}</h1><p>{html.escape(INTRO)}</p>"]
+    parts = [f"<h1>{html.escape(recipe.name)}</h1><p>{html.escape(intro(recipe))}</p>"]
     picture = base64.b64encode(plot).decode()
     parts.append(f'<img alt="Dice against the number of images" src="data:image/png;base64,{picture}">')
     for dataset in dict.fromkeys(item["dataset"] for item in outcome.records):
@@ -160,7 +173,9 @@ def page(recipe: CompareRecipe, outcome: Outcome, plot: bytes) -> str:
         "table{border-collapse:collapse;font-variant-numeric:tabular-nums}"
         "td,th{border:1px solid #ccc;padding:.25rem .6rem;text-align:left}img{max-width:100%}"
     )
-    head = f'<meta charset="utf-8"><title>{html.escape(recipe.name)}</title><style>{style}</style>'
+    head = '<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
+    head += "img-src data:; style-src 'unsafe-inline'\">"
+    head += f"<title>{html.escape(recipe.name)}</title><style>{style}</style>"
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>\n'
 
 

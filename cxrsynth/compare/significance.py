@@ -1,4 +1,4 @@
-"""Paired statistics of arms: intervals of values, differences and ratios, Wilcoxon with Holm, real equivalents.
+"""Paired statistics of arms: intervals of values, differences and ratios, p values with Holm, real equivalents.
 
 Patients and seeds are resampled: each of the 2000 draws takes one set of patients, the same for all arms (so that
 differences are paired), and for each arm its own set of seeds (so that the spread of trainings is in the interval).
@@ -114,8 +114,24 @@ def ratio(first: Estimate, second: Estimate) -> Interval | None:
     return first.value / second.value, *limits(first.draws / second.draws)
 
 
+def significance(first: Estimate, second: Estimate) -> float:
+    """Two-sided p of the difference, from the draws of its interval: below 0.05 where that leaves out 0.
+
+    Patients and seeds are both resampled, so a gain that belongs to one lucky training is none.
+    """
+    change = first.draws - second.draws
+    change = change[~np.isnan(change)]
+    if not np.any(change):
+        return 1.0
+    rarer = min(int((change <= 0).sum()), int((change >= 0).sum()))
+    return min(1.0, max(2 * rarer, 1) / len(change))
+
+
 def wilcoxon(first: Estimate, second: Estimate) -> float:
-    """p of the signed-rank test over patients, each the mean of its images and seeds; 1 where none differs."""
+    """p of the signed-rank test over patients, each the mean of its images and seeds; 1 where none differs.
+
+    It takes the trainings as they are: of the difference between two networks, not between two kinds of data.
+    """
     change = first.patients - second.patients
     change = change[~np.isnan(change)]
     if not np.any(change):

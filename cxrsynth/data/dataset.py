@@ -28,7 +28,7 @@ def rows(root: Path, splits: Sequence[str] = (), keep: Keep | None = None) -> li
     """
     store = Store(root)
     store.classes()
-    found = [row for row in store.rows() if (not splits or row["split"] in splits) and (keep is None or keep(row))]
+    found = [row for row in store.rows() if (not splits or row.get("split") in splits) and (keep is None or keep(row))]
     if not found:
         wanted = f" of split {', '.join(splits)}" if splits else ""
         raise UsageError(f"{root} has no finished image{wanted} that fits", "finish it with the command that wrote it")

@@ -10,6 +10,7 @@ import numpy as np
 
 from cxrsynth.data.dataset import trainable
 from cxrsynth.data.labelled import ALL, Source, check_finished
+from cxrsynth.data.paths import inside
 from cxrsynth.data.patients import DatasetImage, subset
 from cxrsynth.domain.lexicon import FINDINGS, TRAITS, Negatives, knowledge, truth
 from cxrsynth.errors import UsageError
@@ -29,7 +30,7 @@ class MultiLabelImage(DatasetImage):
     @property
     def path(self) -> Path:
         """The picture's file."""
-        return self.store.root / self.row["image"]
+        return inside(self.store.root, self.row["image"])
 
 
 def gather_multilabel(

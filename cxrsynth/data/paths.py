@@ -81,15 +81,21 @@ def is_clutter(relative: Path) -> bool:
     return any(part in CLUTTER or part.startswith("._") for part in relative.parts)
 
 
-def refuse_overlap(source: Path, out: Path) -> None:
+def refuse_overlap(source: Path, out: Path, around: bool = False) -> None:
     """Refuse to write into what is read.
 
+    Args:
+        source: a file or folder.
+        around: ``out`` becomes a dataset: it may not hold ``source`` either.
+
     Raises:
-        UsageError: ``out`` is ``source``, or lies in it.
+        UsageError: ``out`` is ``source``, lies in it, or holds it.
     """
     if contained(source, out):
         where = "is" if source.resolve() == out.resolve() else "lies in"
-        raise UsageError(f"{out} {where} the folder that is read, {source}", "choose a folder outside it with -o")
+        raise UsageError(f"{out} {where} what is read, {source}", "choose another place with -o")
+    if around and contained(out, source):
+        raise UsageError(f"{source} lies in {out}, which would be written", "choose another folder with -o")
 
 
 def shown(path: Path | str) -> str:

@@ -41,7 +41,9 @@ def page(
     by_pixels = np.argsort(-found.generated.likeness, kind="stable")
     rest = np.random.default_rng(0).permutation(len(order))[:SHOWN]
     parts = [
-        f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        "<!doctype html><html lang=en><meta charset=utf-8><meta http-equiv=Content-Security-Policy "
+        "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">",
+        f"<meta name=viewport content='width=device-width'>"
         f"<title>{escape(title)}</title><style>{STYLE}</style><h1>{escape(title)}</h1>",
         f"<p>{len(generated.rows)} synthetic images. Every figure has its 95 % interval; arm <b>real</b> is the same "
         "measure between real images: the floor, not a competitor. Distances compare within one net only.</p><ul>",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import subprocess
 import sys
@@ -11,6 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from cxrsynth.data.documents import read_json
+from cxrsynth.errors import UsageError
+from cxrsynth.lock import PATIENCE, placing
 from cxrsynth.statistics import bootstrap
 from cxrsynth.store import dumps, write_atomic
 
@@ -50,11 +52,28 @@ def record(
 
 
 def write(path: Path, records: Sequence[Record]) -> None:
-    """Add records to a file; a figure that is measured again replaces the old one."""
-    before: list[Record] = json.loads(path.read_text()) if path.exists() else []
+    """Add records to a file; a figure that is measured again replaces the old one.
+
+    What was measured for hours is not lost to a file that somebody damaged: that one is moved aside.
+    """
     new = {tuple(item[name] for name in SAME) for item in records}
-    kept = [item for item in before if tuple(item[name] for name in SAME) not in new]
-    write_atomic(path, dumps([*kept, *records]))
+    with placing(path, PATIENCE):
+        kept = [item for item in _before(path) if tuple(item.get(name) for name in SAME) not in new]
+        write_atomic(path, dumps([*kept, *records]))
+
+
+def _before(path: Path) -> list[Record]:
+    """The records that a file holds already."""
+    if not path.exists():
+        return []
+    try:
+        found = read_json(path)
+    except UsageError:
+        found = None
+    if isinstance(found, list) and all(isinstance(item, dict) for item in found):
+        return found
+    path.rename(path.with_name(f"{path.name}.damaged"))
+    return []
 
 
 @cache

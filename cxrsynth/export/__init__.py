@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from cxrsynth import registry
+from cxrsynth.data.paths import refuse_overlap
 from cxrsynth.errors import MissingError
 from cxrsynth.export.folder import Folder, building
 from cxrsynth.export.readme import page
@@ -74,6 +75,7 @@ def export(
         MissingError: a package of the extra ``export`` is not installed.
     """
     writer: Export = load(form)
+    refuse_overlap(dataset, out, around=True)
     chosen = select(dataset, masks_only=writer.masks_only, classes=classes, advance=advance)
     identity = {"format": form, "fingerprint": chosen.summary.fingerprint, "classes": list(chosen.classes)}
     with building(out, identity, chosen.digest) as folder:

@@ -11,9 +11,7 @@ import re
 from typing import Any
 
 import highdicom as hd
-import numpy as np
 import pydicom
-from PIL import Image
 
 from cxrsynth import __version__
 from cxrsynth.data.dicom import quiet
@@ -51,7 +49,7 @@ class Dicom:
 def capture(dataset: Selection, row: Row) -> bytes:
     """The secondary capture of one image."""
     key, own = str(row["key"]), dataset.summary.fingerprint
-    pixels = np.asarray(Image.open(io.BytesIO(dataset.image(row))).convert("L"))
+    pixels = dataset.summary.store.load_image(row)
     synthetic = dataset.summary.synthetic
     person = str(row.get("patient") or key)
     with quiet():

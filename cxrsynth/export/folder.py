@@ -9,9 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from cxrsynth.errors import MismatchError, UsageError
+from cxrsynth.lock import placing
 from cxrsynth.store import TMP, dumps, sha256, write_atomic
 
 LEDGER = "export.json"
@@ -94,7 +93,7 @@ def building(out: Path, identity: Mapping[str, Any], content: str) -> Iterator[F
     """
     out = Path(os.path.abspath(out))
     partial = out.with_name(out.name + PARTIAL)
-    with _locked(out):
+    with placing(out):
         _check(out, partial, identity)
         done = Folder(out, out.name, identity, content)
         if _is_whole(out, content):
@@ -165,22 +164,3 @@ def _move_back(out: Path, partial: Path) -> None:
             f"cannot write {out}: {error.strerror or error}",
             f"an export is renamed into its place; choose a folder below it: -o {out / 'export'}",
         ) from error
-
-
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    lock = FileLock(out.with_name(f".{out.name}.lock"))
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise UsageError(f"another run is exporting to {out}", "wait for it, or choose another folder") from error
-    except OSError as error:
-        raise UsageError(
-            f"cannot write to {out.parent}: {error.strerror or error}", "choose another folder with -o"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
-        Path(lock.lock_file).unlink(missing_ok=True)

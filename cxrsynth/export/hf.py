@@ -28,9 +28,8 @@ class HuggingFace:
             split, moved = hub.split_name(row.get("split")), dict(row)
             for name in ("image", "mask", "layers"):
                 if row.get(name):
-                    data = (dataset.summary.store.root / row[name]).read_bytes()
                     moved[name] = f"{hub.tree(name)}/{row['key']}.png"
-                    folder.put(f"{split}/{moved[name]}", data)
+                    folder.put(f"{split}/{moved[name]}", dataset.file(row, name))
             placed.append(moved)
         views = hub.views(placed)
         for view in views:

@@ -9,6 +9,7 @@ import numpy as np
 from cxrsynth.data.dicom import read_dataset
 from cxrsynth.data.dicom_fields import turn_of
 from cxrsynth.data.dicom_seg import highdicom, segmentation
+from cxrsynth.data.paths import refuse_overlap
 from cxrsynth.errors import UsageError
 from cxrsynth.ingest.radiograph import Polarity, dicom_images, read_radiograph
 from cxrsynth.pages.summary import summarise
@@ -44,9 +45,10 @@ def write_segmentations(
         How many were written, and a row for every image that no segmentation can be written for, with the reason.
 
     Raises:
-        UsageError: there is no DICOM image.
+        UsageError: there is no DICOM image, or ``out`` lies among them.
         MissingError: the extra ``dicom`` is not installed.
     """
+    refuse_overlap(images, out)
     check(images)
     sources = {image.key: image.path for image in dicom_images(images)}
     summary = summarise(labelled)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cxrsynth.export.selection import Selection
-from cxrsynth.pages.card.readme import cell, code
+from cxrsynth.pages.markdown import cell, code
 
 LAYOUTS = {
     "hf": "Hugging Face image folder: `SPLIT/images`, `SPLIT/masks`, `SPLIT/metadata.jsonl`.",

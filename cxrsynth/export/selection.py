@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from cxrsynth import __version__
 from cxrsynth.data.dataset import trainable
-from cxrsynth.data.paths import inside
-from cxrsynth.errors import UsageError
+from cxrsynth.data.paths import inside, trouble
+from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.pages.card.readme import citation
 from cxrsynth.pages.summary import Summary, summarise
 from cxrsynth.records import IGNORE
@@ -34,6 +33,7 @@ class Selection:
         rows: the meta lines of the images that are exported, in the dataset's order.
         left_out: reason -> images that are not.
         advance: told (images done, images in all).
+        stated: path -> sha256, as the receipts say.
     """
 
     summary: Summary
@@ -42,6 +42,7 @@ class Selection:
     rows: list[Row]
     left_out: Counter[str] = field(default_factory=Counter)
     advance: Callable[[int, int], None] | None = None
+    stated: dict[str, str] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Row]:
         """The rows one after the other; progress is told between them."""
@@ -67,8 +68,23 @@ class Selection:
         return {name: found[name] for name in (*SPLITS, *sorted(set(found) - set(SPLITS))) if name in found}
 
     def image(self, row: Row) -> bytes:
-        """The PNG of an image, byte by byte as it lies in the dataset."""
-        return (self.summary.store.root / row["image"]).read_bytes()
+        """The PNG of an image, byte by byte as it was written; raises as `file`."""
+        return self.file(row, "image")
+
+    def file(self, row: Row, name: str) -> bytes:
+        """The bytes of a file of an image: ``image``, ``mask`` or ``layers``.
+
+        Raises:
+            MismatchError: it is gone, or not what its receipt says; damage is not handed on.
+        """
+        path, stated = inside(self.summary.store.root, row[name]), self.stated.get(row[name])
+        why = trouble(path)
+        data = b"" if why else path.read_bytes()
+        if why or (stated is not None and sha256(data) != stated):
+            raise MismatchError(
+                f"{path}: {why or 'changed since it was written'}", f"see cxrsynth verify {self.summary.store.root}"
+            )
+        return data
 
     def regions(self, row: Row) -> dict[str, np.ndarray]:
         """Class name -> (H, W) bool of the classes that are seen in an image, overlaps kept, in the dataset's order."""
@@ -133,8 +149,10 @@ def select(
     if not rows:
         told = ", ".join(f"{reason} ({times})" for reason, times in left_out.items()) or "it holds no image"
         raise UsageError(f"nothing of {dataset} can be exported: {told}", "ask for fewer --classes, or --to hf")
+    receipts = summary.store.receipts()
+    stated = {path: about["sha256"] for receipt in receipts for path, about in receipt.files.items()}
     over = {item["name"] for item in summary.recipe.get("classes", []) if item.get("overlap")}
-    return Selection(summary, wanted, frozenset(over & set(wanted)), rows, left_out, advance)
+    return Selection(summary, wanted, frozenset(over & set(wanted)), rows, left_out, advance, stated)
 
 
 def objection(row: Row, classes: dict[str, int]) -> str:
@@ -154,7 +172,10 @@ def split(row: Row) -> str:
 
 
 def shape(dataset: Selection, row: Row) -> tuple[int, int]:
-    """(H, W) of an image and its mask; only the head of the file is read."""
-    with Image.open(inside(dataset.summary.store.root, row["image"])) as image:
-        width, height = image.size
+    """(H, W) of an image and its mask.
+
+    Raises:
+        MismatchError: it is gone or damaged.
+    """
+    height, width = dataset.summary.store.load_image(row).shape
     return height, width

@@ -61,11 +61,10 @@ def tar(dataset: Selection, rows: list[Row], progress: Iterator[Row]) -> bytes:
 
 def sample(dataset: Selection, row: Row) -> dict[str, bytes]:
     """Suffix -> bytes of one sample."""
-    root = dataset.summary.store.root
     files = {"png": dataset.image(row)}
     for suffix, name in (("mask.png", "mask"), ("layers.png", "layers")):
         if row.get(name):
-            files[suffix] = (root / row[name]).read_bytes()
+            files[suffix] = dataset.file(row, name)
     told = {name: value for name, value in row.items() if name not in ("image", "mask", "layers", "maps", "shard")}
     told |= {"classes": dataset.classes, "licence": dataset.licence(row), "synthetic": "source" not in row}
     return {**files, "json": json.dumps(told, sort_keys=True, ensure_ascii=False).encode()}

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from cxrsynth import recipe as recipes
 from cxrsynth import weights
-from cxrsynth.errors import DiskFull, MismatchError, UsageError
+from cxrsynth.errors import DiskFull, MismatchError, MissingError, UsageError
 from cxrsynth.factory.prompts import spec
 from cxrsynth.factory.shard import Job
 from cxrsynth.recipe import Recipe
@@ -184,9 +184,11 @@ def _native_side(model: Path) -> int:
     denoiser = weights.read_json(model / part / "config.json")
     vae = weights.read_json(model / "vae" / "config.json")
     side = denoiser.get("sample_size") or 64
-    longest = side if isinstance(side, int) else max(side)
     blocks = vae.get("block_out_channels") or vae.get("encoder_block_out_channels") or ()
-    return int(longest) * 2 ** (len(blocks) - 1)
+    try:
+        return int(side if isinstance(side, int) else max(side)) * 2 ** (len(blocks) - 1)
+    except (TypeError, ValueError) as error:
+        raise MissingError(f"a config of {model} holds a value of another kind: {error}", "copy it again") from error
 
 
 def _free(out: Path) -> int:

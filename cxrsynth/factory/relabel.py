@@ -12,7 +12,8 @@ import numpy as np
 
 from cxrsynth import curate
 from cxrsynth.data.documents import read_yaml
-from cxrsynth.errors import UsageError
+from cxrsynth.data.paths import refuse_overlap
+from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.factory.run import Summary, claim
 from cxrsynth.lock import writing
 from cxrsynth.masks.labels import Labelling, make_sample
@@ -44,14 +45,13 @@ def plan_relabel(dataset: Path, out: Path, masks: Path | None, assignments: list
     """Find out what there is to do.
 
     Raises:
-        UsageError: no dataset, no stored maps, or ``out`` is the dataset itself or another one.
+        UsageError: no dataset, no stored maps, or ``out`` is, lies in or holds the dataset, or is another one.
         RecipeError: the new masks block is wrong.
     """
     source = Store(dataset)
     source.classes()
-    if out.resolve() == dataset.resolve():
-        raise UsageError("a dataset is not relabelled in place", "name another folder with -o")
-    raw = read_yaml(dataset / "recipe.yaml")
+    refuse_overlap(dataset, out, around=True)
+    raw = source.recipe()
     if masks is not None:
         block = read_yaml(masks)
         if not isinstance(block, dict) or "masks" not in block:
@@ -89,7 +89,8 @@ def relabel(plan: RelabelPlan, advance: Callable[[float], None]) -> Summary:
     for row in plan.source.rows():
         rows.setdefault(row["shard"], []).append(row)
     with writing(plan.out.root), spawn_pool(2) as pool:
-        claim(plan.out, plan.recipe, plan.fingerprint, plan.identity)
+        count = sum(len(receipt.keys) for receipt in plan.source.receipts())
+        claim(plan.out, plan.recipe.model_copy(update={"count": count}), plan.fingerprint, plan.identity)
         summary = Summary(str(plan.out.root), plan.fingerprint)
         for receipt in plan.todo:
             pairs = []
@@ -100,6 +101,11 @@ def relabel(plan: RelabelPlan, advance: Callable[[float], None]) -> Summary:
                         f"{row['key']} has no stored maps", "generate the dataset with masks.keep_maps: true"
                     )
                 draw = Draw.stored(plan.source.load_image(row), stored)
+                if len(draw.maps) != len(plan.recipe.classes):
+                    raise MismatchError(
+                        f"{row['maps']} holds {len(draw.maps)} maps, the recipe has {len(plan.recipe.classes)} classes",
+                        f"see cxrsynth verify {plan.source.root}",
+                    )
                 pairs.append(
                     (row, draw, pool.submit(make_sample, draw, labelling, plan.recipe.required(row["present"])))
                 )

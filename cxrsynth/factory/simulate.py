@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from cxrsynth.data.findings import FINDINGS, KIND_OF, PHRASES, CannotCarryError, Finding, Simulated, simulate
 from cxrsynth.data.findings.simulate import checked
+from cxrsynth.data.paths import refuse_overlap
 from cxrsynth.domain import regions
 from cxrsynth.domain.anatomy import CLASSES
 from cxrsynth.domain.lexicon import MARKER, NORMAL, is_normal
@@ -29,6 +30,7 @@ from cxrsynth.records import STREAM_FINDING, rng
 from cxrsynth.store import Entry, Row, Store, dumps
 
 SHARD = 32
+MOST = 10_000_000
 SHEET_IMAGES = 12
 BITS = 8  # layers are stored one bit per class
 USUAL = ("opacity", "effusion", "pneumothorax", "nodule", "cardiomegaly")
@@ -178,8 +180,9 @@ def simulate_dataset(
         MismatchError: ``out`` holds something else.
     """
     simulation.check()
-    if out.resolve() == carriers.store.root.resolve():
-        raise UsageError("findings are not put in in place", "name another folder with -o")
+    if not 1 <= count <= MOST:
+        raise UsageError(f"{count} images were asked for; 1 to {MOST:,} can be", "for example -n 200")
+    refuse_overlap(carriers.store.root, out, around=True)
     # A carrier is without every finding that has a layer: an empty layer means that there is none.
     eligible = carriers.without(simulation.classes)
     if not eligible:

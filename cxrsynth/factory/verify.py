@@ -22,6 +22,8 @@ from cxrsynth.recipe import Recipe, parse
 from cxrsynth.records import Receipt
 from cxrsynth.store import Problem, Row, Store, seal
 
+Classes = list[dict[str, Any]]
+
 # Folders whose every file belongs to a receipt.
 TREES = ("images", "masks", "layers", "maps", "meta", "rejected")
 PATHS = {"image": "images", "mask": "masks", "layers": "layers", "maps": "maps"}
@@ -126,25 +128,34 @@ def _strangers(store: Store, receipts: list[Receipt]) -> Iterator[Problem]:
 
 def _about(store: Store, receipts: list[Receipt]) -> Iterator[Problem]:
     """What the folder says of itself: classes, recipe, identity, and how many images there should be."""
+    classes: Classes = []
     try:
-        classes = store.classes()
-    except CxrError as error:
-        yield Problem("classes.json", error.message)
-        classes = {}
-    planned = sum(len(receipt.planned) for receipt in receipts)
+        store.classes()
+        body = read_json(store.root / "classes.json")
+        classes = body["classes"] if isinstance(body, dict) else []
+    except (CxrError, KeyError) as error:
+        yield Problem("classes.json", str(error))
     fingerprints = {receipt.fingerprint for receipt in receipts}
     sealed = [name for name in SEALED if (store.root / name).exists()]
     try:
         if sealed:
-            yield from _sealed(store, sealed[0], classes, fingerprints, planned)
+            yield from _sealed(store, sealed[0], classes, fingerprints, receipts)
         else:
             yield from _recipe(store, classes, fingerprints, receipts)
     except CxrError as error:
         yield Problem(".", error.message)
 
 
+def _differ(found: Classes, wanted: Classes) -> bool:
+    """Whether classes are not those in this order; versions may say more or less of a class."""
+    if len(found) != len(wanted) or not all(isinstance(one, dict) for one in (*found, *wanted)):
+        return True
+    pairs = zip(found, wanted, strict=True)
+    return any(a.get(name) != b.get(name) for a, b in pairs for name in {"name", "id"} | (set(a) & set(b)))
+
+
 def _sealed(
-    store: Store, name: str, classes: dict[str, int], fingerprints: set[str], planned: int
+    store: Store, name: str, classes: Classes, fingerprints: set[str], receipts: list[Receipt]
 ) -> Iterator[Problem]:
     """The file of an ingested or segmented dataset."""
     body = read_json(store.root / name)
@@ -156,21 +167,25 @@ def _sealed(
         yield Problem(name, "changed since it was written")
     if fingerprints - {fingerprint}:
         yield Problem(name, "its fingerprint is not that of the receipts")
-    if {item["name"]: item["id"] for item in body.get("classes", [])} != classes:
+    if _differ(classes, body.get("classes", [])):
         yield Problem("classes.json", f"its classes are not those of {name}")
     summary = store.root / "summary.json"
     said = read_json(summary) if summary.exists() else body
-    wanted = said.get("planned") if isinstance(said, dict) else None
-    if wanted != planned:
-        yield Problem(
-            summary.name if summary.exists() else name, f"{wanted} images planned, the receipts say {planned}"
-        )
+    said, where = (said, summary.name if summary.exists() else name) if isinstance(said, dict) else ({}, summary.name)
+    planned = {key for receipt in receipts for key in receipt.planned}
+    kept = {key for receipt in receipts for key in receipt.keys}
+    if said.get("planned") != len(planned):
+        yield Problem(where, f"{said.get('planned')} images planned, the receipts say {len(planned)}")
+    if "kept" in said and said["kept"] != len(kept):
+        yield Problem(where, f"{said['kept']} images kept, the receipts say {len(kept)}")
+    if "refused" in said:
+        refused = {row.get("key") for row in said["refused"] if isinstance(row, dict)}
+        for key in sorted(planned - kept - refused):
+            yield Problem(where, f"{key} is neither kept nor refused")
 
 
-def _recipe(
-    store: Store, classes: dict[str, int], fingerprints: set[str], receipts: list[Receipt]
-) -> Iterator[Problem]:
-    """Recipe and identity of a generated, annotated or relabelled dataset."""
+def _recipe(store: Store, classes: Classes, fingerprints: set[str], receipts: list[Receipt]) -> Iterator[Problem]:
+    """Recipe and identity of a generated, annotated, relabelled or simulated dataset."""
     held = read_json(store.root / "identity.json")
     identity = held.get("identity") if isinstance(held, dict) else None
     if not isinstance(identity, dict):
@@ -179,19 +194,36 @@ def _recipe(
     fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     if held.get("fingerprint") != fingerprint or fingerprints - {fingerprint}:
         yield Problem("identity.json", "its fingerprint is not that of the receipts")
-    recipe = parse(read_yaml(store.root / "recipe.yaml"), "recipe.yaml")
-    if {item.name: item.id for item in recipe.classes} != classes:
+    planned = {receipt.shard: receipt.planned for receipt in receipts}
+    slots = sum(map(len, planned.values()))
+    body = read_yaml(store.root / "recipe.yaml")
+    if isinstance(body, dict) and "simulate" in identity:
+        yield from _simulated(body, identity, classes, slots)
+        return
+    recipe = parse(body if isinstance(body, dict) else {}, "recipe.yaml")
+    if _differ(classes, [item.model_dump(mode="json") for item in recipe.classes]):
         yield Problem("classes.json", "its classes are not those of recipe.yaml")
     for place in _differences(identity, _own(recipe, identity)):
         yield Problem("recipe.yaml", f"{place} is not what the dataset was made with")
     if "films" in identity or "images" in identity or "relabelled_from" in identity:
-        return  # of other images, whose number the recipe does not say
-    planned = {receipt.shard: receipt.planned for receipt in receipts}
+        if slots < recipe.count:  # of other images, in shards of another size
+            yield Problem("shards", f"{slots} images planned, recipe.yaml says {recipe.count}")
+        return
     for shard in range(recipe.shards):
         if shard not in planned:
             yield Problem(f"shards/{shard:05d}.json", "missing")
         elif planned[shard] != recipe.shard_keys(shard):
             yield Problem(f"shards/{shard:05d}.json", "planned other slots than the recipe")
+
+
+def _simulated(body: Mapping[str, Any], identity: Mapping[str, Any], classes: Classes, slots: int) -> Iterator[Problem]:
+    """The recipe of a dataset with simulated findings, which is none of generation."""
+    if body.get("simulate") != identity["simulate"]:
+        yield Problem("recipe.yaml", "simulate is not what the dataset was made with")
+    if _differ(classes, body.get("classes") or []):
+        yield Problem("classes.json", "its classes are not those of recipe.yaml")
+    if not isinstance(body.get("count"), int) or slots < body["count"]:
+        yield Problem("shards", f"{slots} images planned, recipe.yaml says {body.get('count')}")
 
 
 def _own(recipe: Recipe, stored: Mapping[str, Any]) -> dict[str, Any]:

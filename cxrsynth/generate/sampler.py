@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -68,6 +69,7 @@ class Latent:
     ) -> None:
         self.sampler, self.attention, self.device, self.on_step = sampler, attention, device, on_step
         self.folder, self.cut, self.overlapping = folder, cut, frozenset(overlapping)
+        self._works = False
         family = families.family_of(folder)
         # What the scheduler cannot do is said before the model is read.
         schedulers.build(sampler.scheduler, parts.read_json(folder / "scheduler" / "scheduler_config.json"))
@@ -142,6 +144,31 @@ class Latent:
     @torch.inference_mode()
     def steered(self, specs: list[Spec], steer: Steer | None = None) -> tuple[list[Draw], Tensor]:
         """One batch as `draw` gives it, and its latents (B, C, h, w); ``steer`` changes predictions on the way."""
+        with self._first_batch():
+            return self._steered(specs, steer)
+
+    @contextmanager
+    def _first_batch(self) -> Iterator[None]:
+        """What goes wrong in the very first batch goes wrong in every one: the model does not fit.
+
+        Raises:
+            MissingError: instead of what torch or diffusers say.
+        """
+        try:
+            yield
+            self._works = True
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError) as error:
+            if self._works:
+                raise
+            raise MissingError(
+                f"the model in {self.folder} cannot be run: {type(error).__name__}: {error}",
+                "its parts do not fit each other, or it is for another task: choose another with --model",
+            ) from error
+        self._works = True
+
+    def _steered(self, specs: list[Spec], steer: Steer | None) -> tuple[list[Draw], Tensor]:
         model = self.model
         scale = self.guidance_scale if steer is None else steer.guidance_scale
         guided = scale > 1 and not model.embeds_guidance

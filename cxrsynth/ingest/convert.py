@@ -74,7 +74,7 @@ def ingest(
     """
     if not 32 <= size <= LARGEST or size % 8:
         raise UsageError(f"size {size} is not a multiple of 8 from 32 to {LARGEST}", "try --size 256")
-    refuse_overlap(layout.root, out)
+    refuse_overlap(layout.root, out, around=True)
     images = list(layout.images())
     classes = layout.classes()
     plan = {

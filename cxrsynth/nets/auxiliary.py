@@ -35,7 +35,7 @@ def read(kind: type[AnyNet], path: Path, key: str) -> AnyNet:
     try:
         net = kind(**told["net"])
         net.load_state_dict({name: value.float() for name, value in load_file(path).items()})
-    except (SafetensorError, OSError, RuntimeError, TypeError, KeyError) as error:
+    except (SafetensorError, OSError, RuntimeError, TypeError, ValueError, LookupError, AttributeError) as error:
         text = f"{path} cannot be read as {what} weights: {error}"
         raise MissingError(text, f"make it again with '{make}'") from error
     return net.eval()

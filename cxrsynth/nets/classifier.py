@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from cxrsynth.errors import MismatchError, UsageError
-from cxrsynth.nets.segmenter import DEVIATION, MEAN, read_config, read_encoder, read_weights, squash
+from cxrsynth.nets.segmenter import DEVIATION, MEAN, built, read_config, read_encoder, read_weights, squash
 from cxrsynth.registry import unknown
 
 WHAT, COMMAND = "classifier", "train-cls"
@@ -170,9 +170,10 @@ def load(folder: Path, device: torch.device) -> Classifier:
         MismatchError: the folder holds something else, or the weights were changed.
     """
     place, config = read_config(folder, ("encoder", "options", "size", "labels", "thresholds"), WHAT, COMMAND)
-    network = ClassifierNetwork(config["encoder"], len(config["labels"]), config["options"])
-    network.body.load_state_dict(read_weights(place / "model.safetensors"))
-    return Classifier(network.eval().to(device), tuple(config["labels"]), config["size"], device, config)
+    with built(place):
+        network = ClassifierNetwork(config["encoder"], len(config["labels"]), config["options"])
+        network.body.load_state_dict(read_weights(place / "model.safetensors"))
+        return Classifier(network.eval().to(device), tuple(config["labels"]), int(config["size"]), device, config)
 
 
 def start_from(network: ClassifierNetwork, labels: Sequence[str], encoder: str, folder: Path) -> str:

@@ -6,7 +6,6 @@ Here an adapter is used by being merged into its base, which gives a plain model
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,8 @@ from peft.utils import get_peft_model_state_dict
 from safetensors import SafetensorError
 from torch import nn
 
-from cxrsynth.errors import MismatchError, MissingError, RecipeError
+from cxrsynth.data.documents import read_json
+from cxrsynth.errors import MismatchError, MissingError, RecipeError, UsageError
 from cxrsynth.nets.bundle import TextEncoder, Unet, hush, save
 from cxrsynth.nets.config import WhatConfig
 from cxrsynth.store import dumps, publish
@@ -125,11 +125,11 @@ def read_about(adapter: Path) -> dict[str, Any]:
         MissingError: there is none, or it says nothing of a base.
     """
     try:
-        body: dict[str, Any] = json.loads((adapter / ABOUT).read_text())
-    except (OSError, json.JSONDecodeError) as error:
+        body = read_json(adapter / ABOUT)
+    except UsageError as error:
         raise MissingError(
             f"{adapter} holds no adapter ({ABOUT})", "name the folder RUN/adapter that train-diffusion wrote"
         ) from error
-    if not {"base", "base_sha256"} <= set(body):
+    if not isinstance(body, dict) or not {"base", "base_sha256"} <= set(body):
         raise MissingError(f"{adapter / ABOUT} does not say what the adapter belongs to", "train it again")
     return body

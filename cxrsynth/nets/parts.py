@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,11 @@ import diffusers
 import torch
 import transformers
 
+from cxrsynth import weights
 from cxrsynth.errors import MissingError
 
-# What reading a damaged or foreign part raises, besides errors of our own.
-UNREADABLE = (OSError, ValueError, RuntimeError, KeyError, TypeError)
+# What reading a damaged or foreign part raises: their parsers are written in three languages, and each has its own.
+UNREADABLE = (Exception,)
 AGAIN = "download or train the model again"
 HALF = "fp16"
 
@@ -24,13 +24,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         MissingError: it is not there, or no JSON mapping.
     """
-    try:
-        body = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise MissingError(f"{path} cannot be read: {error}", AGAIN) from error
-    if not isinstance(body, dict):
-        raise MissingError(f"{path} holds no mapping", AGAIN)
-    return body
+    return weights.read_json(path)
 
 
 def index(folder: Path) -> dict[str, Any]:
@@ -88,15 +82,20 @@ def load_tokenizer(folder: Path, part: str = "tokenizer") -> Any:
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             folder / part, use_fast=True, local_files_only=True, trust_remote_code=False
         )
-    except (*UNREADABLE, AttributeError, ImportError) as error:
+    except UNREADABLE as error:
         raise MissingError(f"no usable tokenizer in {folder / part}", AGAIN) from error
     if not tokenizer.is_fast:
         raise MissingError(
             f"the tokenizer in {folder} cannot tell where its tokens lie",
             "convert it to a fast tokenizer (tokenizer.json)",
         )
-    known = [i for i in tokenizer("lung heart", add_special_tokens=False).input_ids if i != tokenizer.unk_token_id]
-    if not known or tokenizer("lung").input_ids == tokenizer("heart").input_ids:
+    try:
+        known = [i for i in tokenizer("lung heart", add_special_tokens=False).input_ids if i != tokenizer.unk_token_id]
+        alike = tokenizer("lung").input_ids == tokenizer("heart").input_ids
+        tokenizer("lung", padding="max_length", truncation=True, max_length=min(8, int(tokenizer.model_max_length)))
+    except UNREADABLE as error:
+        raise MissingError(f"the tokenizer in {folder / part} reads no text: {error}", AGAIN) from error
+    if not known or alike:
         raise MissingError(
             f"the tokenizer in {folder / part} has no vocabulary: it reads every text as the same tokens",
             "copy vocab.json and merges.txt, or tokenizer.json, into that folder",

@@ -72,9 +72,13 @@ def build(name: str | None, config: dict[str, Any]) -> Any:
         extra = {**extra, "use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": shift}
     if flow and class_name != own and class_name.startswith("FlowMatch"):
         extra = {**extra, "shift": config.get("flow_shift", config.get("shift", 1.0))}
-    return found.from_config(  # type: ignore[attr-defined]
-        {**config, **extra}
-    )
+    try:
+        return found.from_config({**config, **extra})  # type: ignore[attr-defined]
+    except (TypeError, ValueError, LookupError, AttributeError, NotImplementedError, AssertionError) as error:
+        raise RecipeError(
+            f"{class_name} cannot continue the model's schedule: {error}",
+            f"look at its scheduler_config.json, or one of: {', '.join(FLOW if flow else SHORT)}",
+        ) from error
 
 
 def scaled(scheduler: Any, x: Tensor, t: Any) -> Tensor:

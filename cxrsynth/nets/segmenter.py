@@ -10,9 +10,8 @@ DIR/metrics.json        what validation said
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,12 +24,14 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from cxrsynth.errors import MismatchError, MissingError, UsageError
+from cxrsynth.data.documents import read_json
+from cxrsynth.errors import CxrError, MismatchError, MissingError, UsageError
 from cxrsynth.registry import unknown
 from cxrsynth.store import dumps, file_sha256
 
 MEAN, DEVIATION = 0.449, 0.226  # of gray natural pictures, so that encoder weights learned on them find their range
 OURS = "_cxrsynth"
+AGAIN = "copy the folder again, or train again"
 SHAPE = ("arch", "encoder", "options", "size")
 
 
@@ -224,10 +225,35 @@ def locate(folder: Path, what: str = "segmentation network", command: str = "tra
 
 
 def own_config(place: Path) -> dict[str, Any]:
-    """What this package wrote into ``config.json``."""
-    config: dict[str, Any] = json.loads((place / "config.json").read_text(encoding="utf-8"))
-    own: dict[str, Any] = config.get(OURS, config)  # older folders hold nothing else
+    """What this package wrote into ``config.json``.
+
+    Raises:
+        MismatchError: it is damaged.
+    """
+    path = place / "config.json"
+    try:
+        config = read_json(path)
+    except UsageError as error:
+        raise MismatchError(error.message, AGAIN) from error
+    own = config.get(OURS, config) if isinstance(config, dict) else None  # older folders hold nothing else
+    if not isinstance(own, dict):
+        raise MismatchError(f"{path} describes no network", AGAIN)
     return own
+
+
+@contextmanager
+def built(place: Path) -> Iterator[None]:
+    """Turn what building a network from a config that does not fit its weights raises into an error that names it.
+
+    Raises:
+        MismatchError: instead of it.
+    """
+    try:
+        yield
+    except CxrError:
+        raise
+    except Exception as error:  # four libraries take part
+        raise MismatchError(f"the network in {place} cannot be built: {error}", AGAIN) from error
 
 
 def read_config(folder: Path, keys: Collection[str], what: str, command: str) -> tuple[Path, dict[str, Any]]:
@@ -247,7 +273,7 @@ def read_config(folder: Path, keys: Collection[str], what: str, command: str) ->
         raise MismatchError(f"{path} is not of a {what}", f"name a folder of {command}")
     if file_sha256(place / "model.safetensors") != config["sha256"]:
         path = place / "model.safetensors"
-        raise MismatchError(f"{path} was changed since it was trained", "copy the folder again, or train again")
+        raise MismatchError(f"{path} was changed since it was trained", AGAIN)
     return place, config
 
 
@@ -259,9 +285,10 @@ def load(folder: Path, device: torch.device) -> Segmenter:
         MismatchError: the weights are not those the config was written with.
     """
     place, config = read_config(folder, {*SHAPE, "classes"}, "segmentation network", "train-seg")
-    network = Network(config["arch"], config["encoder"], len(config["classes"]), config["options"])
-    network.body.load_state_dict(read_weights(place / "model.safetensors"))
-    return Segmenter(network.eval().to(device), tuple(config["classes"]), config["size"], device, config)
+    with built(place):
+        network = Network(config["arch"], config["encoder"], len(config["classes"]), config["options"])
+        network.body.load_state_dict(read_weights(place / "model.safetensors"))
+        return Segmenter(network.eval().to(device), tuple(config["classes"]), int(config["size"]), device, config)
 
 
 def start_from(

@@ -26,7 +26,7 @@ def plot(path: Path, log: Sequence[Mapping[str, float]], names: Sequence[str], w
             axis.plot(steps, values, color="0.85", linewidth=0.6)
             axis.plot(steps[wide - 1 :], smooth, color="tab:blue")
             axis.set_ylim(0, float(np.percentile(values, 98)) * 1.1 + 1e-9)
-        axis.set_title(name)
+        axis.set_title(name, parse_math=False)
         axis.set_xlabel("step")
     temporary = path.with_name(f".tmp-{path.name}")
     figure.savefig(temporary, format="png", dpi=90)

@@ -13,7 +13,6 @@ import numpy as np
 
 from cxrsynth import weights
 from cxrsynth.data.classes import read_classes
-from cxrsynth.data.documents import read_yaml
 from cxrsynth.errors import MissingError, UsageError
 from cxrsynth.store import Row, Store
 
@@ -144,9 +143,8 @@ def summarise(root: Path) -> Summary:
     if not rows and not rejects:
         hint = f"see how far it is: cxrsynth status {store.root}"
         raise UsageError(f"{store.root} holds no finished image yet", hint)
-    path, known = store.root / "recipe.yaml", store.root / "identity.json"
-    identity = store.identity()["identity"] if known.exists() else {}
-    recipe = read_yaml(path) if path.exists() else {}
+    identity = store.identity()["identity"] if (store.root / "identity.json").exists() else {}
+    recipe = store.recipe()
     return Summary(
         store=store,
         name=str(recipe.get("name") or store.root.resolve().name),

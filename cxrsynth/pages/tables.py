@@ -80,7 +80,7 @@ def number(value: float) -> str:
 
 def plain(name: str) -> str:
     """A field's value as a heading."""
-    return name.replace("_", " ").replace("|", "/")
+    return name.replace("_", " ").replace("|", "/").replace("<", "&lt;").replace("[", "\\[")
 
 
 def main() -> None:

@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from cxrsynth.errors import MismatchError
+from cxrsynth.data.paths import trouble
+from cxrsynth.errors import MismatchError, UsageError
+from cxrsynth.store import sync
 
 STREAM_TRAIN = 7
 
@@ -73,13 +75,21 @@ class Checkpoint:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_name(f".tmp-{self.path.name}")
         body = {"step": step, "digest": self.digest, "parts": {n: p.state_dict() for n, p in self.parts.items()}}
-        with open(temporary, "wb") as file:
-            torch.save(body, file)
-            file.flush()
-            os.fsync(file.fileno())
-        if self.path.exists():
-            os.replace(self.path, self.before)
-        os.replace(temporary, self.path)
+        try:
+            with open(temporary, "wb") as file:
+                torch.save(body, file)
+                file.flush()
+                os.fsync(file.fileno())
+            if self.path.exists():
+                os.replace(self.path, self.before)
+            os.replace(temporary, self.path)
+        except (OSError, RuntimeError) as error:  # torch turns a failed write into an error of its own
+            temporary.unlink(missing_ok=True)
+            raise UsageError(
+                f"cannot write {self.path}: {error}",
+                "check the space and the permissions there, then re-run the same command: it goes on from the last one",
+            ) from error
+        sync(self.path.parent)
         self._saved = time.monotonic()
 
     def due(self) -> bool:
@@ -89,7 +99,7 @@ class Checkpoint:
 
 def read(path: Path) -> dict[str, Any] | None:
     """The content of a checkpoint; None where there is none, or it is damaged."""
-    if not path.exists():
+    if trouble(path):
         return None
     try:
         body: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
@@ -97,7 +107,7 @@ def read(path: Path) -> dict[str, Any] | None:
         raise
     except Exception:  # a damaged file ends in whatever the unpickler makes of its bytes
         return None
-    return body if {"step", "digest", "parts"} <= set(body) else None
+    return body if isinstance(body, dict) and {"step", "digest", "parts"} <= set(body) else None
 
 
 class Stop:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cxrsynth.pages.curves import plot
+from cxrsynth.store import write_atomic
 
 # (finished steps, all steps, figures of the last one)
 Progress = Callable[[int, int, dict[str, float]], None]
@@ -25,21 +26,24 @@ class Curves:
             file.write(json.dumps({"step": step, **{k: round(v, 6) for k, v in values.items()}}) + "\n")
 
     def read(self) -> list[dict[str, float]]:
-        """All lines but a last one that a killed run left unfinished."""
-        if not self.path.exists():
-            return []
-        found = []
-        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+        """The lines that can be read, each step once: a killed run left half a line, a damaged disk other bytes."""
+        found: dict[int, dict[str, float]] = {}
+        text = self.path.read_bytes().decode(errors="replace") if self.path.exists() else ""
+        for line in text.split("\n"):
             try:
-                found.append(json.loads(line))
-            except json.JSONDecodeError:
-                break
-        return found
+                figures = json.loads(line)
+                step = figures["step"]
+                numbers = all(isinstance(value, int | float) for value in figures.values())
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+                continue
+            if numbers and isinstance(step, int):
+                found[step] = figures
+        return list(found.values())
 
     def cut(self, step: int) -> None:
         """Forget what a killed run logged after its last checkpoint."""
         kept = [line for line in self.read() if line["step"] < step]
-        self.path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        write_atomic(self.path, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
     def plot(self, path: Path, names: Sequence[str]) -> None:
         """Running means of the named figures as a PNG, one panel each."""

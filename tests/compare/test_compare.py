@@ -9,6 +9,7 @@ import pytest
 
 from cxrsynth.compare import CompareRecipe, compare, load, updates, write_report
 from cxrsynth.compare.grid import Grid, Run, plan
+from cxrsynth.compare.report import html_table, intro, plot_of
 from cxrsynth.errors import MismatchError, RecipeError, UsageError
 from cxrsynth.train.loop import NotFiniteError
 from tests.train.chests import make
@@ -66,7 +67,7 @@ def test_mixed_and_fine_tuned_arms_have_numbers_of_their_own(datasets: Path) -> 
 
 
 def test_all_results_are_written(finished: Path) -> None:
-    names = {path.name for path in finished.iterdir() if path.is_file()}
+    names = {path.name for path in finished.iterdir() if path.is_file() and path.name[0] != "."}
     assert names == {"compare.json", "compare.csv", "compare.md", "comparisons.json", "curves.png", "report.html"}
 
 
@@ -164,7 +165,8 @@ def test_other_settings_train_other_runs(datasets: Path, finished: Path) -> None
 
 def test_images_without_a_patient_count_as_one_each(datasets: Path, tmp_path: Path) -> None:
     make(tmp_path / "real", splits="tttvs", rows={i: {"patient": ""} for i in range(5)})
-    small = recipe(datasets, real=tmp_path / "real", tests=[{"data": tmp_path / "real"}], arms=["real"], seeds=[0])
+    body = {"real": tmp_path / "real", "tests": [{"data": tmp_path / "real"}], "synthetic": tmp_path / "nowhere"}
+    small = recipe(datasets, **body, arms=["real"], seeds=[0])  # an arm that is not there needs no images
     outcome = compare(small, tmp_path / "out", "cpu")
     assert {point["arm"]: point["images"] for point in outcome.curves} == {"R-2": 2, "R-all": 3}
 
@@ -216,6 +218,30 @@ def test_datasets_with_different_classes_are_refused_before_anything_is_trained(
         compare(recipe(datasets, synthetic=root), tmp_path / "out", "cpu")
     assert "right_lung,left_lung" in error.value.hint
     assert not (tmp_path / "out").exists()
+
+
+def test_an_arm_with_synthetic_images_needs_their_folder(datasets: Path) -> None:
+    with pytest.raises(ValueError, match="synthetic"):
+        recipe(datasets, synthetic=None)
+
+
+def test_a_comparison_does_not_write_into_its_datasets(datasets: Path) -> None:
+    with pytest.raises(UsageError, match="what is read"):
+        compare(recipe(datasets), datasets / "real" / "out", "cpu")
+
+
+def test_one_training_is_not_said_to_be_a_mean_over_seeds(datasets: Path, finished: Path) -> None:
+    for name in ("compare.md", "report.html"):
+        text = (finished / name).read_text()
+        assert "one training of each arm" in text
+        assert "patients and seeds" not in text
+    assert "2 trainings of each arm" in intro(recipe(datasets))
+
+
+def test_a_name_is_text_in_the_plot_and_in_the_tables() -> None:
+    point = {"kind": "real", "arm": "R-all", "images": 3, "value": 0.5, "lo": 0.4, "hi": 0.6}
+    assert plot_of([{**point, "test": "$\\frac$ <b>"}]).startswith(b"\x89PNG")
+    assert html_table([["<b>"]]) == "<table><tr><th>&lt;b&gt;</th></tr></table>"
 
 
 def test_a_typo_in_the_recipe_names_the_place(tmp_path: Path) -> None:

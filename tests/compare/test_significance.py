@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cxrsynth.compare.significance import Estimate, Table, difference, equivalent, holm, ratio, wilcoxon
+from cxrsynth.compare.significance import Estimate, Table, difference, equivalent, holm, ratio, significance, wilcoxon
 
 
 def figures(values: list[float | None], patients: list[str] | None = None) -> dict[str, Any]:
@@ -65,6 +65,22 @@ def test_a_steady_gain_is_significant_and_no_gain_is_not() -> None:
     one = estimates(a=[[v + 0.01 for v in low]], b=[low], c=[low])
     assert wilcoxon(one["a"], one["b"]) < 0.001
     assert wilcoxon(one["b"], one["c"]) == 1.0
+
+
+@pytest.mark.parametrize("below", [0, 1, 20, 49, 60, 300, 1000])
+def test_p_and_interval_tell_one_story(below: int) -> None:
+    draws = np.concatenate([np.linspace(-0.2, -0.1, below), np.linspace(0.1, 0.2, 2000 - below)])
+    one = Estimate(0.1, draws, np.array([0.1]), 1)
+    _, low, high = difference(one, constant(0.0))
+    assert (significance(one, constant(0.0)) < 0.05) == (low > 0 or high < 0)
+
+
+def test_a_gain_of_one_lucky_training_is_not_significant() -> None:
+    low = list(np.linspace(0.3, 0.8, 20))
+    one = estimates(a=[[v + 0.02 for v in low], [v - 0.016 for v in low]], b=[low, low])
+    assert wilcoxon(one["a"], one["b"]) < 0.001  # takes the two trainings for all there are
+    assert significance(one["a"], one["b"]) > 0.05
+    assert significance(one["b"], one["b"]) == 1.0
 
 
 def test_holm_multiplies_the_smallest_most_and_never_falls() -> None:

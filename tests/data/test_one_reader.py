@@ -1,6 +1,7 @@
 """There is one reader of every kind of file that a user writes."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,10 @@ def test_no_code_is_ever_taken_from_a_model() -> None:
             if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("transformers.Auto"):
                 given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
                 assert given.get("trust_remote_code") == "False", f"{path}: {ast.unparse(node.func)}"
+
+
+def test_a_path_of_a_row_is_never_followed_as_it_is() -> None:
+    """What a row names is opened through `inside`, which keeps it in its dataset."""
+    raw = re.compile(r"root\)? / (self\.)?(row|one|item)\b|root / str\((self\.)?row\b")
+    found = {path.name: raw.findall(path.read_text()) for path in PACKAGE.rglob("*.py")}
+    assert not {name: hits for name, hits in found.items() if hits}

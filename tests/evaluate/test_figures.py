@@ -150,3 +150,14 @@ def test_the_interval_of_the_kernel_distance_holds_the_distance() -> None:
     first, second = RNG.normal(size=(2, 200, 16))
     value, low, high = interval(kid, first, second + 0.3)
     assert 0 < low < value < high
+
+
+def test_a_damaged_file_of_results_is_moved_aside_and_no_figure_is_lost(tmp_path: Path) -> None:
+    one = results.record("seg", "a", "d", "dice", (0.5, 0.4, 0.6), 3)
+    for text in ("[{", "{}", "[1]"):
+        (tmp_path / "seg.json").write_text(text)
+        results.write(tmp_path / "seg.json", [one])
+        assert [item["arm"] for item in json.loads((tmp_path / "seg.json").read_text())] == ["a"]
+        assert (tmp_path / "seg.json.damaged").read_text() == text
+    results.write(tmp_path / "seg.json", [{**one, "arm": "b"}])
+    assert [item["arm"] for item in json.loads((tmp_path / "seg.json").read_text())] == ["a", "b"]

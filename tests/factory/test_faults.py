@@ -115,21 +115,51 @@ def test_ctrl_c_stops_with_130_and_keeps_whole_shards(
     assert drawn(tree(out)) == undisturbed
 
 
+# In every Python process that is started: connections to other machines, and sockets that would take some from there.
+LISTED = """
+import socket
+
+class Listed(socket.socket):
+    def connect(self, address):
+        note("connect", address)
+        return super().connect(address)
+
+    def connect_ex(self, address):
+        note("connect", address)
+        return super().connect_ex(address)
+
+    def sendto(self, *args):
+        note("sendto", args[-1])
+        return super().sendto(*args)
+
+def note(what, address):
+    if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "localhost", "::1"):
+        with open({file!r}, "a") as file:
+            file.write(what + " " + repr(address) + chr(10))
+
+socket.socket = Listed
+"""
+
+
 @pytest.mark.parametrize("engine", ["local", "ray"])
-def test_a_killed_worker_costs_one_try_and_nothing_else(tmp_path: Path, write_recipe: Any, engine: str) -> None:
+def test_a_killed_worker_costs_one_try_and_nothing_else_and_connects_nowhere(
+    tmp_path: Path, write_recipe: Any, engine: str
+) -> None:
     flaw = tmp_path / "flaw"
     flaw.write_text("kill once")
     code = "from cxrsynth import registry; registry.BUILTIN['generators']['phantom'] = 'tests.flaky:Flaky'; "
     # The patched registry has to reach the worker: it is imported there by the module that starts it.
     plugin = tmp_path / "sitecustomize.py"
-    plugin.write_text(code)
+    away = tmp_path / "connections"
+    plugin.write_text(code + LISTED.format(file=str(away)))
     root = str(Path(__file__).parent.parent)
     env = {"CXRSYNTH_TEST_FLAW": str(flaw), "PYTHONPATH": os.pathsep.join([str(tmp_path), root])}
     recipe = write_recipe(phantom_body())
-    words = ["generate", "-p", recipe, "-o", tmp_path / "d", "--workers", "2", "--engine", engine]
+    words = ["generate", "-p", recipe, "-o", tmp_path / "d", "--workers", "2", "--engine", engine, "--offline"]
     result = cli_process(*words, env=env)
     assert result.returncode == 0, result.stderr
     assert not flaw.exists()
+    assert not away.exists(), away.read_text()
     assert len(list(Store(tmp_path / "d").rows())) == 6
 
 

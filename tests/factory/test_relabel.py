@@ -51,7 +51,7 @@ def test_what_the_new_checks_refuse_is_listed(phantom_dataset: Path, tmp_path: P
 
 
 def test_a_dataset_is_not_relabelled_in_place(phantom_dataset: Path) -> None:
-    with pytest.raises(UsageError, match="not relabelled in place"):
+    with pytest.raises(UsageError, match="what is read"):
         plan_relabel(phantom_dataset, phantom_dataset, None, [])
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from cxrsynth.errors import MismatchError, UsageError
-from cxrsynth.factory.apply.segment import segment
+from cxrsynth.factory.apply.segment import clean, segment
 from cxrsynth.store import Store
 from tests.labeller import by_tone
 from tests.train.chests import chest, make
@@ -110,3 +110,15 @@ def test_a_folder_of_broken_pictures_is_an_error(tmp_path: Path) -> None:
 def test_a_missing_path_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="does not exist"):
         segment(by_tone(), tmp_path / "nothing", tmp_path / "out")
+
+
+def test_specks_and_holes_are_cleaned_as_annotate_cleans_them() -> None:
+    mask = np.zeros((64, 64), np.uint8)
+    mask[8:40, 8:28] = 1
+    mask[20:24, 14:18] = 0  # a hole
+    mask[60:62, 60:62] = 1  # a speck
+    mask[44:60, 30:50] = 2
+    cleaned = clean(mask, np.zeros((64, 64), np.uint8), ("right_lung", "heart"))
+    assert (cleaned[8:40, 8:28] == 1).all()
+    assert not cleaned[60:62, 60:62].any()
+    assert ((cleaned == 2) == (mask == 2)).all()

@@ -11,6 +11,7 @@ from cxrsynth.domain.atlas import open_atlas
 from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.factory.carriers import find
 from cxrsynth.factory.simulate import Result, Simulation, simulate_dataset
+from cxrsynth.factory.verify import verify
 from cxrsynth.store import Entry, Row, Store, dumps
 from tests.conftest import tree
 
@@ -45,6 +46,14 @@ def carriers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(carriers: Path, out: Path, *findings: str, count: int = 3, **settings: object) -> Result:
     simulation = Simulation(findings=findings or ("effusion",), **settings)  # type: ignore[arg-type]
     return simulate_dataset(find(carriers), out, simulation, count)
+
+
+def test_verify_finds_nothing_wrong_with_it_and_what_was_changed(carriers: Path, tmp_path: Path) -> None:
+    run(carriers, tmp_path / "d", count=3)
+    assert not list(verify(tmp_path / "d"))
+    recipe = tmp_path / "d/recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("seed: 0", "seed: 1"))
+    assert [problem.path for problem in verify(tmp_path / "d")] == ["recipe.yaml"]
 
 
 def test_a_row_says_what_is_simulated_in_which_image_with_whose_lungs(carriers: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,93 @@ def test_parts_that_do_not_fit_are_refused_before_a_weight_is_read(
         check_prompts(plan)
     with pytest.raises(MissingError, match=said):
         Latent(where, plan.job.recipe.sampler, None, torch.device("cpu"))
+
+
+def carry_out(recipe: Recipe, out: Path) -> None:
+    """What ``generate`` does, in this process."""
+    plan = make_plan(recipe, out)
+    check_prompts(plan)
+    run(replace(plan, job=replace(plan.job, labellers=0)))
+
+
+@pytest.mark.parametrize(
+    ("file", "changes"),
+    [
+        ("unet/config.json", {"in_channels": "four"}),
+        ("unet/config.json", {"in_channels": [4]}),
+        ("unet/config.json", {"sample_size": "big"}),
+        ("unet/config.json", {"cross_attention_dim": [32, 32]}),
+        ("unet/config.json", {"_class_name": ["UNet2DConditionModel"]}),
+        ("vae/config.json", {"latent_channels": None, "block_out_channels": 3}),
+        ("vae/config.json", {"latent_channels": "x"}),
+        ("text_encoder/config.json", {"hidden_size": {"a": 1}}),
+        ("scheduler/scheduler_config.json", {"prediction_type": ["epsilon"]}),
+        ("scheduler/scheduler_config.json", {"num_train_timesteps": 10**12}),
+        ("scheduler/scheduler_config.json", {"beta_schedule": "unheard of"}),
+        ("model_index.json", {"../../..": ["diffusers", "UNet2DConditionModel"]}),
+        ("model_index.json", {"unet": ["../..", "x"], "text_encoder": ["os", "system"]}),
+    ],
+)
+def test_a_config_of_another_kind_is_an_error_of_the_model(
+    file: str, changes: dict[str, Any], folder: Folder, tmp_path: Path
+) -> None:
+    """Nothing is tried twice: a wrong value is as wrong the second time."""
+    where = spoiled(folder("sd"), tmp_path / "model", file, **changes)
+    with pytest.raises((MissingError, RecipeError)) as error:
+        carry_out(recipe_for(where, "sd", count=2), tmp_path / "out")
+    assert error.value.exit_code in (2, 4)
+    assert not list((tmp_path / "out").glob("failures/*"))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "null", "[" * 5000, '{"a": 1' + "0" * 5000 + "}", "\x00\x01"])
+@pytest.mark.parametrize("file", ["model_index.json", "vae/config.json", "tokenizer/tokenizer_config.json"])
+def test_a_json_that_is_none_is_named(file: str, text: str, folder: Folder, tmp_path: Path) -> None:
+    where = Path(shutil.copytree(folder("sd"), tmp_path / "model"))
+    (where / file).write_text(text)
+    with pytest.raises(MissingError, match=Path(file).name):
+        weights.resolve(str(where))
+
+
+def test_what_goes_wrong_in_the_first_batch_stops_the_run(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that does not fit in a way that no config tells fails in every batch alike."""
+    recipe = recipe_for(folder("sd"), "sd", count=4)
+
+    def wrong(*args: Any) -> Any:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(family_of(folder("sd")), "denoise", wrong)
+    with pytest.raises(MissingError, match="mat1 and mat2"):
+        carry_out(recipe, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("failures/*"))
+
+
+def test_what_goes_wrong_later_is_an_accident_that_is_tried_again(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe_for(folder("sd"), "sd")
+    latent = Latent(folder("sd"), recipe.sampler, None, torch.device("cpu"))
+    specs = [spec(recipe, index) for index in range(2)]
+    latent.draw(specs)
+
+    def wrong(*args: Any) -> Any:
+        raise RuntimeError("the GPU fell off the bus")
+
+    monkeypatch.setattr(latent.model, "denoise", wrong)
+    with pytest.raises(RuntimeError, match="fell off"):
+        latent.draw(specs)
+
+
+def test_two_prompts_give_two_images(folder: Folder) -> None:
+    sampler = recipe_for(folder("sd"), "sd").sampler
+    latent = Latent(folder("sd"), sampler, None, torch.device("cpu"))
+    first, second = (
+        spec(recipe_for(folder("sd"), "sd", prompts={"templates": [text]}), 0) for text in ("heart", "lung")
+    )
+    assert first.seed == second.seed
+    one, other = latent.draw([first, second])
+    assert not np.array_equal(one.image, other.image)
 
 
 def test_a_tokenizer_without_a_vocabulary_is_refused(folder: Folder, tmp_path: Path) -> None:

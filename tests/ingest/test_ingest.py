@@ -170,6 +170,14 @@ def test_external_test_images_and_benchmark_masks_come_only_when_asked_for(colle
         Collection(root, ["external"])
 
 
+def test_a_collection_of_tests_only_says_why_nothing_is_kept(collection: Any) -> None:
+    for source in ("a", "b"):
+        collection(f"of-{source}", source=source, picture=gradient(), use="test")
+    with pytest.raises(UsageError, match=r"every image of .* external test set") as error:
+        Collection(collection.finish())
+    assert "--benchmark" in error.value.hint
+
+
 def test_two_mask_definitions_never_share_a_class(collection: Any, tmp_path: Path) -> None:
     collection("s", picture=gradient(), mask=halves())
     collection("v", source="b", picture=gradient(), mask=halves(), mask_definition="v7")

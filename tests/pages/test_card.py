@@ -13,7 +13,7 @@ from PIL import Image
 
 from cxrsynth.errors import UsageError
 from cxrsynth.pages.card import write_card, write_preview
-from cxrsynth.pages.card.readme import cell, code
+from cxrsynth.pages.markdown import cell, code
 from cxrsynth.store import Store, dumps
 from tests.small_dataset import CLASSES, FINGERPRINT, HOSTILE, make, make_real
 
@@ -131,6 +131,35 @@ def test_a_hostile_prompt_is_only_text(dataset: Path) -> None:
     assert f"`{HOSTILE}`" in card_text(dataset)
     assert cell("a|b\n<b>") == "a\\|b &lt;b&gt;"
     assert code("a `b`") == "`` a `b` ``"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("![x](https://elsewhere/x.png)", "!\\[x\\](https://elsewhere/x.png)"),
+        ("# not a heading, **not** bold", "\\# not a heading, \\*\\*not\\*\\* bold"),
+        ("right_lung and _this_", "right_lung and \\_this\\_"),
+        ("red \x1b[31m, title \x1b]0;x\x07", "red \\\\x1b\\[31m, title \\\\x1b\\]0;x\\\\x07"),
+    ],
+)
+def test_a_users_text_is_neither_markdown_nor_terminal_control(text: str, shown: str) -> None:
+    assert cell(text) == shown
+
+
+def test_no_run_of_backticks_ends_code() -> None:
+    assert code("a `` <script>") == "``` a `` <script> ```"
+
+
+def test_a_description_loads_no_image_and_controls_no_terminal(tmp_path: Path) -> None:
+    hostile = "see ![x](http://elsewhere/x.png) <img src=//elsewhere/y.png> \x1b[2J \x9b31m"
+    root = make(tmp_path / "small", card={"title": hostile, "description": hostile, "citation": hostile})
+    write_card(root)
+    for name in ("README.md", "croissant.json"):
+        text = (root / name).read_text(encoding="utf-8")
+        assert all(char.isprintable() or char == "\n" for char in text), name
+    body = card_text(root).split("---\n", 2)[2]
+    assert "![x]" not in body
+    assert "<img" not in body
 
 
 def test_the_card_has_the_same_bytes_every_time(dataset: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The training loop, whatever is learned: exact resume, two networks that take turns, the best average, no NaN."""
 
+import errno
 import os
 import signal
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cxrsynth.errors import MismatchError
+from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.train.device import accelerate
 from cxrsynth.train.loop import NotFiniteError, Trained, Turn, train
 from cxrsynth.train.loop_config import LoopConfig
@@ -130,3 +131,32 @@ def test_the_log_of_updates_after_the_checkpoint_is_cut(tmp_path: Path) -> None:
         file.write('{"step": 6, "fit": 1}\n{"step": 7, "fit"')  # a run went on and was killed while it wrote
     log = run(Line(), tmp_path).curves.read()
     assert [line["step"] for line in log] == list(range(12))
+
+
+def test_a_damaged_line_of_the_log_takes_no_other_with_it(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(Line(), tmp_path, stop_at=5)
+    path = tmp_path / "line_log.jsonl"
+    lines = path.read_bytes().split(b"\n")
+    lines[1], lines[3] = b'\xff\x00{"step": 1', b'["no figures"]'
+    path.write_bytes(b"\n".join(lines))
+    log = run(Line(), tmp_path).curves.read()
+    assert [line["step"] for line in log] == [0, 2, *range(4, 12)]
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(Line(), tmp_path, stop_at=3)
+    before = (tmp_path / "line.ckpt").read_bytes()
+
+    def full(body: Any, file: Any) -> None:
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(UsageError, match="No space left"):
+        run(Line(), tmp_path)
+    assert (tmp_path / "line.ckpt").read_bytes() == before
+    assert not list(tmp_path.glob(".tmp*"))

@@ -19,6 +19,7 @@ from PIL import Image
 
 from cxrsynth.data.borders import content
 from cxrsynth.data.documents import read_json_lines
+from cxrsynth.data.paths import refuse_overlap
 from cxrsynth.errors import MismatchError
 from cxrsynth.factory.apply.image import Labelled, embed, fractions, label_one, seed_of, shrink
 from cxrsynth.factory.apply.sources import Picture, Source, find, open_all
@@ -95,9 +96,10 @@ def annotate(
         on_images: called with (images done, images planned) after every batch.
 
     Raises:
-        UsageError: nothing to label, or ``out`` cannot be written.
+        UsageError: nothing to label, or ``out`` cannot be written, lies in ``images`` or holds them.
         MismatchError: ``out`` holds other images, or the same ones labelled otherwise.
     """
+    refuse_overlap(images, out, around=True)
     sources = list(find(images, splits, origins))
     if most is not None and most < len(sources):
         sources = [sources[i * len(sources) // most] for i in range(most)]
@@ -120,7 +122,8 @@ def annotate(
     todo = [i for i, part in enumerate(shards) if not store.is_done(i, fingerprint, [one.key for one in part])]
     result = Result(str(out), len(sources))
     with writing(out):
-        claim(store, recipe, fingerprint, identity)
+        # Whoever reads the dataset compares the images that are there with the number that its recipe says.
+        claim(store, recipe.model_copy(update={"count": len(sources)}), fingerprint, identity)
         result.skipped = len(sources) - sum(len(shards[i]) for i in todo)
         done = result.skipped
 

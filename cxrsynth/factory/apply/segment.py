@@ -20,12 +20,15 @@ from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.ingest.image import UnreadableError, read_gray, stretch
 from cxrsynth.ingest.radiograph import Polarity, images_at, read_radiograph, was_turned
 from cxrsynth.lock import writing
+from cxrsynth.masks.layers import paint
+from cxrsynth.masks.morphology import Morphology
 from cxrsynth.nets.segmenter import Segmenter
 from cxrsynth.pages.sheet import Item, contact_sheet, save
 from cxrsynth.store import Entry, Row, Store, dumps, seal, sha256
 
 SHARD = 64
 SHEET_IMAGES = 24
+CLEANING = Morphology()
 # Belong to the masks that were there before.
 DROPPED = ("shard", "image", "mask", "layers", "maps", "phrases", "present", "scores")
 
@@ -122,8 +125,8 @@ def segment(
         UsageError: no image, or none that can be read.
         MismatchError: ``out`` holds masks of another network or of other images.
     """
+    refuse_overlap(images, out, around=True)
     pictures = find(images, split)
-    refuse_overlap(images, out)
     store = Store(out)
     classes = [{"id": i, "name": name, "phrase": name.replace("_", " ")} for i, name in enumerate(segmenter.classes, 1)]
     keys = [picture.row["key"] for picture in pictures]
@@ -131,7 +134,7 @@ def segment(
     weights = segmenter.config["sha256"]
     plan = {"weights_sha256": weights, "planned": len(keys), "arch": segmenter.config["arch"], "classes": classes}
     looked = [polarity] if any(picture.raw for picture in pictures) else []
-    fingerprint = sha256(dumps([weights, keys, sizes, *looked]))
+    fingerprint = sha256(dumps([weights, keys, sizes, *looked, CLEANING.model_dump(mode="json")]))
     before = [receipt.fingerprint for receipt in store.receipts()]
     if (out / "classes.json").exists() and not (out / "segment.json").exists():
         raise MismatchError(f"{out} holds another dataset", "choose another folder with -o")
@@ -150,7 +153,7 @@ def segment(
             if not store.is_done(shard, fingerprint, planned):
                 masks = segmenter([image for _, image in readable])
                 entries = [
-                    Entry(row_of(picture, segmenter), image, mask)
+                    Entry(row_of(picture, segmenter), image, clean(mask, image, segmenter.classes))
                     for (picture, image), mask in zip(readable, masks, strict=True)
                 ]
                 store.write_shard(shard, entries, fingerprint=fingerprint, planned=planned)
@@ -186,6 +189,13 @@ def take(
         told = replace(picture, row={**picture.row, "notes": notes}) if notes else picture
         readable.append((told, image))
     return readable, refused
+
+
+def clean(mask: np.ndarray, image: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    """(H, W) uint8 ids from 1 -> the same without islands and holes, as masks from attention are cleaned."""
+    ids = list(range(1, len(classes) + 1))
+    certain = np.stack([mask == number for number in ids]).astype(np.float32)  # (K, H, W)
+    return paint(CLEANING.named(classes)(image, certain), np.ones(len(ids), bool), ids)
 
 
 def row_of(picture: Picture, segmenter: Segmenter) -> Row:

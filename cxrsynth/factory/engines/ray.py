@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import replace
@@ -14,6 +15,8 @@ from cxrsynth.errors import MissingError
 from cxrsynth.factory.engines.loop import TRIES, drive
 from cxrsynth.factory.shard import Advance, Job, ShardMaker
 from cxrsynth.records import Failure, Receipt
+
+LOOPBACK = "127.0.0.1"
 
 
 class Actor:
@@ -53,19 +56,33 @@ class Ray(BaseModel):
     workers: int = Field(1, ge=1)
     address: str | None = None
 
+    def _quiet(self) -> dict[str, str]:
+        """What Ray reads when it is imported: it reports to nobody and, on this machine alone, leaves it never.
+
+        Where Ray may be a cluster, it learns its own address by a connection to a stranger's name server.
+        """
+        return {"RAY_USAGE_STATS_ENABLED": "0"} | ({} if self.address else {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"})
+
     def __call__(self, tasks: list[int], job: Job, advance: Advance | None = None) -> Iterator[Receipt | Failure]:
         """Make the shards; OUT has to be on a file system that all nodes share (a worker that does not see it says so).
 
         Raises:
             MissingError: Ray is not installed, or the cluster does not answer.
         """
+        os.environ.update(self._quiet())
         try:
             import ray
         except ImportError as error:
             raise MissingError("the ray engine needs Ray", "pip install 'cxrsynth[ray]'") from error
         try:
-            ray.init(address=self.address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        except ConnectionError as error:
+            ray.init(
+                address=self.address,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **({} if self.address else {"_node_ip_address": LOOPBACK}),
+            )
+        except (ConnectionError, ValueError) as error:
             raise MissingError(
                 f"no Ray cluster at {self.address}", "start one with 'ray start --head', or leave --ray-address away"
             ) from error

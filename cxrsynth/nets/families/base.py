@@ -134,9 +134,10 @@ class Model(ABC):
             MissingError: naming the part and the number that does not fit.
         """
         fit.check_classes(folder, cls.part, cls.denoisers, cls.autoencoders)
-        fit.check_channels(folder, cls.part, cls.packed)
-        fit.check_widths(folder, *cls.text_widths(folder))
-        fit.check_schedule(folder)
+        with fit.understood(folder):
+            fit.check_channels(folder, cls.part, cls.packed)
+            fit.check_widths(folder, *cls.text_widths(folder))
+            fit.check_schedule(folder)
 
     packed: ClassVar[int] = 1  # latents that the denoiser reads as one
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,21 @@ from cxrsynth.nets import parts
 
 MIXED = "the folder is mixed from two models: copy one of them whole"
 PREDICTIONS = ("epsilon", "v_prediction", "sample", "flow_prediction")
+MOST_STEPS = 100_000  # a table of so many is made for every schedule
 PIPELINE = "take a model for text to image"
+
+
+@contextmanager
+def understood(folder: Path) -> Iterator[None]:
+    """Turn what arithmetic makes of a config's strange value (a text for a number) into an error that names the model.
+
+    Raises:
+        MissingError: instead of it.
+    """
+    try:
+        yield
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+        raise MissingError(f"a config of {folder} holds a value of another kind: {error}", parts.AGAIN) from error
 
 
 def check_classes(folder: Path, part: str, denoisers: tuple[str, ...], autoencoders: tuple[str, ...]) -> None:
@@ -53,10 +69,10 @@ def check_schedule(folder: Path) -> None:
     """Refuse a noise schedule whose predictions nobody here understands."""
     config = parts.read_json(folder / "scheduler" / "scheduler_config.json")
     kind = config.get("prediction_type", "epsilon")
-    if kind not in PREDICTIONS:
+    if str(kind) not in PREDICTIONS:
         raise MissingError(f"the scheduler of {folder} predicts '{kind}'", f"understood: {', '.join(PREDICTIONS)}")
     steps = config.get("num_train_timesteps", 1000)
-    if not isinstance(steps, int) or steps < 1:
+    if not isinstance(steps, int) or not 1 <= steps <= MOST_STEPS:
         raise MissingError(f"the scheduler of {folder} was trained with {steps} timesteps", parts.AGAIN)
 
 

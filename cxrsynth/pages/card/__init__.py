@@ -6,11 +6,12 @@ day the card was first written.
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
+from cxrsynth.data.documents import read_json
+from cxrsynth.data.paths import inside
 from cxrsynth.errors import UsageError
 from cxrsynth.pages.card.croissant import croissant
 from cxrsynth.pages.card.hub import dataset_files
@@ -53,8 +54,9 @@ def write_preview(store_root: Path, n: int = 16) -> Path:
 
 def _published(summary: Summary) -> str:
     """The date of a dataset: the one its card has, else today."""
-    with suppress(OSError, json.JSONDecodeError, KeyError):
-        return str(json.loads((summary.store.root / "croissant.json").read_text(encoding="utf-8"))["datePublished"])
+    with suppress(UsageError, LookupError, TypeError, ValueError):
+        stated = read_json(inside(summary.store.root, "croissant.json"))["datePublished"]
+        return date.fromisoformat(stated).isoformat()
     return date.today().isoformat()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cxrsynth.pages.card.readme import citation, spdx, tags
+from cxrsynth.pages.markdown import one_line
 from cxrsynth.pages.summary import Summary
 
 COLUMNS = {
@@ -63,9 +64,9 @@ def croissant(summary: Summary, date: str) -> dict[str, Any]:
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "name": "".join(letter if letter.isalnum() else "-" for letter in summary.name),
-        "description": " ".join([first, str(card.get("description") or "")]).strip(),
+        "description": one_line(f"{first} {card.get('description') or ''}"),
         "license": urls if len(urls) > 1 else urls[0],
-        **({"citeAs": citation(summary)} if citation(summary) else {}),
+        **({"citeAs": one_line(citation(summary))} if citation(summary) else {}),
         "datePublished": date,
         "version": "1.0.0",
         "keywords": tags(summary),

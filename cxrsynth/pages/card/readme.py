@@ -11,6 +11,7 @@ from jinja2 import Environment, StrictUndefined
 
 from cxrsynth.curate import words
 from cxrsynth.pages.card.hub import dataset_configs
+from cxrsynth.pages.markdown import cell, code
 from cxrsynth.pages.summary import Label, Summary, measure_areas
 
 MEASURED = 1000  # masks whose areas are measured
@@ -111,20 +112,6 @@ def _asked(summary: Summary, label: Label) -> dict[str, int]:
         if there:
             found[str(row.get("split"))] = found.get(str(row.get("split")), 0) + 1
     return found
-
-
-def code(text: object) -> str:
-    """A user's text as Markdown code in one line: neither Markdown nor HTML in it means anything."""
-    plain = " ".join(str(text).split()).replace("|", "\\|")
-    fence = "``" if "`" in plain else "`"
-    space = " " if "`" in plain else ""
-    return f"{fence}{space}{plain}{space}{fence}"
-
-
-def cell(text: object) -> str:
-    """A user's text as plain Markdown text in one line, harmless in a table."""
-    plain = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return plain.replace("|", "\\|")
 
 
 def _size(count: int) -> str:

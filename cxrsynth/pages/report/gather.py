@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from cxrsynth.curate.check import Limits
 from cxrsynth.curate.verdict import limits
 from cxrsynth.data.documents import read_json
 from cxrsynth.domain.lexicon import FINDINGS, found, is_normal, trait, words_on_findings
-from cxrsynth.errors import RecipeError
+from cxrsynth.errors import RecipeError, UsageError
 from cxrsynth.pages import sheet
 from cxrsynth.pages.report import thumbs
 from cxrsynth.pages.summary import Summary, choose, evenly, measure_areas, ordered
@@ -180,9 +181,9 @@ def describe(summary: Summary, row: Row) -> dict[str, Any]:
 
 def command(summary: Summary, row: Row) -> str:
     """The command that makes an image's shard again, to be typed in the dataset's folder; empty for real images."""
-    if "source" in row or not summary.recipe:
+    size, count = summary.recipe.get("shard"), summary.recipe.get("count")
+    if "source" in row or not size or not count or not str(row["key"]).isdecimal():
         return ""
-    size, count = int(summary.recipe["shard"]), int(summary.recipe["count"])
     return f"cxrsynth generate --prompts recipe.yaml -o again --shard {int(row['key']) // size}/{-(-count // size)}"
 
 
@@ -239,9 +240,11 @@ def kept_by(summary: Summary) -> dict[str, Limits]:
 def _speed(summary: Summary) -> float | None:
     """Images per second of the latest run that made any."""
     for path in sorted((summary.store.root / "runs").glob("*.json"), reverse=True):
-        run = read_json(path)
-        if run.get("samples_made") and run.get("seconds"):
-            return float(run["samples_made"]) / float(run["seconds"])
+        with suppress(UsageError):  # a log is the least of what may be damaged
+            run = read_json(path)
+            numbers = [run.get(name) for name in ("samples_made", "seconds")] if isinstance(run, dict) else []
+            if numbers and all(isinstance(number, int | float) and number > 0 for number in numbers):
+                return float(numbers[0]) / float(numbers[1])
     return None
 
 

@@ -25,6 +25,7 @@ from cxrsynth.nets.losses import affinity_loss
 from cxrsynth.pool import spawn_pool
 from cxrsynth.records import IGNORE
 from cxrsynth.store import Store, dumps, sha256
+from cxrsynth.train.alone import alone
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
 from cxrsynth.train.loop import Figures, Turn, train
@@ -78,6 +79,7 @@ class AffinityTask:
         return {"held_out": loss, "closeness": -loss}
 
 
+@alone
 def train_affinity(
     pilot: Path, out: Path, config: AffinityConfig, device: str = "auto", on_step: Progress | None = None
 ) -> dict[str, Any]:

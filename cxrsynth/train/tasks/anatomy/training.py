@@ -25,6 +25,7 @@ from cxrsynth.nets.segmenter import load
 from cxrsynth.pages.sheet import Item, contact_sheet
 from cxrsynth.pages.sheet import save as save_picture
 from cxrsynth.store import Store, dumps, sha256
+from cxrsynth.train.alone import alone
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
 from cxrsynth.train.loop import Figures, Turn, train
@@ -77,6 +78,7 @@ class AnatomyTask:
         return {"held_out_l1": error_of(draw(network, self.held), self.held)}
 
 
+@alone
 def train_anatomy(
     data: Path,
     out: Path,

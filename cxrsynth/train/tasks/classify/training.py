@@ -25,6 +25,7 @@ from cxrsynth.nets.losses import MaskedLoss
 from cxrsynth.nets.segmenter import squash
 from cxrsynth.store import Store, file_sha256, sha256
 from cxrsynth.train import labelled
+from cxrsynth.train.alone import alone
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
 from cxrsynth.train.feed import Batch
@@ -79,6 +80,7 @@ class ClassifyTask:
         return {"auroc": mean_auroc(self.truth, scores)}
 
 
+@alone
 def train_classifier(
     sources: Sequence[Source],
     run: Path,

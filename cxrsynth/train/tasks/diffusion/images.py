@@ -14,6 +14,7 @@ from PIL import Image as Picture
 
 from cxrsynth.data.dataset import rows as read_rows
 from cxrsynth.data.dataset import trainable
+from cxrsynth.data.paths import inside
 from cxrsynth.data.patients import DatasetImage
 from cxrsynth.data.reports import Cut, count_cut, unknown_only, words
 from cxrsynth.errors import RecipeError, UsageError
@@ -128,7 +129,7 @@ def fault(store: Store, row: Row, text: str, tokenizer: Tokenizer) -> str:
         return "image without a caption"
     if unknown_only(tokenizer, text):
         return "words of which the encoder knows none"
-    path = store.root / row["image"]
+    path = inside(store.root, row["image"])
     if not path.exists():
         return "caption without an image"
     try:

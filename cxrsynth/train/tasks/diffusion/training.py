@@ -27,6 +27,7 @@ from cxrsynth.nets import bundle, noise
 from cxrsynth.nets.base import Base, fresh_base, load_base
 from cxrsynth.nets.text import ids
 from cxrsynth.store import Store, dumps, sha256
+from cxrsynth.train.alone import alone
 from cxrsynth.train.curves import Curves, Progress
 from cxrsynth.train.device import accelerate
 from cxrsynth.train.grounding import grounding_loss
@@ -166,6 +167,7 @@ class DiffusionTask:
         return figures
 
 
+@alone
 def train_diffusion(
     data: Sequence[Path],
     run: Path,

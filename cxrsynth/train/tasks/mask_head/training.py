@@ -20,6 +20,7 @@ from cxrsynth.nets import auxiliary
 from cxrsynth.nets.losses import coverage_loss
 from cxrsynth.nets.mask_head import Head, as_input
 from cxrsynth.store import Store, dumps, sha256
+from cxrsynth.train.alone import alone
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
 from cxrsynth.train.loop import Figures, Turn, train
@@ -81,6 +82,7 @@ class MaskHeadTask:
         return {}
 
 
+@alone
 def train_mask_head(
     data: Path,
     out: Path,

@@ -33,6 +33,7 @@ from cxrsynth.nets.pathology import KEY, Adapter
 from cxrsynth.nets.segmenter import Segmenter, load
 from cxrsynth.nets.text import ids
 from cxrsynth.store import Row, Store, dumps, npz, sha256, write_atomic
+from cxrsynth.train.alone import alone
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
 from cxrsynth.train.loop import Figures, Turn, train
@@ -129,6 +130,7 @@ class PathologyTask:
         return {}
 
 
+@alone
 def train_pathology(
     data: Path,
     out: Path,

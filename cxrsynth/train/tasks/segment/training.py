@@ -25,6 +25,7 @@ from cxrsynth.nets.losses import SegmentationLoss
 from cxrsynth.nets.segmenter import Network, load_encoder, squash, start_from
 from cxrsynth.store import Row, file_sha256
 from cxrsynth.train import labelled
+from cxrsynth.train.alone import alone
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
 from cxrsynth.train.feed import Batch
@@ -77,6 +78,7 @@ class SegmentTask:
         return {"dice": mean_dice(validate(network, images.shown, *found))}
 
 
+@alone
 def train_segmenter(
     sources: Sequence[Source],
     run: Path,

@@ -32,6 +32,7 @@ from cxrsynth.nets.losses import gradient_difference
 from cxrsynth.nets.reconstruct import Reconstruct, build
 from cxrsynth.pages.reconstruction import sheet
 from cxrsynth.store import publish, sha256
+from cxrsynth.train.alone import alone
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
 from cxrsynth.train.loop import Figures, Turn, train
@@ -150,6 +151,7 @@ def balance(loss: Tensor, fooled: Tensor, y: Tensor) -> Tensor:
     return (ours / (theirs + 1e-8)).clamp(0, 1e4).detach()
 
 
+@alone
 def train_vae(data: Path, run: Path, config: VaeConfig, device: str = "auto", on_step: Progress | None = None) -> Path:
     """Train the autoencoder on the training images of ``data``; the result is ``run/vae``.
 
