@@ -1,25 +1,18 @@
-"""DICOM segmentations as masks that can be measured: whose image they belong to, and one class id per pixel."""
+"""DICOM segmentations as masks that can be measured: the image and the patient that they belong to."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from cxrsynth.data import pseudonym
 from cxrsynth.data.dicom import is_dicom
 from cxrsynth.data.dicom_fields import DicomError
-from cxrsynth.data.dicom_seg import describe, is_segmentation, read_segmentation
-from cxrsynth.data.masks import MaskError
-from cxrsynth.domain.snomed import ALIASES, FINDINGS, STRUCTURES
+from cxrsynth.data.dicom_seg import describe, is_segmentation
 from cxrsynth.errors import UsageError
 from cxrsynth.ingest.dicom import dicom_paths
 
 ENDING = ".seg"
-# Where segments overlap, what is later here lies over what is earlier: the heart over the lungs, findings over both.
-ORDER = {name: place for place, name in enumerate((*STRUCTURES, *FINDINGS))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,31 +56,3 @@ def segmentations(place: Path) -> list[Segmentation]:
         person = pseudonym.pseudonym(secret, "person", told.person or told.image)
         found[key] = Segmentation(path, key, path.stem.removesuffix(ENDING), person, told.classes)
     return list(found.values())
-
-
-def numbered(found: Sequence[Segmentation]) -> dict[str, int]:
-    """Class name -> id, from 1, in the order in which they are painted."""
-    names = {name for one in found for name in one.classes}
-    return {name: place for place, name in enumerate(sorted(names, key=_layer), start=1)}
-
-
-def paint(path: Path, numbers: Mapping[str, int]) -> np.ndarray:
-    """(H, W) uint8 ids of a segmentation.
-
-    Raises:
-        MaskError: it cannot be read.
-        MissingError: highdicom is not installed.
-    """
-    try:
-        regions = read_segmentation(path)
-    except DicomError as error:
-        raise MaskError(str(error)) from None
-    painted = np.zeros(next(iter(regions.values())).shape, np.uint8)
-    for name in sorted(regions, key=_layer):
-        painted[regions[name]] = numbers[name]
-    return painted
-
-
-def _layer(name: str) -> tuple[int, str]:
-    """Where a class comes when all are painted; those of nobody's list last."""
-    return ORDER.get(ALIASES.get(name, name), len(ORDER)), name

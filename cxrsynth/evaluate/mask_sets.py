@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cxrsynth.data import dicom_masks as painting
 from cxrsynth.data.classes import Colour, colours, read_classes
 from cxrsynth.data.masks import MaskError, read_mask
 from cxrsynth.data.matching import patient_of
@@ -57,7 +58,7 @@ class Mask:
             MaskError: it cannot be read, or has values that no class stands for.
         """
         if self.segments is not None:
-            return dicom_masks.paint(self.path, self.segments)
+            return painting.paint(self.path, self.segments)
         undecided = self.ours or len(self.ids) != 1
         return read_mask(self.path, self.ids, colours=self.colours, ignore=undecided)[0]
 
@@ -97,7 +98,7 @@ def gather(path: Path, splits: Sequence[str] = ()) -> Masks:
         }
         classes = store.classes()
     elif segmented := dicom_masks.segmentations(path):
-        classes = dicom_masks.numbered(segmented)
+        classes = painting.numbered(name for one in segmented for name in one.classes)
         found = {one.key: Mask(one.key, one.path, one.patient, name=one.name, segments=classes) for one in segmented}
     else:
         folder = path / "masks" if (path / "masks").is_dir() else path

@@ -2,6 +2,9 @@
 
 DIR/**/*            files with or without an ending; what is no DICOM file is passed over
 
+A segmentation (SEG) among them is the mask of the image that it refers to. A class that it does not name counts as not
+looked for.
+
 Keys and patients are pseudonyms (see `cxrsynth.data.pseudonym`); names of files and folders are not kept, because they
 often hold what the files themselves must not tell.
 """
@@ -9,12 +12,15 @@ often hold what the files themselves must not tell.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from cxrsynth.data import pseudonym
+from cxrsynth.data import dicom_seg, pseudonym
 from cxrsynth.data.dicom import is_dicom, read_header
 from cxrsynth.data.dicom_fields import DicomError, code, fields
+from cxrsynth.data.dicom_masks import numbered
 from cxrsynth.data.keys import Keys, digest
 from cxrsynth.data.paths import is_clutter
 from cxrsynth.errors import UsageError
@@ -23,6 +29,14 @@ from cxrsynth.ingest.image import CLASSES, SourceImage
 from cxrsynth.store import Row, file_sha256
 
 SOURCE = "dicom"
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """A segmentation of one image: its file, and the names of its classes."""
+
+    path: Path
+    classes: tuple[str, ...]
 
 
 class Dicom:
@@ -52,15 +66,51 @@ class Dicom:
         secret = pseudonym.salt()
         keys = Keys()
         found = []
+        left = dict(self.segmentations)
+        numbers = numbered(name for one in left.values() for name in one.classes)
+        own = {one.path for one in left.values()}
         for path in dicom_paths(self.root):
+            if path in own:
+                continue
             row = describe(path, self.source, secret)
             row["key"] = keys.take(row["key"], f"{row['key']}-{digest(row['key'])}")  # one image may be filed twice
-            found.append(SourceImage(row["key"], path, row))
+            mask = left.pop(instance(path), None) if left else None
+            if mask is None:
+                found.append(SourceImage(row["key"], path, row))
+                continue
+            row |= {"mask_use": "train", "mask_classes": list(mask.classes)}
+            labels = {numbers[name]: name for name in mask.classes}
+            found.append(SourceImage(row["key"], path, row, mask.path, labels))
+        self.notes = [f"{len(left)} segmentations belong to no image here"] if left else []
         yield from sorted(found, key=lambda image: image.key)
 
+    @cached_property
+    def segmentations(self) -> dict[str, Segments]:
+        """UID of an image -> the segmentation that refers to it; the first one by path where there are several."""
+        found: dict[str, Segments] = {}
+        for path in dicom_paths(self.root):
+            try:
+                told = dicom_seg.describe(path) if dicom_seg.is_segmentation(path) else None
+            except DicomError:
+                continue  # refused like any other file that is no radiograph
+            if told is not None:
+                found.setdefault(told.image.upper(), Segments(path, told.classes))
+        return found
+
     def classes(self) -> list[dict[str, Any]]:
-        """The standard ones; DICOM images come without masks."""
+        """Those of the segmentations; the standard ones without any."""
+        numbers = numbered(name for one in self.segmentations.values() for name in one.classes)
+        if numbers:
+            return [{"id": i, "name": name, "phrase": name.replace("_", " ")} for name, i in numbers.items()]
         return [{"id": i, "name": n, "phrase": p} for i, (n, p) in enumerate(CLASSES["standard"].items(), start=1)]
+
+
+def instance(path: Path) -> str:
+    """The UID of the image in a file, empty where it cannot be read."""
+    try:
+        return code(read_header(path), "SOPInstanceUID")
+    except DicomError:
+        return ""
 
 
 def dicom_paths(root: Path) -> list[Path]:

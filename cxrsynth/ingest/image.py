@@ -16,6 +16,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cxrsynth.data import masks
 from cxrsynth.data.classes import Colour
+from cxrsynth.data.dicom import is_dicom, read_header
+from cxrsynth.data.dicom_fields import turn_of
+from cxrsynth.data.dicom_masks import paint
 from cxrsynth.data.paths import trouble
 from cxrsynth.data.upright import UPRIGHT, Turn
 from cxrsynth.ingest.scan import Found
@@ -183,8 +186,12 @@ def read_mask(
     """
     if image.mask is None:
         raise UnreadableError("mask is missing")
+    notes: list[str] = []
     try:
-        values, notes = masks.read_mask(image.mask, image.labels, shape=shape, colours=image.colours)
+        if is_dicom(image.mask):
+            values = read_segments(image.mask, image, shape)
+        else:
+            values, notes = masks.read_mask(image.mask, image.labels, shape=shape, colours=image.colours)
     except masks.MaskError as error:
         raise UnreadableError(str(error)) from None
     table = np.zeros(256, np.uint8)
@@ -192,6 +199,20 @@ def read_mask(
         table[value] = ids[name]
     labels = Image.fromarray(np.ascontiguousarray(turn.mask(crop(table[values], image.box))), mode="L")
     return np.asarray(labels.resize((size, size), Image.Resampling.NEAREST)), notes
+
+
+def read_segments(mask: Path, image: SourceImage, shape: tuple[int, int]) -> np.ndarray:
+    """(H, W) uint8 ids of a DICOM segmentation, turned as the header of its image asks for.
+
+    Raises:
+        MaskError: corrupt, or of another shape.
+    """
+    painted = paint(mask, {name: value for value, name in image.labels.items()})
+    values = turn_of(read_header(image.path)).mask(painted)
+    if values.shape != shape:
+        wanted, given = f"{shape[1]}x{shape[0]}", f"{values.shape[1]}x{values.shape[0]}"
+        raise masks.MaskError(f"mask has {given} pixels, its image {wanted}")
+    return values
 
 
 def crop(array: np.ndarray, box: tuple[int, int, int, int] | None) -> np.ndarray:

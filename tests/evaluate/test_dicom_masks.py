@@ -13,10 +13,11 @@ import pytest
 from typer.testing import CliRunner
 
 from cxrsynth.cli import app
+from cxrsynth.data.dicom_masks import numbered, paint
 from cxrsynth.data.dicom_seg import segmentation
 from cxrsynth.data.pseudonym import VARIABLE
 from cxrsynth.errors import MissingError, UsageError
-from cxrsynth.evaluate.dicom_masks import numbered, paint, segmentations
+from cxrsynth.evaluate.dicom_masks import segmentations
 from cxrsynth.evaluate.masks import Comparison, compare_masks
 from cxrsynth.export import export
 from tests.data import dicoms
@@ -75,7 +76,7 @@ def test_the_heart_lies_over_the_lungs_in_whatever_order_they_were_drawn(tmp_pat
         (tmp_path / name / "x.dcm").write_bytes(segmentation(image, regions, (), "somebody"))
     assert worst(compare_masks(tmp_path / "a", tmp_path / "b")) == 1
     (one,) = segmentations(tmp_path / "a")
-    numbers = numbered([one])
+    numbers = numbered(one.classes)
     assert numbers == {"left_lung": 1, "heart": 2}
     assert (paint(one.path, numbers)[heart] == 2).all()
 
