@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import PATIENCE
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FLAGS = (
     "--headless",
@@ -68,6 +70,6 @@ def chromium() -> str:
 def browse(address: str, profile: Path, *more: str) -> Page:
     """Open an address in a fresh profile and return the page as it stands when its scripts are done."""
     command = [chromium(), *FLAGS, *more, f"--user-data-dir={profile}", "--dump-dom", address]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert "<body" in done.stdout, done.stderr[-2000:]
     return Page(done.stdout)

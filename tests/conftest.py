@@ -95,6 +95,10 @@ def write_recipe(tmp_path: Path) -> Any:
     return write
 
 
+# Seconds that a process is waited for before a test gives up: far more than a slow and busy machine needs.
+PATIENCE = 500
+
+
 def cli(
     *arguments: Any, cwd: Path | None = None, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
@@ -119,7 +123,7 @@ def cli(
     return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
-def cli_process(*arguments: Any, env: dict[str, str], timeout: float = 180) -> subprocess.CompletedProcess[str]:
+def cli_process(*arguments: Any, env: dict[str, str], timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
     """Type ``cxrsynth`` in a process of its own, where the environment has to be there before Python starts."""
     return subprocess.run(
         [sys.executable, "-c", "from cxrsynth.cli import main; main()", *map(str, arguments)],

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cxrsynth.pool import _quota, cores, spawn_pool
+from tests.conftest import PATIENCE
 
 
 def die() -> None:
@@ -32,14 +33,14 @@ def test_a_killed_process_is_noticed(death: object) -> None:
     pool = spawn_pool(2)
     try:
         with pytest.raises(BrokenProcessPool):
-            pool.submit(death).result(timeout=60)  # type: ignore[arg-type]
+            pool.submit(death).result(timeout=PATIENCE)  # type: ignore[arg-type]
     finally:
         pool.shutdown(wait=True)  # nor does the end hang
 
 
 def test_a_pool_that_lost_nobody_works(tmp_path: Path) -> None:
     with spawn_pool(1) as pool:
-        assert pool.submit(str, tmp_path).result(timeout=60) == str(tmp_path)
+        assert pool.submit(str, tmp_path).result(timeout=PATIENCE) == str(tmp_path)
 
 
 @pytest.mark.parametrize(

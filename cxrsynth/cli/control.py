@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cxrsynth.cli.answer import answer
+from cxrsynth.cli.generate import LOADING
 from cxrsynth.cli.options import Device, Json, Model, Offline, OtherModel, Polarity, Threads
 from cxrsynth.cli.train import configured, progress
 
@@ -178,7 +179,7 @@ def control(
     wishes = [
         edit.Wish(what, edit.box(where), severity, method, shape) for what, where in zip(findings, places, strict=True)
     ]
-    with progress(f"control {source.name}") as on_step:
+    with progress(f"control {source.name}", LOADING) as on_step:
         steps = 0
 
         def stepped(step: int, total: int) -> None:

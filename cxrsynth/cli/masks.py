@@ -9,6 +9,7 @@ import typer
 
 from cxrsynth.cli.answer import answer, tell_refused, tell_turned
 from cxrsynth.cli.dicom import To, give_back, ready
+from cxrsynth.cli.generate import LOADING
 from cxrsynth.cli.options import Device, Json, Offline, OtherModel, Polarity, Threads
 from cxrsynth.cli.train import configured, progress
 
@@ -93,7 +94,7 @@ def annotate(
     loaded = load(recipe, {"model": model}, set_)
     found = weights.resolve(loaded.model, offline=offline)
     reading = Reading(noises=noises, seed=seed, prompt=prompt, **({"timesteps": tuple(timestep)} if timestep else {}))
-    with progress(f"annotate {images.name}") as on_step:
+    with progress(f"annotate {images.name}", LOADING) as on_step:
         result = run(
             images,
             out,

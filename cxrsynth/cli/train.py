@@ -175,10 +175,16 @@ def configured(kind: type[AnyConfig], pairs: list[str] | None) -> AnyConfig:
 
 
 @contextmanager
-def progress(title: str) -> Iterator[Callable[[int, int, dict[str, float]], None]]:
-    """A bar with the time left on stderr, and the figures of the last step."""
-    from cxrsynth.console import Meter, meter
+def progress(title: str, waiting: str = "") -> Iterator[Callable[[int, int, dict[str, float]], None]]:
+    """A bar with the time left on stderr, and the figures of the last step.
 
+    Args:
+        waiting: what is said until the first step.
+    """
+    from cxrsynth.console import Meter, console, meter
+
+    if waiting and not console.quiet:
+        console.print(f"{title}: {waiting}", style="dim")
     with ExitStack() as stack:
         bars: list[Meter] = []
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cxrsynth.store import Store
-from tests.conftest import cli, cli_process, latent_body, phantom_body, tree
+from tests.conftest import PATIENCE, cli, cli_process, latent_body, phantom_body, tree
 
 MAIN = [sys.executable, "-c", "from cxrsynth.cli import main; main()"]
 SLOTS = {"count": 24, "shard": 2}
@@ -29,7 +29,7 @@ def start(recipe: Path, out: Path, *more: str) -> subprocess.Popen[bytes]:
 
 
 def wait_for(out: Path, receipts: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while len(list(out.glob("shards/*.json"))) < receipts:
         assert process.poll() is None, process.stderr.read() if process.stderr else ""
         assert time.monotonic() < deadline
@@ -78,7 +78,7 @@ def test_a_killed_run_leaves_no_process_behind(tmp_path: Path, write_recipe: Any
     wait_for(out, 1, process)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while members(process.pid) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert members(process.pid) == []
@@ -105,7 +105,7 @@ def test_ctrl_c_stops_with_130_and_keeps_whole_shards(
     process = start(recipe, out, "--workers", workers)
     wait_for(out, 1, process)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the whole group
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert b"run the same command again" in stderr
     assert b"Traceback" not in stderr
@@ -183,7 +183,7 @@ def blocked(tmp_path: Path, *arguments: Any) -> tuple[subprocess.CompletedProces
     trace = tmp_path / "trace"
     script = tmp_path / "blocked.py"
     script.write_text(BLOCKED.format(trace=str(trace), arguments=list(map(str, arguments))))
-    result = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=180)
+    result = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=PATIENCE)
     return result, trace.exists()
 
 

@@ -16,7 +16,7 @@ from tests.train.test_loop import CONFIG, Line
 
 pytestmark = [
     pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed"),
-    pytest.mark.timeout(120),  # where one waits for the other for ever
+    pytest.mark.timeout(400),  # where one waits for the other for ever
 ]
 
 
