@@ -32,7 +32,7 @@ test-cuda: $(READY)  ## the tests that need a GPU; all are skipped without one
 	$(BIN)/python -m pytest tests/test_cuda.py -rs
 
 docs: $(READY)  ## build the site of docs/ in build/site; any warning is an error
-	$(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 # SEED=n repeats one try and keeps its files; TRIES and MINUTES end a campaign, whichever comes first.
 TRIES   ?= 1000
