@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help docs fuzz test-cuda benchmark-labels benchmark-strong demo test lint train-mini bench-speed mini-auxiliary bench-masks bench-control bench-grounding tables benchmark benchmark-smoke benchmark-roentgen bench-train bench-adapt bench-adaptation benchmark-findings bench-upright upright
+.PHONY: help docs fuzz test-cuda benchmark-labels benchmark-strong demo test lint train-mini bench-speed bench-precision bench-scale mini-auxiliary bench-masks bench-control bench-grounding tables benchmark benchmark-smoke benchmark-roentgen bench-train bench-adapt bench-adaptation benchmark-findings bench-upright upright
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -60,8 +60,22 @@ train-mini: runs/mini/vae/config.json data/simulated/summary.json  ## train the 
 runs/mini/vae/config.json: | $(READY) data/train256
 	$(BIN)/cxrsynth train-vae data/train256 --recipe recipes/train/mini.yaml -o runs/mini $(SET)
 
-bench-speed: $(READY)  ## taps, memory, start-up and DenseCRF against the time of a run; writes results/speed.json
+# Folder of DAAM's source (pip download daam==0.2.0 --no-deps --no-binary :all:), to run it beside the taps.
+DAAM ?=
+
+bench-speed: $(READY)  ## taps, memory, start-up, DenseCRF; every family beside diffusers; rejects; writes results/{speed,families,rejects}.json
 	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.families $(if $(DAAM),--daam $(DAAM))
+	$(BIN)/python -m benchmarks.rejects
+
+bench-precision: $(READY)  ## what bfloat16 changes in images and masks; writes results/precision.json
+	$(BIN)/python -m benchmarks.precision
+
+# About 5 GB of disk and some hours; SIZES="1000 4000" is a try.
+SIZES ?= 1000 10000 100000
+
+bench-scale: $(READY)  ## time and memory of planning, resuming, verify and report at several sizes; writes results/scale.json
+	$(BIN)/python -m benchmarks.scale $(SIZES)
 
 data/train256: $(READY)
 	$(BIN)/cxrsynth ingest --layout collection --polarity keep $(DATA) -o $@

@@ -24,8 +24,9 @@ import psutil
 from cxrsynth import weights
 from cxrsynth.device import resolve
 from cxrsynth.evaluate.results import Record, record, write
+from cxrsynth.factory.batches import draws
 from cxrsynth.factory.prompts import spec
-from cxrsynth.factory.shard import draws, label
+from cxrsynth.factory.shard import label
 from cxrsynth.generate.sampler import Latent
 from cxrsynth.masks.labels import Labelling, make_sample
 from cxrsynth.pool import spawn_pool

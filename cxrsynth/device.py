@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import platform
+from functools import cache
 from pathlib import Path
 
 import torch
 
 from cxrsynth.errors import UsageError
+
+DTYPES = ("float32", "bfloat16", "float16")
 
 
 def resolve(name: str = "auto") -> torch.device:
@@ -35,11 +39,28 @@ def resolve(name: str = "auto") -> torch.device:
 
 
 def precision(name: str, device: torch.device) -> torch.dtype:
-    """``auto`` or the name of a dtype -> a dtype: bfloat16 on CUDA, float32 elsewhere."""
+    """``auto`` or the name of a dtype -> a dtype: bfloat16 on CUDA and on processors that have it, else float32.
+
+    The environment variable ``CXRSYNTH_DTYPE`` says otherwise what ``auto`` stands for, for machines that differ.
+
+    Raises:
+        UsageError: the variable names no dtype.
+    """
     if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
+        name = os.environ.get("CXRSYNTH_DTYPE", "auto")
+        if name not in ("auto", *DTYPES):
+            raise UsageError(f"CXRSYNTH_DTYPE is '{name}'", f"auto, {', '.join(DTYPES)}")
+    if name == "auto":
+        fast = device.type == "cuda" or (device.type == "cpu" and has_bfloat16())
+        return torch.bfloat16 if fast else torch.float32
     found: torch.dtype = getattr(torch, name)
     return found
+
+
+@cache
+def has_bfloat16() -> bool:
+    """Whether the processor multiplies in bfloat16 (AVX-512 BF16 or AMX); where it only emulates it, it is slower."""
+    return any(getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
 
 
 def tune(device: torch.device) -> None:

@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from cxrsynth.errors import UsageError
 
 PATIENCE = 30.0  # seconds that a job of an array waits for another that looks around
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/")
 LEFTOVERS = (".run-*", ".tmp-*")
 # A model that is being replaced stands under this name for a moment; see `store.publish`.
 REPLACED = re.compile(r"\.tmp-old-(.+)-[0-9a-f]{8}")
@@ -44,6 +45,7 @@ def writing(out: Path, part: tuple[int, int] = (0, 1)) -> Iterator[None]:
     Raises:
         UsageError: somebody else writes there, or nobody can.
     """
+    refuse_address(out)
     index, parts = part
     here = Path(os.path.realpath(out))
     if here in _held.get():
@@ -129,6 +131,19 @@ def _remembered(here: Path) -> Iterator[None]:
         yield
     finally:
         _held.reset(before)
+
+
+def refuse_address(out: Path) -> None:
+    """Refuse ``s3://bucket/data``, which would otherwise become a folder of that name here.
+
+    Raises:
+        UsageError: with what to do instead.
+    """
+    if ADDRESS.match(str(out)):  # a Path has lost one of its slashes
+        raise UsageError(
+            f"{out} is an address, not a folder",
+            "write to a disk and copy it, receipts last: see docs/guide/scale.md",
+        )
 
 
 def _others(out: Path, parts: int) -> bool:

@@ -180,6 +180,8 @@ class Receipt:
         rejects: reason -> how often.
         files: path relative to the dataset -> ``{"sha256": hex, "size": bytes}``.
         versions: package -> version. Times and hosts go to ``runs/``: a receipt has the same bytes whoever made it.
+        computed: what the bits of an image depend on besides: ``device`` (its kind) and ``dtype`` of the denoiser;
+            empty for a generator without weights.
     """
 
     shard: int
@@ -189,6 +191,7 @@ class Receipt:
     rejects: dict[str, int]
     files: dict[str, dict[str, Any]]
     versions: dict[str, str] = field(default_factory=dict)
+    computed: dict[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """The receipt as plain JSON types."""

@@ -20,7 +20,10 @@ import io
 import json
 import os
 import shutil
+import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,11 +41,13 @@ from cxrsynth.data.masks import MaskError, read_mask
 from cxrsynth.data.paths import OutsideError, inside, shown, trouble
 from cxrsynth.data.shapes import check_recipe, check_row
 from cxrsynth.errors import DiskFull, MismatchError, UsageError
+from cxrsynth.pool import cores
 from cxrsynth.records import Failure, Receipt
 
 Write = Callable[[Path], Any]
 
 TMP = ".tmp-"
+MOST_WRITERS = 8
 RECEIPT = TypeAdapter(Receipt)
 Row = dict[str, Any]
 
@@ -177,6 +182,7 @@ class Store:
         planned: list[str],
         rejected: list[tuple[Row, np.ndarray]] | None = None,
         versions: dict[str, str] | None = None,
+        computed: dict[str, str] | None = None,
     ) -> Receipt:
         """Commit one shard: pictures, masks, maps, meta, rejects; the receipt last.
 
@@ -195,10 +201,8 @@ class Store:
             files[relative] = {"sha256": sha256(data), "size": len(data)}
             return relative
 
-        rows: list[Row] = []
-        for entry in entries:
+        def put_all(entry: Entry) -> Row:
             key = entry.row["key"]
-            taken.add(key)
             row = {**entry.row, "shard": shard, "image": put(f"images/{name}/{key}.png", png(entry.image))}
             row["mask"] = None if entry.mask is None else put(f"masks/{name}/{key}.png", png(entry.mask))
             if entry.layers is not None:
@@ -206,7 +210,18 @@ class Store:
                 row["layers"] = put(f"layers/{name}/{key}.png", png(bits))
             if entry.maps is not None:
                 row["maps"] = put(f"maps/{name}/{key}.npz", npz(entry.maps))
-            rows.append(row)
+            return row
+
+        # Compressing and waiting for the disk take no turn at the interpreter: the images of a shard go side by side.
+        with ThreadPoolExecutor(min(MOST_WRITERS, cores())) as pool:
+            rows: list[Row] = []
+            waiting: deque[Future[Row]] = deque()
+            for entry in entries:
+                taken.add(entry.row["key"])
+                waiting.append(pool.submit(put_all, entry))
+                if len(waiting) > 2 * MOST_WRITERS:  # few wait in memory
+                    rows.append(waiting.popleft().result())
+            rows += [one.result() for one in waiting]
         put(f"meta/{name}.jsonl", lines(rows))
         reasons: dict[str, int] = {}
         discarded: list[Row] = []
@@ -217,7 +232,7 @@ class Store:
             discarded.append({**row, "image": path})
         put(f"rejected/{name}.jsonl", lines(discarded))
         kept = [row["key"] for row in rows]
-        receipt = Receipt(shard, fingerprint, planned, kept, reasons, files, versions or {})
+        receipt = Receipt(shard, fingerprint, planned, kept, reasons, files, versions or {}, computed or {})
         for folder in {(self.root / relative).parent for relative in files}:
             sync(folder)
         write_atomic(self.receipt_path(shard), dumps(receipt.as_json()))
@@ -310,7 +325,7 @@ class Store:
             for number, row in enumerate(read_json_lines(inside(self.root, relative)), start=1):
                 keys.check([row.get("key")])
                 check_row(row, f"{self.root / relative}, line {number}")
-                yield row
+                yield _shared(row)
         except UsageError as error:
             raise MismatchError(error.message, f"see cxrsynth verify {self.root}") from error
 
@@ -424,6 +439,11 @@ class Store:
                     yield Problem(relative, "changed since it was written")
         if not seen:
             raise MismatchError(f"{self.root} has no finished shard", "run the generate command again to complete it")
+
+
+def _shared(value: Any) -> Any:
+    """The same value, the names in its mappings held once for all rows: a hundred thousand rows have few names."""
+    return {sys.intern(name): _shared(one) for name, one in value.items()} if isinstance(value, dict) else value
 
 
 def npz(arrays: dict[str, np.ndarray]) -> bytes:

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from cxrsynth.auxiliary_files import AUXILIARY
 from cxrsynth.nets.anatomy import AnatomyNet
-from cxrsynth.weights import AUXILIARY
 
 
 def chest(ratio: float = 0.5, size: int = 64) -> np.ndarray:

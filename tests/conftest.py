@@ -17,6 +17,9 @@ import yaml
 
 from cxrsynth.recipe import Recipe, parse
 
+# The same bits on every machine: a processor that has bfloat16 would take it.
+os.environ["CXRSYNTH_DTYPE"] = "float32"
+
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -75,16 +75,16 @@ def annotate(  # type: ignore[misc]
         >>> label.mask.shape, sorted(label.classes)
         ((256, 256), ['heart', 'left_lung', 'right_lung'])
     """
-    from cxrsynth import weights
     from cxrsynth.factory.apply.annotate import Reading
     from cxrsynth.factory.apply.annotate import annotate as run
+    from cxrsynth.factory.plan import find_weights
 
     several = isinstance(image, Sequence) and not isinstance(image, str)
     pictures: Sequence[Picture] = image if several else [image]  # type: ignore[list-item,assignment]
     if not pictures:
         return []
     loaded = load_recipe(recipe, {"model": model}, settings)
-    found = weights.resolve(loaded.model, offline=offline)
+    found = find_weights(loaded.model, loaded.base, loaded.lora, offline)
     reading = Reading(timesteps=loaded.attention.timesteps)
     with TemporaryDirectory(prefix="cxrsynth-") as temporary, folder_for(out) as folder:
         names = [place(picture, Path(temporary), number) for number, picture in enumerate(pictures)]

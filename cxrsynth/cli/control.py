@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cxrsynth.cli.answer import answer
 from cxrsynth.cli.generate import LOADING
-from cxrsynth.cli.options import Device, Json, Model, Offline, OtherModel, Polarity, Threads
+from cxrsynth.cli.options import Base, Device, Json, Lora, Model, Offline, OtherModel, Polarity, Threads
 from cxrsynth.cli.train import configured, progress
+
+if TYPE_CHECKING:
+    import torch
+
+    from cxrsynth.recipe import Recipe
 
 
 def train_anatomy(
@@ -56,6 +61,8 @@ def train_pathology(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Weights file to write.")] = Path("pathology.safetensors"),
     model: Model = "mini",
+    base: Base = None,
+    lora: Lora = None,
     device: Device = "auto",
     threads: Threads = None,
     offline: Offline = False,
@@ -71,11 +78,11 @@ def train_pathology(
 
     Then name the file in a recipe:  control: {inpaint: {adapter: pathology.safetensors}}
     """
-    from cxrsynth import weights as models
+    from cxrsynth.factory.plan import find_weights
     from cxrsynth.train.tasks.pathology.config import PathologyConfig
 
     config = configured(PathologyConfig, set_)
-    found = models.resolve(model, offline=offline)
+    found = find_weights(model, base, lora, offline)
     from cxrsynth.train.tasks.pathology.training import train_pathology as run
 
     with progress("train-pathology") as on_step:
@@ -132,6 +139,8 @@ def control(
     ),
     seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
     model: OtherModel = None,
+    base: Base = None,
+    lora: Lora = None,
     polarity: Polarity = "auto",
     device: Device = "auto",
     threads: Threads = None,
@@ -154,9 +163,9 @@ def control(
     """
     import numpy as np
 
-    from cxrsynth import weights
     from cxrsynth.console import console
     from cxrsynth.errors import UsageError
+    from cxrsynth.factory.plan import find_weights
     from cxrsynth.recipe import load
 
     if not source.is_file():
@@ -164,8 +173,8 @@ def control(
     findings, places = finding or [], region or []
     if len(findings) != len(places):
         raise UsageError(f"{len(findings)} findings and {len(places)} regions", "give one --region for each --finding")
-    loaded = load(recipe, {"model": model}, set_)
-    found = weights.resolve(loaded.model, offline=offline)
+    loaded = load(recipe, {"model": model, "base": base, "lora": lora or None}, set_)
+    found = find_weights(loaded.model, loaded.base, loaded.lora, offline)
     from cxrsynth.data.paths import refuse_overlap
     from cxrsynth.factory import edit
     from cxrsynth.pages.sheet import save
@@ -258,12 +267,13 @@ def evaluate_control(
         imposed = load_recipe(folder / "recipe.yaml").control
         found += run.pathology(folder, made, evaluator, imposed.inpaint.feather if imposed else 0.0)
     if real is not None:
-        found += _fidelity(made, free, real, recipe.model)
+        found += _fidelity(made, free, real, recipe, where)
     if variety is not None:
+        from cxrsynth.factory.plan import weights_of
         from cxrsynth.generate import build as build_generator
-        from cxrsynth.weights import resolve as find
 
-        drawer = build_generator(recipe, find(recipe.model, True).path, device)
+        whole = weights_of(recipe, offline=True)
+        drawer = build_generator(recipe, None if whole is None else whole.path, device)
         with progress("variety") as on_step:
             found += run.variety(drawer, recipe, variety / "images.npz", lambda done, total: on_step(done, total, {}))  # type: ignore[arg-type]
     for folder in downstream or []:
@@ -278,14 +288,16 @@ def evaluate_control(
     answer([{key: item[key] for key in shown} for item in found], as_json)
 
 
-def _fidelity(made: Path, free: Path | None, real: Path, model: str) -> list[dict[str, object]]:
+def _fidelity(
+    made: Path, free: Path | None, real: Path, recipe: Recipe, device: torch.device
+) -> list[dict[str, object]]:
     """Distances to held-out real images in the model's own autoencoder, with and without control."""
     from cxrsynth.evaluate import controllability as run
     from cxrsynth.evaluate.features import autoencoder_net
     from cxrsynth.evaluate.images import fidelity, group, same_people
-    from cxrsynth.weights import resolve
+    from cxrsynth.factory.plan import find_weights
 
-    net = autoencoder_net(resolve(model, True).path)
+    net = autoencoder_net(find_weights(recipe.model, recipe.base, recipe.lora, True).path, device)
     found: list[dict[str, object]] = []
     for arm, folder in ((run.CONTROL, made), (run.FREE, free)):
         if folder is not None:

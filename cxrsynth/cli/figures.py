@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cxrsynth.cli.answer import answer
-from cxrsynth.cli.options import Device, Json, Model, Offline, Threads
+from cxrsynth.cli.options import Base, Device, Json, Lora, Model, Offline, Threads
 from cxrsynth.console import console, meter
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ Results = Annotated[Path, typer.Option("--out", "-o", help="Folder of the result
 def evaluate_model(
     data: Annotated[Path, typer.Argument(help="Real images, as `cxrsynth ingest` wrote them.", show_default=False)],
     model: Model = "mini",
+    base: Base = None,
+    lora: Lora = None,
     made: Annotated[
         Path | None, typer.Option(help="Images of the model, as `cxrsynth generate` wrote them.", show_default=False)
     ] = None,
@@ -48,27 +50,28 @@ def evaluate_model(
 
     cxrsynth evaluate model data/images --made out/words --classifier runs/classifier --segmenter runs/segmenter
     """
-    from cxrsynth.weights import resolve
+    from cxrsynth.factory.plan import find_weights
 
-    weights = resolve(model, offline)
+    weights = find_weights(model, base, lora, offline)
+    from cxrsynth.device import resolve
     from cxrsynth.errors import MissingError
     from cxrsynth.evaluate import grounding as localisation
     from cxrsynth.evaluate import reconstruction as autoencoder
     from cxrsynth.evaluate import results
     from cxrsynth.evaluate.features import imagenet_net
 
-    name = Path(model).name
+    name, where = Path(model).name, str(resolve(device))
     parts = 2 if made is None else 7
     with meter(parts, "evaluate model") as bar:
         bar.set(0, "localisation")
-        taps = localisation.localisation(weights.path, data, split)
+        taps = localisation.localisation(weights.path, data, split, device=where)
         bar.set(1, "autoencoder")
         try:
-            nets = [imagenet_net()]
+            nets = [imagenet_net(device=resolve(device))]
         except MissingError as error:
             console.print(f"without FID of reconstructions: {error}; {error.hint}", markup=False)
             nets = []
-        found = autoencoder.reconstruction(weights.path, data, split, name=name, nets=nets)
+        found = autoencoder.reconstruction(weights.path, data, split, name=name, nets=nets, device=where)
         if made is not None:
             from cxrsynth.evaluate.generated import Evaluators, measure
 
@@ -88,6 +91,8 @@ def evaluate_images(
         str,
         typer.Option(envvar="CXRSYNTH_MODEL", help="Model whose autoencoder makes features: name, folder or hub id."),
     ] = "mini",
+    base: Base = None,
+    lora: Lora = None,
     split: Split = "test",
     classifier: Classifier = None,
     segmenter: Segmenter = None,
@@ -118,9 +123,9 @@ def evaluate_images(
 
     cxrsynth evaluate images out/lung data/images --classifier runs/classifier --reject-copies keep.txt
     """
-    from cxrsynth.weights import resolve
+    from cxrsynth.factory.plan import find_weights
 
-    weights = resolve(model, offline)
+    weights = find_weights(model, base, lora, offline)
     from cxrsynth.data.keys import safe
     from cxrsynth.evaluate import results
     from cxrsynth.evaluate.generated import Evaluators, measure
@@ -150,6 +155,8 @@ def evaluate_text(
     model: Annotated[str, typer.Argument(help="Model: bundled name, folder or hub id.", show_default=False)],
     data: Annotated[Path, typer.Argument(help="Real images with captions and splits.", show_default=False)],
     split: Split = "test",
+    base: Base = None,
+    lora: Lora = None,
     name: Annotated[str, typer.Option(help="Name of the arm in tables; that of the model by default.")] = "",
     classifier: Classifier = None,
     device: Device = "auto",
@@ -168,9 +175,9 @@ def evaluate_text(
 
     cxrsynth evaluate text runs/adapted/model data/images --classifier runs/classifier
     """
-    from cxrsynth.weights import resolve
+    from cxrsynth.factory.plan import find_weights
 
-    weights = resolve(model, offline)
+    weights = find_weights(model, base, lora, offline)
     from cxrsynth.evaluate import results, text
 
     arm = name or Path(model).name

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cxrsynth.cli.generate import LOADING, Set, check_device
-from cxrsynth.cli.options import Device, Offline, Threads
+from cxrsynth.cli.options import Base, Device, Lora, Offline, Threads
 from cxrsynth.console import console, meter
 
 PROMPT = "Frontal chest X-ray, PA view. Findings: {row} {col} pleural effusion."
@@ -23,6 +23,8 @@ def grid(
     prompt: Annotated[str, typer.Option("--prompt", help="The sentence, with {row} and {col} in it.")] = PROMPT,
     seeds: Annotated[int, typer.Option("--seeds", min=1, max=16, help="Images per cell, the same noises.")] = 1,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="PNG to write; default grid-NAME.png.")] = None,
+    base: Base = None,
+    lora: Lora = None,
     device: Device = "auto",
     threads: Threads = None,
     assignments: Set = None,
@@ -40,7 +42,7 @@ def grid(
     from cxrsynth.factory.grid import cells, draw_grid, recipe_of
     from cxrsynth.pages.sheet import save
 
-    recipe = recipe_of(source, assignments, offline)
+    recipe = recipe_of(source, assignments, offline, base, lora)
     across = [word.strip() for word in cols.split(",")]
     specs = cells(recipe, prompt, [word.strip() for word in rows.split(",")], across, seeds)
     check_device(recipe, device)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cxrsynth.cli.answer import answer
-from cxrsynth.cli.options import Device, Json, Offline, Threads
+from cxrsynth.cli.options import Base, Device, Json, Lora, Offline, Threads
 from cxrsynth.console import console, meter
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ def evaluate_grounding(
         str,
         typer.Option(envvar="CXRSYNTH_MODEL", help="Diffusion model whose attention is read: name, folder or hub id."),
     ] = "mini",
+    base: Base = None,
+    lora: Lora = None,
     predicted: Annotated[
         Path | None,
         typer.Option("--pred", help="Instead of a model: a dataset with maps, layers or masks of the same images."),
@@ -77,7 +79,7 @@ def evaluate_grounding(
         raise UsageError("--pred and --segmenter exclude each other", "leave one out")
     from cxrsynth.device import resolve
     from cxrsynth.evaluate import findings, results
-    from cxrsynth.weights import resolve as find_weights
+    from cxrsynth.factory.plan import find_weights
 
     chosen = findings.cases(images, half, tuple(boxes or READERS), lungs)
     asked = list(dict.fromkeys(case.finding for case in chosen))
@@ -90,7 +92,7 @@ def evaluate_grounding(
     else:
         words = list(dict.fromkeys([*phrase, *findings.CONTROLS])) if phrase else findings.phrases_for(asked)
         steps = tuple(timestep or findings.TIMESTEPS)
-        weights = find_weights(model, offline)
+        weights = find_weights(model, base, lora, offline)
         read = findings.attention(weights.path, words, against, steps, device=resolve(device).type)
         arm = Path(model).name
     with meter(len({case.row["key"] for case in chosen}), "evaluate grounding") as bar:

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from cxrsynth.cli.generate import emit
-from cxrsynth.cli.options import Json, Offline
+from cxrsynth.cli.options import Base, Json, Lora, Offline
 from cxrsynth.console import console, counted
 from cxrsynth.errors import MismatchError, UsageError
 
@@ -164,6 +164,8 @@ def open_report(
 def info(
     schema: Annotated[bool, typer.Option("--schema", help="JSON Schema of recipes, for editors.")] = False,
     model: Annotated[str, typer.Option("--model", envvar="CXRSYNTH_MODEL", help="Model to describe.")] = "mini",
+    base: Base = None,
+    lora: Lora = None,
     offline: Offline = True,
 ) -> None:
     """What is installed: versions, devices, models, names a recipe may use."""
@@ -171,10 +173,11 @@ def info(
         from cxrsynth.recipe import Recipe
 
         return emit(Recipe.model_json_schema())
-    from cxrsynth import registry, weights
+    from cxrsynth import registry
+    from cxrsynth.factory.plan import find_weights
     from cxrsynth.factory.shard import versions
 
-    found = weights.resolve(model, offline=offline)
+    found = find_weights(model, base, lora, offline)
     emit(
         {
             "versions": versions(),

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cxrsynth.cli.answer import answer
-from cxrsynth.cli.options import Device, Json, Model, Offline, Threads
+from cxrsynth.cli.options import Base, Device, Json, Lora, Model, Offline, Threads
 from cxrsynth.cli.train import configured, progress
 
 
@@ -21,6 +21,8 @@ def train_mask_head(
         int | None, typer.Option(min=1, help="How many labelled images to fit on; all by default.", show_default=False)
     ] = None,
     model: Model = "mini",
+    base: Base = None,
+    lora: Lora = None,
     device: Device = "auto",
     threads: Threads = None,
     offline: Offline = False,
@@ -35,11 +37,11 @@ def train_mask_head(
 
     Then name the file in a recipe:  masks: {refine: [{use: mask_head, head: mask_head.safetensors}]}
     """
-    from cxrsynth import weights
+    from cxrsynth.factory.plan import find_weights
     from cxrsynth.train.tasks.mask_head.config import MaskHeadConfig
 
     config = configured(MaskHeadConfig, set_)
-    found = weights.resolve(model, offline=offline)
+    found = find_weights(model, base, lora, offline)
     from cxrsynth.train.tasks.mask_head.training import train_mask_head as run
 
     with progress("train-mask-head") as on_step:

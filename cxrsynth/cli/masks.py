@@ -10,7 +10,7 @@ import typer
 from cxrsynth.cli.answer import answer, tell_refused, tell_turned
 from cxrsynth.cli.dicom import To, give_back, ready
 from cxrsynth.cli.generate import LOADING
-from cxrsynth.cli.options import Device, Json, Offline, OtherModel, Polarity, Threads
+from cxrsynth.cli.options import Base, Device, Json, Lora, Offline, OtherModel, Polarity, Threads
 from cxrsynth.cli.train import configured, progress
 
 
@@ -53,6 +53,8 @@ def annotate(
         Path, typer.Option("--recipe", "-r", help="Its classes, attention and mask chain are used.")
     ] = Path("recipes/lung.yaml"),
     model: OtherModel = None,
+    base: Base = None,
+    lora: Lora = None,
     timestep: Annotated[
         list[int] | None, typer.Option(help="Noise to read at, 0 to 999; may be repeated. Default: 10, 50, 100.")
     ] = None,
@@ -84,15 +86,15 @@ def annotate(
     """
     from dataclasses import asdict
 
-    from cxrsynth import weights
     from cxrsynth.console import console
     from cxrsynth.factory.apply.annotate import Reading
     from cxrsynth.factory.apply.annotate import annotate as run
+    from cxrsynth.factory.plan import find_weights
     from cxrsynth.recipe import load
 
     ready(to, images)
-    loaded = load(recipe, {"model": model}, set_)
-    found = weights.resolve(loaded.model, offline=offline)
+    loaded = load(recipe, {"model": model, "base": base, "lora": lora or None}, set_)
+    found = find_weights(loaded.model, loaded.base, loaded.lora, offline)
     reading = Reading(noises=noises, seed=seed, prompt=prompt, **({"timesteps": tuple(timestep)} if timestep else {}))
     with progress(f"annotate {images.name}", LOADING) as on_step:
         result = run(

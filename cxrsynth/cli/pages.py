@@ -16,10 +16,12 @@ def write_pages(folder: Path) -> None:
     """Card, contact sheet and report, from what is on disk."""
     from cxrsynth.pages.card import write_card, write_preview
     from cxrsynth.pages.report import write_report
+    from cxrsynth.pages.summary import summarise
     from cxrsynth.store import Store
 
     if next(Store(folder).rows(), None) is None:
         return
-    write_preview(folder)
-    write_card(folder)
-    write_report(folder)
+    summary = summarise(folder)  # once for all three
+    write_preview(folder, summary=summary)
+    write_card(folder, summary)
+    write_report(folder, summary=summary)

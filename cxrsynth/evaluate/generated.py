@@ -55,23 +55,23 @@ class Evaluators:
             MissingError: one of them is not there.
             MismatchError: one of them is something else.
         """
-        evaluators = cls([])
+        evaluators, where = cls([]), resolve(device)
         # Small files first: a wrong path is known before anything large is read.
         if xrv is not None:
-            evaluators.nets.append(xrv_net(xrv))
+            evaluators.nets.append(xrv_net(xrv, where))
         if inception is not None:
-            evaluators.nets.append(inception_net(inception))
+            evaluators.nets.append(inception_net(inception, where))
         if segmenter is not None:
-            evaluators.segmenter = segmenters.load(segmenter, resolve(device))
+            evaluators.segmenter = segmenters.load(segmenter, where)
         if classifier is not None:
-            evaluators.classifier = classifiers.load(classifier, resolve(device))
+            evaluators.classifier = classifiers.load(classifier, where)
             evaluators.learned = classification.patients_of(classifier)
             evaluators.nets.insert(0, classifier_net(evaluators.classifier))
         try:
-            evaluators.nets.insert(0, imagenet_net())
+            evaluators.nets.insert(0, imagenet_net(device=where))
         except MissingError as error:
             evaluators.absent = f"without figures in ImageNet features: {error}; {error.hint}"
-        evaluators.nets.insert(0, autoencoder_net(model))
+        evaluators.nets.insert(0, autoencoder_net(model, where))
         return evaluators
 
 

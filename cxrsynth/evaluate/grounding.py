@@ -49,11 +49,12 @@ def read_maps(
         (N, K, h, w) float32 on the finest grid.
     """
     latents = encode(whole.vae, images)
+    device = whole.unet.device
     text = class_text(phrases)
     columns = token_columns(whole.tokenizer, text, phrases)
-    context = whole.text_encoder(ids(whole.tokenizer, [text])).last_hidden_state
-    empty = whole.text_encoder(ids(whole.tokenizer, [prompt])).last_hidden_state
-    source = KeySource(context, column_weights(columns, context.shape[1]))
+    context = whole.text_encoder(ids(whole.tokenizer, [text]).to(device)).last_hidden_state
+    empty = whole.text_encoder(ids(whole.tokenizer, [prompt]).to(device)).last_hidden_state
+    source = KeySource(context, column_weights(columns, context.shape[1]).to(device))
     noise = torch.from_numpy(np.random.default_rng(seed).standard_normal(latents.shape, np.float32))
     found: list[Tensor] = []
     for start in range(0, len(images), BATCH):
@@ -61,11 +62,11 @@ def read_maps(
         taps = Taps([source], (latents.shape[-2], latents.shape[-1]), slice(None), levels)
         with observe_cross(whole.unet, taps):
             for t in timesteps:
-                step = torch.full((len(latents[part]),), t)
-                noisy = whole.scheduler.add_noise(latents[part], noise[part], step)
+                step = torch.full((len(latents[part]),), t, device=device)
+                noisy = whole.scheduler.add_noise(latents[part].to(device), noise[part].to(device), step)
                 whole.unet(noisy, step, empty.expand(len(noisy), -1, -1))
         found.append(merge_levels(taps.maps(), normalise=False))
-    return torch.cat(found).numpy()
+    return torch.cat(found).cpu().numpy()
 
 
 def label(maps: np.ndarray, size: int) -> np.ndarray:
@@ -79,14 +80,16 @@ def label(maps: np.ndarray, size: int) -> np.ndarray:
     return np.stack(labels)
 
 
-def localisation(model: Path, data: Path, split: str = "test", source: str = "wingspan", seed: int = 0) -> list[Record]:
+def localisation(
+    model: Path, data: Path, split: str = "test", source: str = "wingspan", seed: int = 0, device: str = "cpu"
+) -> list[Record]:
     """Dice per class of unrefined attention labels on held-out images that people have labelled."""
     store = Store(data)
     classes = store.classes()
     wanted = {name: phrase for name, phrase in PHRASES.items() if name in classes}
     chosen = rows(data, (split,), lambda row: row["source"] == source and set(wanted) <= set(row["mask_classes"]))
     images = read_images(data, chosen)
-    whole = StableDiffusionPipeline.from_pretrained(model, torch_dtype=torch.float32)
+    whole = StableDiffusionPipeline.from_pretrained(model, torch_dtype=torch.float32).to(device)
     labels = label(read_maps(whole, images, list(wanted.values()), seed=seed), images.shape[1])
     people = np.stack([store.load_mask(row) for row in chosen])  # type: ignore[misc]
     patients = [patient_id(row) for row in chosen]

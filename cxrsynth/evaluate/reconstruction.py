@@ -22,7 +22,13 @@ FEWEST = 12  # images on each side that a distance needs
 
 
 def reconstruction(
-    model: Path, data: Path, split: str = "test", most: int = 320, name: str = "", nets: Sequence[FeatureNet] = ()
+    model: Path,
+    data: Path,
+    split: str = "test",
+    most: int = 320,
+    name: str = "",
+    nets: Sequence[FeatureNet] = (),
+    device: str = "cpu",
 ) -> list[Record]:
     """PSNR (dB) and SSIM of reconstructions; gradient energy and power bands as a share of the images' own.
 
@@ -38,7 +44,7 @@ def reconstruction(
     first = np.isin(names, patients[: -(-len(patients) // 2)]) if nets else np.ones(len(names), bool)
     chosen, others = ([everyone[i] for i in _some(np.flatnonzero(which), most)] for which in (first, ~first))
     images = read_images(data, chosen)
-    vae = AutoencoderKL.from_pretrained(model, subfolder="vae", torch_dtype=torch.float32).eval()
+    vae = AutoencoderKL.from_pretrained(model, subfolder="vae", torch_dtype=torch.float32).eval().to(device)
     again = decode(vae, encode(vae, images))
     error = ((images.astype(np.float32) - again) ** 2).mean(axis=(1, 2))
     psnr = 10 * np.log10(255**2 / np.maximum(error, 1e-6))

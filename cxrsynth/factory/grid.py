@@ -23,23 +23,32 @@ PLACES = ("row", "col")
 PLAIN = Path("lung")
 
 
-def recipe_of(name: str, assignments: list[str] | None, offline: bool) -> Recipe:
+def recipe_of(
+    name: str,
+    assignments: list[str] | None,
+    offline: bool,
+    base: str | None = None,
+    lora: Sequence[str] | None = None,
+) -> Recipe:
     """The recipe of that name or path; for a model, the bundled lung recipe with this model in it.
 
     Raises:
         UsageError: neither a recipe nor a model.
     """
+    pieces = {"base": base, "lora": list(lora) if lora else None}
     try:
         find(Path(name))
     except RecipeError:
-        try:
-            weights.resolve(name, offline=offline)
-        except UsageError:
-            raise UsageError(
-                f"'{name}' is neither a recipe nor a model", "see 'cxrsynth recipes', or name mini or a model folder"
-            ) from None
-        return load(PLAIN, {"model": name}, assignments)
-    return load(Path(name), None, assignments)
+        if base is None and not Path(name).exists():
+            try:
+                weights.resolve(name, offline=offline)
+            except UsageError:
+                raise UsageError(
+                    f"'{name}' is neither a recipe nor a model",
+                    "see 'cxrsynth recipes', or name mini or a model folder",
+                ) from None
+        return load(PLAIN, {"model": name, **pieces}, assignments)
+    return load(Path(name), pieces, assignments)
 
 
 def cells(recipe: Recipe, template: str, rows: Sequence[str], cols: Sequence[str], seeds: int) -> list[Spec]:

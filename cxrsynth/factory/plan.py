@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
@@ -14,11 +17,14 @@ from cxrsynth import weights
 from cxrsynth.errors import DiskFull, MismatchError, MissingError, UsageError
 from cxrsynth.factory.prompts import spec
 from cxrsynth.factory.shard import Job
+from cxrsynth.lock import refuse_address
 from cxrsynth.recipe import Recipe
 from cxrsynth.store import Store
 
 Resume = Literal["auto", "always", "never"]
 NO_WEIGHTS = ("phantom",)
+# Prompts whose tokens are remembered while they are counted.
+KNOWN = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,7 @@ def make_plan(
         UsageError: OUT cannot be written, or --resume forbids it.
         DiskFull: the dataset will not fit; the message says how much is needed.
     """
+    refuse_address(out)
     found = weights_of(recipe, offline)
     digest = "" if found is None else found.digest
     print_ = recipes.fingerprint(recipe, digest)
@@ -70,7 +77,8 @@ def make_plan(
     part_index, parts = part
     shards = [shard for shard in range(recipe.shards) if shard % parts == part_index]
     done = [shard for shard in shards if store.is_done(shard, print_, recipe.shard_keys(shard))]
-    todo = [shard for shard in shards if shard not in set(done)]
+    there = set(done)
+    todo = [shard for shard in shards if shard not in there]
     slots = sum(len(recipe.shard_indices(shard)) for shard in todo)
     job = Job(recipe, print_, out.absolute(), None if found is None else found.path, device, uuid4().hex)
     needed = slots * bytes_per_sample(job)
@@ -89,13 +97,20 @@ def weights_of(recipe: Recipe, offline: bool) -> weights.Weights | None:
     """The weights a recipe needs, or None for a generator without."""
     if recipe.generator in NO_WEIGHTS:
         return None
-    if recipe.base is None and not recipe.lora and not Path(recipe.model).expanduser().is_file():
-        model = Path(recipe.model).expanduser()
-        if not model.is_dir() or (model / "model_index.json").exists():
-            return weights.resolve(recipe.model, offline=offline)
+    return find_weights(recipe.model, recipe.base, recipe.lora, offline)
+
+
+def find_weights(
+    model: str, base: str | None = None, lora: Sequence[str] | None = None, offline: bool = False
+) -> weights.Weights:
+    """A model as recipes and commands name it, see `cxrsynth.nets.assemble.find`; a whole one is found at once."""
+    path = Path(model).expanduser()
+    whole = not path.is_file() and (not path.is_dir() or (path / "model_index.json").exists())
+    if whole and base is None and not lora:
+        return weights.resolve(model, offline=offline)
     from cxrsynth.nets.assemble import find
 
-    return find(recipe.model, recipe.base, recipe.lora, offline)
+    return find(model, base, lora or (), offline)
 
 
 def check_prompts(plan: Plan) -> int:
@@ -114,13 +129,17 @@ def check_prompts(plan: Plan) -> int:
     from cxrsynth.nets import families
 
     specs = (spec(recipe, index) for shard in plan.todo for index in recipe.shard_indices(shard))
-    texts = {text for one in specs for text in (one.prompt, one.negative_prompt)}
-    texts |= recipe.control.prompts() if recipe.control else set()
+    texts = (text for one in specs for text in (one.prompt, one.negative_prompt))
+    imposed = sorted(recipe.control.prompts()) if recipe.control else ()
     words = families.family_of(plan.job.model).words(plan.job.model)
-    if recipe.prompts.too_long == "cut":
-        return sum(words.tokens(text) > words.limit for text in texts)
-    words.check_tokens(sorted(texts))
-    return 0
+    tokens = lru_cache(maxsize=KNOWN)(words.tokens)  # templates repeat themselves, a long list does not
+    cut: set[str] = set()
+    for text in chain(imposed, texts):
+        if tokens(text) > words.limit:
+            if recipe.prompts.too_long != "cut":
+                words.check_tokens([text])
+            cut.add(text)
+    return len(cut)
 
 
 def _check_owner(store: Store, recipe: Recipe, digest: str, resume: Resume) -> None:

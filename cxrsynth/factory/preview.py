@@ -10,9 +10,10 @@ from PIL import Image
 
 from cxrsynth import curate
 from cxrsynth.curate import words
+from cxrsynth.factory.batches import draws
 from cxrsynth.factory.plan import weights_of
 from cxrsynth.factory.prompts import spec
-from cxrsynth.factory.shard import draws, label
+from cxrsynth.factory.shard import label
 from cxrsynth.generate import build as build_generator
 from cxrsynth.masks.labels import Labelling
 from cxrsynth.pages.sheet import Item, contact_sheet

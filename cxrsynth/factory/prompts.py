@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from cxrsynth.data.documents import read_text
+from cxrsynth.data.lines import read_lines
 from cxrsynth.data.tables import read_table
 from cxrsynth.domain.lexicon import affirmed
 from cxrsynth.errors import RecipeError, UsageError
@@ -64,7 +64,12 @@ def _prompt(recipe: Recipe, index: int) -> tuple[str, dict[str, str]]:
     source = recipe.prompts
     if source.csv is not None:
         rows = _csv_rows(source.csv, source.column)
-        fields = dict(rows[index % len(rows)])
+        place = index % len(rows)
+        if source.weight is not None:
+            ends = _csv_ends(source.csv, source.column, source.weight)
+            place = _place(ends, rng(recipe.seed, index, STREAM_PROMPT).random())
+        fields = dict(rows[place])
+        fields.pop(source.weight or "", None)
         return fields.pop(source.column), fields
     if source.text is not None:
         lines = _text_lines(source.text)
@@ -83,9 +88,12 @@ def _choose(weights: Mapping[str, float], random: np.random.Generator) -> str:
 
 def _pick(weights: Mapping[str, float], fraction: float) -> str:
     """The choice at a position, 0..1, of all choices laid end to end by their weight."""
-    values = np.array(list(weights.values()), dtype=np.float64)
-    position = int(np.searchsorted(np.cumsum(values), fraction * values.sum(), side="right"))
-    return list(weights)[min(position, len(values) - 1)]
+    return list(weights)[_place(np.cumsum(np.array(list(weights.values()), dtype=np.float64)), fraction)]
+
+
+def _place(ends: np.ndarray, fraction: float) -> int:
+    """Which of choices laid end to end lies at a position, 0..1; ``ends``: (N,) float64, where each one ends."""
+    return min(int(np.searchsorted(ends, fraction * ends[-1], side="right")), len(ends) - 1)
 
 
 def _share(seed: int, turn: int) -> float:
@@ -101,7 +109,7 @@ def _share(seed: int, turn: int) -> float:
 
 
 @lru_cache(maxsize=8)
-def _csv_rows(path: Path, column: str) -> tuple[dict[str, str], ...]:
+def _csv_rows(path: Path, column: str) -> Sequence[dict[str, str]]:
     try:
         table = read_table(path, [column])
     except UsageError as error:
@@ -113,15 +121,33 @@ def _csv_rows(path: Path, column: str) -> tuple[dict[str, str], ...]:
 
 
 @lru_cache(maxsize=8)
-def _text_lines(path: Path) -> tuple[str, ...]:
+def _csv_ends(path: Path, column: str, weight: str) -> np.ndarray:
+    """(N,) float64, the weights of the rows added up."""
+    rows = _csv_rows(path, column)
+    if weight not in rows[0]:
+        raise RecipeError(f"{path} has no column '{weight}'", f"prompts.weight is one of: {', '.join(rows[0])}")
     try:
-        lines = read_text(path)[0].splitlines()
+        found = np.array([float(row[weight]) for row in rows])
+    except ValueError as error:
+        raise RecipeError(
+            f"column '{weight}' of {path}: {error}", "write a number of 0 or more in each line"
+        ) from error
+    if not np.isfinite(found).all() or (found < 0).any() or not found.any():
+        raise RecipeError(f"column '{weight}' of {path} is no list of weights", "numbers of 0 or more, not all 0")
+    return np.cumsum(found)
+
+
+@lru_cache(maxsize=8)
+def _text_lines(path: Path) -> Sequence[str]:
+    try:
+        return _not_empty(path, read_lines(path))
+    except RecipeError:
+        raise
     except UsageError as error:
         raise RecipeError(error.message, f"{error.hint}; or fix prompts.text in the recipe") from error
-    return _not_empty(path, tuple(line.strip() for line in lines if line.strip()))
 
 
-def _not_empty(path: Path, rows: tuple[T, ...]) -> tuple[T, ...]:
+def _not_empty(path: Path, rows: Sequence[T]) -> Sequence[T]:
     if not rows:
         raise RecipeError(f"{path} holds no prompt", "one prompt per line, or a CSV with a column 'prompt'")
     return rows

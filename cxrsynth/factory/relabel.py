@@ -131,6 +131,7 @@ def relabel(plan: RelabelPlan, advance: Callable[[float], None]) -> Summary:
                 planned=receipt.keys,
                 rejected=rejected,
                 versions=receipt.versions,
+                computed=receipt.computed,
             )
             summary.shards_made += 1
             summary.samples_made += len(made.keys)

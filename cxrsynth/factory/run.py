@@ -67,13 +67,13 @@ def run(
     drive = registry.load("engines", engine)(**(engine_options or {}))
     started = time.monotonic()
     summary = Summary(str(job.out), job.fingerprint, shards_skipped=len(plan.done))
-    for shard in plan.done:
-        receipt = store.receipt(shard)
-        if receipt is not None:
-            summary.add(receipt)
     with writing(job.out, part), _shown_to_workers(job):
         # A smaller count takes nothing away that is there, and wants nothing that is not.
-        count = max([job.recipe.count, *(int(key) + 1 for one in store.receipts() for key in one.planned)])
+        count, done = job.recipe.count, set(plan.done)
+        for receipt in store.receipts():
+            count = max(count, *(int(key) + 1 for key in receipt.planned), 0)
+            if receipt.shard in done:
+                summary.add(receipt)
         claim(store, job.recipe.model_copy(update={"count": count}), job.fingerprint, plan.identity)
         try:
             for result in drive(plan.todo, job, advance) if plan.todo else ():

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import socket
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ import numpy as np
 from cxrsynth import curate
 from cxrsynth.clock import CLOCK
 from cxrsynth.errors import MismatchError
+from cxrsynth.factory.batches import Spare, ahead, draws
+from cxrsynth.factory.computed import check_same, settled
 from cxrsynth.factory.prompts import spec
 from cxrsynth.generate import build as build_generator
 from cxrsynth.masks.labels import Labelling, make_sample
@@ -64,7 +65,9 @@ class ShardMaker:
         self.job, self.store = job, Store(job.out)
         self.labelling = Labelling.from_recipe(job.recipe)
         self.checks: list[Check] = curate.build(job.recipe.curate.checks, list(job.recipe.class_ids()))
-        self.generator: Generator = build_generator(job.recipe, job.model, job.device, self._stepped)
+        recipe = settled(job.recipe, self.store, job.device) if job.model is not None else job.recipe
+        self.generator: Generator = build_generator(recipe, job.model, job.device, self._stepped)
+        self.computed: dict[str, str] = getattr(self.generator, "computed", {})
         self.pool: Executor = spawn_pool(job.labellers) if job.labellers else ThreadPoolExecutor(1)
         self.advance: Advance | None = None
         self.early: dict[int, Draw] = {}
@@ -73,26 +76,26 @@ class ShardMaker:
         """Prove that this worker can do the work: it sees the same folder and says what it runs on.
 
         Raises:
-            MismatchError: OUT is another folder here.
+            MismatchError: OUT is another folder here, or was begun on another device.
         """
         if not self.job.proof.exists():
             raise MismatchError(
                 f"{self.job.out} on {socket.gethostname()} is not the folder of this run",
                 "put OUT on a shared file system",
             )
+        check_same(self.store, self.computed)
         return {"host": socket.gethostname(), "pid": os.getpid(), "versions": versions()}
 
-    def make(self, shard: int, following: int | None = None, advance: Advance | None = None) -> Receipt:
+    def make(self, shard: int, following: Sequence[int] = (), advance: Advance | None = None) -> Receipt:
         """Make, commit and return one shard.
 
         Args:
-            following: the shard that comes next here; its slots fill the empty places of short batches.
+            following: the shards that come next here; their slots fill the empty places of short batches.
             advance: ``advance(samples)`` is told of progress in fractions of a sample.
         """
         self.advance, recipe = advance, self.job.recipe
-        indices = () if following is None else recipe.shard_indices(following)
-        spare = Spare(self.early, (spec(recipe, index) for index in indices))
-        self.early = {}
+        later = [index for one in following for index in recipe.shard_indices(one)]
+        spare = Spare(self.early, (spec(recipe, index) for index in later if index not in self.early))
         receipt = make_shard(
             shard,
             recipe,
@@ -103,8 +106,10 @@ class ShardMaker:
             self.store,
             self.pool,
             spare,
+            self.computed,
         )
-        self.early = spare.kept
+        made = self.early | spare.kept
+        self.early = {index: made[index] for index in later if index in made}
         return receipt
 
     def close(self) -> None:
@@ -126,6 +131,7 @@ def make_shard(
     store: Store,
     pool: Executor,
     spare: Spare | None = None,
+    computed: dict[str, str] | None = None,
 ) -> Receipt:
     """A pure function of (recipe, shard), committed to the store; ``spare`` changes the time it takes, and no byte.
 
@@ -138,7 +144,8 @@ def make_shard(
     for attempt in range(recipe.curate.attempts):
         specs = [spec(recipe, index, attempt) for index in pending]
         pending = []
-        for one, draw, sample in label(draws(specs, generator, recipe.sampler.batch, spare), recipe, labelling, pool):
+        batches = draws(specs, generator, recipe.sampler.batch, spare)
+        for one, draw, sample in label(batches, recipe, labelling, pool, lambda: ahead(generator, recipe, spare)):
             verdict = curate.decide(sample, decided, checks)
             scores = {**sample.scores, **verdict.scores}
             if verdict.keep:
@@ -169,88 +176,49 @@ def make_shard(
             planned=recipe.shard_keys(shard),
             rejected=rejected,
             versions=versions(),
+            computed=computed,
         )
 
 
-class Spare:
-    """First draws of the next shard, made in the empty places of short batches.
-
-    A picture depends on its Spec and the size of the batch, not on what is beside it: made early it has the same bits.
+def label(
+    batches: Iterable[list[tuple[Spec, Draw]]],
+    recipe: Recipe,
+    labelling: Labelling,
+    pool: Executor,
+    meanwhile: Callable[[], bool] = lambda: False,
+) -> Iterator[tuple[Spec, Draw, Sample]]:
+    """Label each batch in the pool while the next one is generated; yields in order.
 
     Args:
-        made: draws of this shard that were made early, by index.
-        specs: the slots of the next shard, at their first attempt.
+        meanwhile: called while the last batches are labelled and nothing is left to generate; False where it has
+            nothing to do either.
     """
-
-    def __init__(self, made: dict[int, Draw], specs: Iterable[Spec]) -> None:
-        self.made, self.specs = made, iter(specs)
-        self.kept: dict[int, Draw] = {}
-
-    def take(self, specs: list[Spec]) -> list[tuple[Spec, Draw]]:
-        """What was made early of these."""
-        return [(one, self.made[one.index]) for one in specs if one.attempt == 0 and one.index in self.made]
-
-    def fill(self, places: int) -> list[Spec]:
-        """Up to so many slots of the next shard."""
-        return list(islice(self.specs, places))
-
-
-def draws(
-    specs: Iterable[Spec], generator: Generator, batch: int, spare: Spare | None = None
-) -> Iterator[list[tuple[Spec, Draw]]]:
-    """Specs -> batches of draws, in order. The batch size is always the recipe's.
-
-    The same noise gives other bits at another batch size, so a short batch is filled up, with slots of the next shard
-    or else with its last Spec: a picture then depends on its Spec alone, not on how many were rejected or asked for
-    beside it.
-    """
-    spare = spare or Spare({}, ())
-    specs = list(specs)
-    early = spare.take(specs)
-    if early:  # always the first of a shard
-        yield early
-    source = iter(specs[len(early) :])
-    while group := list(islice(source, batch)):
-        extra = spare.fill(batch - len(group))
-        filled = group + extra
-        filled += [filled[-1]] * (batch - len(filled))
-        found = list(map(quantise, generator.draw(filled)))
-        spare.kept |= {one.index: draw for one, draw in zip(extra, found[len(group) :], strict=False)}
-        yield list(zip(group, found, strict=False))
-
-
-def quantise(draw: Draw) -> Draw:
-    """Maps as they are stored (float16), so that relabelling from the store gives the masks of the first run."""
-    return replace(draw, maps=draw.maps.astype(np.float16).astype(np.float32))
-
-
-def label(
-    batches: Iterable[list[tuple[Spec, Draw]]], recipe: Recipe, labelling: Labelling, pool: Executor
-) -> Iterator[tuple[Spec, Draw, Sample]]:
-    """Label each batch in the pool while the next one is generated; yields in order."""
     waiting: deque[list[tuple[Spec, Draw, Future[Sample]]]] = deque()
 
     def finished() -> Iterator[tuple[Spec, Draw, Sample]]:
         for one, draw, future in waiting.popleft():
             with CLOCK.measure("wait for labels"):
                 sample = future.result()
-            yield one, draw, lighten(sample)
+            yield one, draw, sample
 
     for batch in batches:
         waiting.append(
             [
-                (one, draw, pool.submit(make_sample, draw, labelling, recipe.required(one.present)))
+                (one, draw, pool.submit(light_sample, draw, labelling, recipe.required(one.present)))
                 for one, draw in batch
             ]
         )
         if len(waiting) > 1:
             yield from finished()
     while waiting:
+        while not all(future.done() for _, _, future in waiting[0]) and meanwhile():
+            pass
         yield from finished()
 
 
-def lighten(sample: Sample) -> Sample:
-    """Without probabilities in float32: a shard keeps all its samples until it is committed."""
+def light_sample(draw: Draw, labelling: Labelling, required: tuple[str, ...]) -> Sample:
+    """`make_sample` with probabilities in float16: they travel, and a shard keeps all samples until it is committed."""
+    sample = make_sample(draw, labelling, required)
     return replace(sample, prob=sample.prob.astype(np.float16))
 
 

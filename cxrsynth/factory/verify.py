@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from cxrsynth.data import keys
 from cxrsynth.data.documents import read_json, read_json_lines, read_yaml
 from cxrsynth.data.paths import inside, shown
 from cxrsynth.errors import CxrError, MismatchError, UsageError
+from cxrsynth.factory.computed import told
 from cxrsynth.recipe import Recipe, parse
 from cxrsynth.records import Receipt
 from cxrsynth.store import Problem, Row, Store, seal
@@ -44,12 +47,15 @@ def verify(root: Path) -> Iterator[Problem]:
     if not store.shards():
         raise MismatchError(f"{root} has no finished shard", "re-run the command that writes it to complete it")
     yield from store.verify()
-    receipts = list(store.receipts())
-    for receipt in receipts:
+    known: list[Receipt] = []
+    for receipt in store.receipts():
         yield from _receipt(store, receipt)
-    yield from _together(receipts)
-    yield from _strangers(store, receipts)
-    yield from _about(store, receipts)
+        yield from _strangers_in(store, receipt)
+        # What is compared across shards is kept; the files, of which there are many more, are not.
+        known.append(replace(receipt, files={}, versions={}))
+    yield from _together(known)
+    yield from _strangers(store, {f"{receipt.shard:05d}" for receipt in known})
+    yield from _about(store, known)
 
 
 def _receipt(store: Store, receipt: Receipt) -> Iterator[Problem]:
@@ -102,6 +108,10 @@ def _together(receipts: list[Receipt]) -> Iterator[Problem]:
             yield Problem(f"shards/{shard:05d}.json", "missing")
     fingerprints = Counter(receipt.fingerprint for receipt in receipts)
     usual = fingerprints.most_common(1)[0][0] if fingerprints else ""
+    computed = {tuple(sorted(receipt.computed.items())) for receipt in receipts if receipt.computed}
+    if len(computed) > 1:
+        ways = ", ".join(sorted(told(dict(one)) for one in computed))
+        yield Problem("shards", f"computed in more than one way: {ways}")
     taken = keys.Keys()
     for receipt in receipts:
         if receipt.fingerprint != usual:
@@ -113,14 +123,32 @@ def _together(receipts: list[Receipt]) -> Iterator[Problem]:
                 yield Problem(f"shards/{receipt.shard:05d}.json", error.message)
 
 
-def _strangers(store: Store, receipts: list[Receipt]) -> Iterator[Problem]:
-    """Files in the folders of a dataset that belong to no receipt."""
-    known = {relative for receipt in receipts for relative in receipt.files}
+def _strangers_in(store: Store, receipt: Receipt) -> Iterator[Problem]:
+    """Files in the folders and under the names of a shard that its receipt does not name."""
+    name = f"{receipt.shard:05d}"
     for tree in TREES:
-        for path in sorted((store.root / tree).rglob("*")):
-            relative = path.relative_to(store.root).as_posix()
-            if (path.is_symlink() or not path.is_dir()) and relative not in known:
-                yield Problem(shown(relative), "belongs to no finished shard")
+        beside = store.root / tree / f"{name}.jsonl"
+        inside_ = sorted((store.root / tree / name).rglob("*"))
+        for path in [*inside_, *([beside] if os.path.lexists(beside) else [])]:
+            yield from _stranger(store, path, receipt.files)
+
+
+def _stranger(store: Store, path: Path, known: Mapping[str, object]) -> Iterator[Problem]:
+    relative = path.relative_to(store.root).as_posix()
+    if (path.is_symlink() or not path.is_dir()) and relative not in known:
+        yield Problem(shown(relative), "belongs to no finished shard")
+
+
+def _strangers(store: Store, finished: set[str]) -> Iterator[Problem]:
+    """Files in the folders of a dataset that lie where no finished shard has any; ``finished``: their names."""
+    for tree in TREES:
+        folder = store.root / tree
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            of_shard = path.is_dir() and not path.is_symlink() and path.name in finished
+            if of_shard or (path.suffix == ".jsonl" and path.stem in finished):
+                continue  # looked at with its shard
+            for one in [path, *sorted(path.rglob("*"))] if path.is_dir() and not path.is_symlink() else [path]:
+                yield from _stranger(store, one, {})
     for path in sorted((store.root / "shards").iterdir()):
         if path.suffix != ".json" or not path.stem.isdecimal():
             yield Problem(shown(path.relative_to(store.root)), "is no receipt")

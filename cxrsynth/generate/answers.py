@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cxrsynth.auxiliary_files import auxiliary_file, read_name
 from cxrsynth.errors import UsageError
 from cxrsynth.nets import mask_head as heads
 from cxrsynth.nets import schedulers
@@ -22,7 +23,7 @@ from cxrsynth.nets.conditioning import Conditioning
 from cxrsynth.nets.families.base import Model
 from cxrsynth.nets.selfmaps import SelfMaps
 from cxrsynth.records import Asked
-from cxrsynth.weights import auxiliary_file, digest, read_name
+from cxrsynth.weights import digest
 
 NOTHING: dict[str, np.ndarray] = {}
 

@@ -69,13 +69,25 @@ class Reader:
             UsageError: a timestep the model was not trained with.
         """
         latent = self.latent
-        clean = self.encode(images)  # (B, C, h, w)
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        clean, generators = self._begin(images, seeds)
         taps = Taps(self.sources, latent.latent_size, slice(None), self.attention.levels)
         with latent.model.observe(taps), latent.asker.observe(latent.model.denoiser, images) as answers:
             look(latent.model, clean, self.words, generators, timesteps, noises)
         maps: np.ndarray = merge_levels(taps.maps(), self.attention.normalise_levels).cpu().numpy()
         return maps, answers()
+
+    @torch.inference_mode()
+    def levels(self, images: np.ndarray, seeds: Sequence[int], timesteps: Sequence[int]) -> dict[int, Tensor]:
+        """The maps of one batch at every level the model has, one noise: level -> (B, K, h, w) float32 on the CPU."""
+        clean, generators = self._begin(images, seeds)
+        taps = Taps(self.sources, self.latent.latent_size, slice(None))
+        with self.latent.model.observe(taps):
+            look(self.latent.model, clean, self.words, generators, timesteps)
+        return {level: maps.cpu() for level, maps in taps.maps().items()}
+
+    def _begin(self, images: np.ndarray, seeds: Sequence[int]) -> tuple[Tensor, list[torch.Generator]]:
+        """(B, C, h, w) latents of images, and the noise of each."""
+        return self.encode(images), [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def encode(self, images: np.ndarray) -> Tensor:
         """(B, H, W) uint8 -> (B, C, h, w) float32 latents."""

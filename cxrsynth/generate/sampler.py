@@ -102,6 +102,11 @@ class Latent:
         cut, over = recipe.prompts.too_long == "cut", recipe.overlapping
         return cls(model, recipe.sampler, attention, resolve(device), on_step, recipe.asked(), cut, over)
 
+    @property
+    def computed(self) -> dict[str, str]:
+        """What the bits of an image depend on besides its Spec, as a `Receipt` holds it."""
+        return {"device": self.device.type, "dtype": str(self.model.dtype).removeprefix("torch.")}
+
     def _latent_size(self) -> tuple[int, int]:
         native_h, native_w = self.model.native
         height = self.sampler.height or native_h * self.factor

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
+from cxrsynth.auxiliary_files import NetworkFile, auxiliary_file
 from cxrsynth.masks.layers import background
 from cxrsynth.masks.refiner import Named
 from cxrsynth.masks.walk import affinities, resize, spread, transition
-from cxrsynth.weights import NetworkFile, auxiliary_file
 
 EPSILON = 1e-8
 # Percentile of a plane that counts as its peak: no single hot pixel decides.

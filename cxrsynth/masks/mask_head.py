@@ -11,11 +11,11 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from cxrsynth.auxiliary_files import NetworkFile, about, auxiliary_file, read_name
 from cxrsynth.masks.layers import background
 from cxrsynth.masks.refiner import Sighted
 from cxrsynth.masks.walk import resize
 from cxrsynth.records import Asked
-from cxrsynth.weights import NetworkFile, about, auxiliary_file, read_name
 
 
 class MaskHead(Sighted):

@@ -11,9 +11,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from cxrsynth.auxiliary_files import AUXILIARY, about
 from cxrsynth.errors import MissingError, UsageError
 from cxrsynth.store import sha256, write_atomic
-from cxrsynth.weights import AUXILIARY, about
 
 AnyNet = TypeVar("AnyNet", bound=nn.Module)
 
@@ -23,7 +23,7 @@ def read(kind: type[AnyNet], path: Path, key: str) -> AnyNet:
 
     Args:
         kind: its class; the file holds the arguments.
-        key: as which a recipe names such a file, see `weights.AUXILIARY`.
+        key: as which a recipe names such a file, see `auxiliary_files.AUXILIARY`.
 
     Raises:
         MissingError: the file is not there, or holds no such network.
@@ -58,7 +58,7 @@ def write(
     """Write a small network, in the type of its tensors.
 
     Args:
-        key: as which a recipe names such a file, see `weights.AUXILIARY`.
+        key: as which a recipe names such a file, see `auxiliary_files.AUXILIARY`.
         net: the arguments it is built with.
         told: what else it says of itself.
 

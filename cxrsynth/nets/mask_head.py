@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cxrsynth.auxiliary_files import about
 from cxrsynth.errors import MismatchError
 from cxrsynth.nets import auxiliary
-from cxrsynth.weights import about
 
 GROUPS = 8
 

@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from cxrsynth.auxiliary_files import AUXILIARY, about
 from cxrsynth.errors import MismatchError, MissingError
-from cxrsynth.weights import AUXILIARY, about
 
 KEY = "adapter"
 

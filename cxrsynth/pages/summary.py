@@ -139,8 +139,12 @@ def summarise(root: Path) -> Summary:
     store.classes()  # says what to do where the folder is no dataset
     listed = read_classes(store.root / "classes.json", empty=True)
     labels = tuple(Label(int(c["id"]), str(c["name"]), str(c.get("phrase") or c["name"])) for c in listed)
-    rows, rejects, receipts = list(store.rows()), list(store.rejects()), list(store.receipts())
-    if not rows and not rejects:
+    rows, rejects = list(store.rows()), list(store.rejects())
+    first, planned = None, {}
+    for receipt in store.receipts():  # one at a time: each names all files of its shard
+        first = first or receipt
+        planned[receipt.shard] = len(receipt.planned)
+    if first is None or not (rows or rejects):
         hint = f"see how far it is: cxrsynth status {store.root}"
         raise UsageError(f"{store.root} holds no finished image yet", hint)
     identity = store.identity()["identity"] if (store.root / "identity.json").exists() else {}
@@ -152,11 +156,11 @@ def summarise(root: Path) -> Summary:
         labels=labels,
         rows=rows,
         rejects=rejects,
-        fingerprint=receipts[0].fingerprint,
-        planned={receipt.shard: len(receipt.planned) for receipt in receipts},
+        fingerprint=first.fingerprint,
+        planned=planned,
         failed=len(store.failures()),
         weights=str(identity.get("model") or ""),
-        versions=receipts[0].versions,
+        versions=first.versions,
     )
 
 

@@ -13,11 +13,12 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from cxrsynth.auxiliary_files import NetworkFile
 from cxrsynth.domain.anatomy import CLASSES
 from cxrsynth.domain.atlas import open_atlas
 from cxrsynth.recipe.part import Part
 from cxrsynth.recipe.pathology import Finding, Inpaint, Range
-from cxrsynth.weights import NetworkFile, hash_of
+from cxrsynth.weights import hash_of
 
 SEEDS = 2**31 - 1
 # A heart is made of one that is at most so much smaller or larger.

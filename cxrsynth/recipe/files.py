@@ -9,10 +9,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from cxrsynth import registry
+from cxrsynth.auxiliary_files import NetworkFile, auxiliary_file
 from cxrsynth.errors import CxrError
 from cxrsynth.recipe import legacy
 from cxrsynth.recipe.entry import part_of
-from cxrsynth.weights import NetworkFile, auxiliary_file, hash_of
+from cxrsynth.weights import hash_of
 
 # (name of a file, which kind of network) -> what is put in its place
 Change = Callable[[str, str], str]

@@ -10,6 +10,7 @@ from cxrsynth.recipe.control import Control
 from cxrsynth.recipe.files import content, in_fields, in_masks
 from cxrsynth.recipe.legacy import hashed_name
 from cxrsynth.recipe.model import Recipe
+from cxrsynth.store import file_sha256
 
 # Raised when the same recipe would give other bytes because the code changed.
 FORMAT = 1
@@ -25,7 +26,7 @@ def identity(recipe: Recipe, weights: str) -> dict[str, Any]:
     body = {name: value for name, value in recipe.resolved().items() if name not in NOT_IN_FINGERPRINT}
     body["model"] = weights
     del body["base"], body["lora"]  # the digest of the weights is that of the whole
-    for name, usual in (("column", "prompt"), ("too_long", "refuse")):
+    for name, usual in (("column", "prompt"), ("too_long", "refuse"), ("weight", None)):
         if getattr(recipe.prompts, name) == usual:
             del body["prompts"][name]
     body["masks"] = masks_identity(recipe)
@@ -38,7 +39,7 @@ def identity(recipe: Recipe, weights: str) -> dict[str, Any]:
     for source in ("csv", "text"):
         path = getattr(recipe.prompts, source)
         if path is not None:
-            body["prompts"][source] = hashlib.sha256(path.read_bytes()).hexdigest()
+            body["prompts"][source] = file_sha256(path)
     body["format"] = FORMAT
     return body
 

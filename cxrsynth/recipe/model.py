@@ -56,7 +56,9 @@ class Sampler(Config):
         4, ge=1, le=256, description="samples per UNet call; part of what decides the bytes of a picture"
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="of the denoiser: bfloat16 on a GPU, float32 on a CPU; the autoencoder stays float32"
+        "auto",
+        description="of the denoiser; auto: as the dataset was begun, at first bfloat16 on a GPU and on a processor "
+        "that has it, float32 elsewhere; the autoencoder stays float32",
     )
 
 

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
+from cxrsynth.auxiliary_files import NetworkFile
 from cxrsynth.domain import regions
 from cxrsynth.domain.lexicon import is_normal
 from cxrsynth.errors import CxrError
 from cxrsynth.recipe.part import Part
-from cxrsynth.weights import NetworkFile
 
 Range = Annotated[tuple[float, float], Field(description="smallest and largest")]
 

@@ -34,7 +34,10 @@ class Prompts(Part):
         "fields; used in order",
     )
     column: str = Field("prompt", min_length=1, description="the column of the CSV that holds the prompts")
-    text: Path | None = Field(None, description="one prompt per line, used in order")
+    weight: str | None = Field(
+        None, min_length=1, description="a column of the CSV that says how often each prompt is taken; null: in order"
+    )
+    text: Path | None = Field(None, description="one prompt per line, used in order; a long list is not held in memory")
     too_long: Literal["refuse", "cut"] = Field(
         "refuse", description="prompts over the model's token limit: refuse them, or cut their ends and count how many"
     )
@@ -45,6 +48,8 @@ class Prompts(Part):
         given = [name for name in ("templates", "csv", "text") if getattr(self, name)]
         if len(given) != 1:
             raise ValueError(f"give exactly one of templates, csv, text (given: {', '.join(given) or 'none'})")
+        if self.weight is not None and self.csv is None:
+            raise ValueError("weight names a column of csv; templates have weights of their own")
         for template in self.templates:
             for _, word, _, _ in Formatter().parse(template):
                 if word is not None and word not in self.vocabulary:

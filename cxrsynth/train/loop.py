@@ -172,6 +172,7 @@ def train(
         sampler=range(start, start if only_load else config.updates),
         num_workers=config.workers,
         worker_init_fn=leave_signals,
+        pin_memory=accelerator.device.type == "cuda",
     )
     began, done = time.monotonic(), start
     with finish_the_step() as stop:

@@ -53,6 +53,12 @@ def test_an_option_of_many_commands_has_its_variable(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_that_takes_a_model_takes_one_in_pieces(name: str) -> None:
+    words = {word for option in COMMANDS[name].params for word in option.opts}
+    assert "--model" not in words or {"--base", "--lora"} <= words
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_has_a_sentence_of_help(name: str) -> None:
     assert all(getattr(option, "help", "") for option in COMMANDS[name].params if option.name != "help")
 

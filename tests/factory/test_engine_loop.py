@@ -34,10 +34,12 @@ class Fake:
         self.closed = True
 
 
-def go(script: dict[int, list[Exception]], tasks: int = 4, slots: int = 1) -> tuple[list[Any], list[Any]]:
+def go(
+    script: dict[int, list[Exception]], tasks: int = 4, slots: int = 1, ahead: int = 1
+) -> tuple[list[Any], list[Any]]:
     Fake.opened = 0
     log: list[Any] = []
-    return list(drive(range(tasks), lambda: Fake(script, log), slots, TRIES)), log
+    return list(drive(range(tasks), lambda: Fake(script, log), slots, TRIES, ahead)), log
 
 
 @pytest.mark.parametrize("slots", [1, 3, 9])
@@ -47,9 +49,21 @@ def test_every_shard_is_made_once(slots: int) -> None:
     assert len([entry for entry in log if entry[1] == "make"]) == 4
 
 
-def test_a_worker_is_told_what_comes_next() -> None:
-    _, log = go({})
-    assert [entry[2:] for entry in log if entry[1] == "make"] == [(0, 1), (1, 2), (2, 3), (3, None)]
+@pytest.mark.parametrize(
+    ("ahead", "told"),
+    [(1, [(1,), (2,), (3,), ()]), (2, [(1, 2), (2, 3), (3,), ()]), (9, [(1, 2, 3), (2, 3), (3,), ()])],
+)
+def test_a_worker_is_told_what_comes_next(ahead: int, told: list[tuple[int, ...]]) -> None:
+    _, log = go({}, ahead=ahead)
+    assert [entry[2:] for entry in log if entry[1] == "make"] == list(enumerate(told))
+
+
+@pytest.mark.parametrize(("slots", "tries"), [(1, 1), (3, 1), (3, TRIES)])
+def test_what_a_lost_worker_was_promised_is_made_by_others(slots: int, tries: int) -> None:
+    results, log = go({0: [RuntimeError("lost")] * tries}, tasks=9, slots=slots, ahead=4)
+    made = [result for result in results if not isinstance(result, Failure)]
+    assert sorted(made) == list(range(tries // TRIES, 9))
+    assert len([entry for entry in log if entry[1] == "make"]) == 9 + min(tries, TRIES - 1)
 
 
 def test_no_worker_idles_while_another_was_promised_a_shard() -> None:
@@ -85,6 +99,19 @@ def test_a_failure_at_the_very_end_is_tried_again() -> None:
 def test_an_error_of_the_user_ends_the_run() -> None:
     with pytest.raises(RecipeError):
         go({2: [RecipeError("wrong", "fix it")]})
+
+
+def test_a_worker_that_is_lost_while_it_starts_is_replaced() -> None:
+    class Slow(Fake):
+        def submit(self, method: str, *args: Any) -> Future[Any]:
+            future = super().submit(method, *args)
+            if method == "hello" and self.number == 1:
+                future = Future()
+                future.set_exception(OSError("the node is gone"))
+            return future
+
+    Fake.opened = 0
+    assert sorted(drive(range(3), lambda: Slow({}, []), 1, TRIES)) == [0, 1, 2]
 
 
 def test_a_worker_that_cannot_say_hello_ends_the_run() -> None:

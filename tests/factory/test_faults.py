@@ -152,7 +152,7 @@ def test_a_killed_worker_costs_one_try_and_nothing_else_and_connects_nowhere(
     plugin = tmp_path / "sitecustomize.py"
     away = tmp_path / "connections"
     plugin.write_text(code + LISTED.format(file=str(away)))
-    root = str(Path(__file__).parent.parent)
+    root = str(Path(__file__).parents[2])
     env = {"CXRSYNTH_TEST_FLAW": str(flaw), "PYTHONPATH": os.pathsep.join([str(tmp_path), root])}
     recipe = write_recipe(phantom_body())
     words = ["generate", "-p", recipe, "-o", tmp_path / "d", "--workers", "2", "--engine", engine, "--offline"]

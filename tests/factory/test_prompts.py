@@ -1,11 +1,13 @@
 """A Spec depends on the recipe and its index alone."""
 
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from cxrsynth.errors import RecipeError
+from cxrsynth.data.lines import read_lines
+from cxrsynth.errors import RecipeError, UsageError
 from cxrsynth.factory.prompts import asked_for, spec
 from cxrsynth.recipe import ClassSpec, identity, parse
 from tests.conftest import phantom_body
@@ -49,6 +51,64 @@ def test_a_text_file_gives_a_prompt_a_line(tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text("first\n\nsecond\n")
     recipe = parse(phantom_body(prompts={"text": str(tmp_path / "p.txt")}))
     assert [spec(recipe, index).prompt for index in range(2)] == ["first", "second"]
+
+
+def test_a_long_list_of_prompts_stays_on_the_disk(tmp_path: Path) -> None:
+    number = 20_000
+    with open(tmp_path / "p.txt", "w") as file:
+        for index in range(number):
+            file.write(f"prompt {index}, " + "no pleural effusion " * 10 + "\n\n")
+    recipe = parse(phantom_body(prompts={"text": str(tmp_path / "p.txt")}))
+    tracemalloc.start()
+    assert [spec(recipe, index).prompt.split(",")[0] for index in (0, number - 1, number)] == [
+        "prompt 0",
+        f"prompt {number - 1}",
+        "prompt 0",
+    ]
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert held < (tmp_path / "p.txt").stat().st_size / 5
+
+
+@pytest.mark.parametrize(
+    ("data", "prompts"),
+    [
+        (b"one\r\n\r\ntwo", ["one", "two"]),
+        ("\ufeffone\ntwo\n".encode(), ["one", "two"]),
+        ("one\ntwo\n".encode("utf-16"), ["one", "two"]),
+        ("opacité\ntwo\n".encode("cp1252"), ["opacité", "two"]),
+        (b"one\rtwo\r", ["one", "two"]),
+    ],
+)
+def test_a_list_is_read_in_any_usual_encoding(data: bytes, prompts: list[str], tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_bytes(data)
+    assert list(read_lines(tmp_path / "p.txt")) == prompts
+
+
+def test_a_list_that_changes_while_it_is_read_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_text("one\ntwo\n")
+    lines = read_lines(tmp_path / "p.txt")
+    (tmp_path / "p.txt").write_text("three\nfour\nfive\n")
+    with pytest.raises(UsageError, match="changed while it was read"):
+        lines[0]
+
+
+def test_prompts_of_a_csv_are_taken_by_their_weights(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("prompt,often,view\nfirst,3,PA\nsecond,1,AP\nnever,0,AP\n")
+    recipe = parse(phantom_body(prompts={"csv": str(tmp_path / "p.csv"), "weight": "often"}))
+    counts = Counter(spec(recipe, index).prompt for index in range(2000))
+    assert 0.70 < counts["first"] / 2000 < 0.80
+    assert set(counts) == {"first", "second"}
+    assert set(spec(recipe, 0).fields) == {"view"}
+    plain = parse(phantom_body(prompts={"csv": str(tmp_path / "p.csv")}))
+    assert "weight" not in identity(plain, "")["prompts"]
+
+
+@pytest.mark.parametrize(("column", "said"), [("rare", "no column 'rare'"), ("view", "could not convert")])
+def test_a_column_that_holds_no_weights_is_refused(column: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("prompt,view\nfirst,PA\nsecond,AP\n")
+    with pytest.raises(RecipeError, match=said):
+        spec(parse(phantom_body(prompts={"csv": str(tmp_path / "p.csv"), "weight": column})), 0)
 
 
 def test_a_csv_without_a_prompt_column_names_its_columns(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 
+from cxrsynth.auxiliary_files import read_name
 from cxrsynth.errors import MismatchError, RecipeError
 from cxrsynth.factory.prompts import spec
 from cxrsynth.generate.sampler import Latent
@@ -15,7 +16,6 @@ from cxrsynth.nets.attention import split_heads
 from cxrsynth.nets.selfmaps import SelfMaps
 from cxrsynth.recipe import parse
 from cxrsynth.records import Asked, Draw
-from cxrsynth.weights import read_name
 from tests.conftest import latent_body
 
 

@@ -10,6 +10,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
 
+from cxrsynth.auxiliary_files import AUXILIARY
 from cxrsynth.domain.regions import edge
 from cxrsynth.errors import MismatchError, MissingError, RecipeError
 from cxrsynth.factory.prompts import spec
@@ -22,7 +23,7 @@ from cxrsynth.nets.pathology import Adapter
 from cxrsynth.nets.schedulers import build
 from cxrsynth.recipe import Recipe, parse
 from cxrsynth.records import Draw
-from cxrsynth.weights import AUXILIARY, digest
+from cxrsynth.weights import digest
 from tests import anatomies
 from tests.conftest import CLASSES, latent_body
 from tests.tiny import build as build_tiny

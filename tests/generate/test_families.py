@@ -25,6 +25,7 @@ from cxrsynth.nets.families import family_of
 from cxrsynth.recipe import Recipe, parse
 from cxrsynth.records import Draw
 from tests.conftest import latent_body, tree
+from tests.nets.original import state_dict
 from tests.nets.tiny import BUILD, SIZE, build
 
 JOINT = ("sd3", "sd3-without-t5", "flux-dev", "flux-schnell")
@@ -344,6 +345,20 @@ def test_lora_weights_of_another_model_are_refused(folder: Folder, tmp_path: Pat
     )
     with pytest.raises(CxrError, match="do not fit"):
         find(str(folder("sd")), lora=[str(tmp_path / "lora")])
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".ckpt"])
+def test_a_single_file_as_its_authors_publish_it_gives_the_same_images(
+    ending: str, folder: Folder, tmp_path: Path, own_cache: Path
+) -> None:
+    weights_ = state_dict(build("sd", tmp_path / "other", seed=1))
+    file = tmp_path / f"chest{ending}"
+    if ending == ".ckpt":
+        torch.save({"state_dict": weights_, "global_step": 7}, file)
+    else:
+        save_file(weights_, file)
+    found = find(str(file), base=str(folder("sd")), offline=True)
+    assert np.array_equal(pictures(found.path), pictures(tmp_path / "other"))
 
 
 def test_a_file_that_is_no_model_is_refused(folder: Folder, tmp_path: Path, own_cache: Path) -> None:

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from cxrsynth import registry
+from cxrsynth.auxiliary_files import auxiliary_file, read_name
 from cxrsynth.errors import RecipeError
 from cxrsynth.masks import chain
 from cxrsynth.masks.refiner import Sighted
 from cxrsynth.records import Asked, Refiner
-from cxrsynth.weights import auxiliary_file, read_name
 
 NAMES = registry.names("refiners")
 LUNGS = ["right_lung", "left_lung", "heart"]

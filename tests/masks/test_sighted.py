@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from cxrsynth.auxiliary_files import AUXILIARY, read_name
 from cxrsynth.errors import MissingError, UsageError
 from cxrsynth.masks import chain
 from cxrsynth.masks.mask_head import MaskHead
@@ -14,7 +15,6 @@ from cxrsynth.masks.refiner import Sighted
 from cxrsynth.masks.selfattention import SelfAttention
 from cxrsynth.recipe import fingerprint, parse
 from cxrsynth.records import BOX
-from cxrsynth.weights import AUXILIARY, read_name
 from tests.conftest import phantom_body
 
 BLACK = np.zeros((32, 32), np.uint8)

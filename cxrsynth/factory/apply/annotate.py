@@ -23,6 +23,7 @@ from cxrsynth.data.paths import refuse_overlap
 from cxrsynth.errors import MismatchError
 from cxrsynth.factory.apply.image import Labelled, embed, fractions, label_one, seed_of, shrink
 from cxrsynth.factory.apply.sources import Picture, Source, find, open_all
+from cxrsynth.factory.computed import check_same, settled
 from cxrsynth.factory.run import claim
 from cxrsynth.ingest.radiograph import Polarity, was_turned
 from cxrsynth.lock import writing
@@ -167,7 +168,9 @@ def label(
 
     labelling = Labelling.from_recipe(recipe)
     phrases = {item.name: item.phrase for item in recipe.classes}
-    reader = Reader(Latent.from_recipe(recipe, weights.path, device), phrases, reading.prompt)
+    latent = Latent.from_recipe(settled(recipe, store, device), weights.path, device)
+    check_same(store, latent.computed)
+    reader = Reader(latent, phrases, reading.prompt)
     batch = recipe.sampler.batch
     with spawn_pool(workers) if workers else ThreadPoolExecutor(1) as pool:
         for shard in todo:
@@ -184,7 +187,7 @@ def label(
             ]
             store.write(f"troubles/{shard:05d}.jsonl", lines(refused))
             planned = [one.key for one in shards[shard]]
-            store.write_shard(shard, entries, fingerprint=fingerprint, planned=planned)
+            store.write_shard(shard, entries, fingerprint=fingerprint, planned=planned, computed=latent.computed)
 
 
 def submit(

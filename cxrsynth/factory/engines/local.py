@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cxrsynth.factory.batches import shards_ahead
 from cxrsynth.factory.engines.loop import TRIES, drive
 from cxrsynth.factory.shard import Advance, Job, ShardMaker
 from cxrsynth.pool import cores, spawn_pool
@@ -84,14 +85,14 @@ class Local(BaseModel):
         if job.labellers:
             job = replace(job, labellers=max(1, cores() // self.workers - 1))
         if self.workers == 1:
-            return drive(tasks, lambda: InProcess(job, advance), 1, TRIES)
+            return drive(tasks, lambda: InProcess(job, advance), 1, TRIES, shards_ahead(job.recipe))
         devices = spread(job.device)
         opened = count()
 
         def open_slot() -> OwnProcess:
             return OwnProcess(replace(job, device=devices[next(opened) % len(devices)]))
 
-        return drive(tasks, open_slot, self.workers, TRIES)
+        return drive(tasks, open_slot, self.workers, TRIES, shards_ahead(job.recipe))
 
 
 def spread(device: str) -> list[str]:

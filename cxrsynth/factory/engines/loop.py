@@ -29,32 +29,47 @@ class Slot(Protocol):
         ...
 
 
-def drive(tasks: Iterable[int], open_slot: Callable[[], Slot], slots: int, tries: int) -> Iterator[Receipt | Failure]:
+def drive(
+    tasks: Iterable[int], open_slot: Callable[[], Slot], slots: int, tries: int, ahead: int = 1
+) -> Iterator[Receipt | Failure]:
     """Make the shards, each at least once; yields as they finish.
 
     A slot says ``hello`` before its first task and after every error, in a fresh worker. Only the task that was
     running is charged with a try. An error that the user has to fix (`CxrError`) ends the run.
+
+    Args:
+        ahead: how many shards a slot is promised beyond the one it makes, so that it can fill its short batches.
     """
     todo = deque((shard, 0) for shard in tasks)
     busy: dict[Future[Any], tuple[Slot, Task | None]] = {}
-    # What a slot will be given next, said beforehand so that it can fill its short batches with it.
-    promised: dict[Slot, Task] = {}
+    promised: dict[Slot, deque[Task]] = {}
+    mute = 0  # workers in a row that ended before they said hello
 
     def start() -> None:
         slot = open_slot()
+        promised[slot] = deque()
         busy[slot.submit("hello")] = (slot, None)
 
     def hand(slot: Slot) -> bool:
         """Give a slot its next task; False where there is none left."""
-        if slot not in promised and not todo and promised:
-            todo.append(promised.pop(next(iter(promised))))  # rather than idle, take what another was promised
-        task = promised.pop(slot, None) or (todo.popleft() if todo else None)
-        if task is None:
+        own = promised[slot]
+        if not own and not todo:
+            # Rather than idle, take the last that another was promised: the one it is least likely to have begun.
+            longest = max(promised.values(), key=len)
+            own.extend([longest.pop()] if longest else [])
+        if not own and not todo:
             return False
-        if todo:
-            promised[slot] = todo.popleft()
-        busy[slot.submit("make", task[0], promised[slot][0] if slot in promised else None)] = (slot, task)
+        task = own.popleft() if own else todo.popleft()
+        share = -(-(len(todo) + len(own)) // slots)  # near the end nobody is promised what another could begin
+        while todo and len(own) < min(ahead, share):
+            own.append(todo.popleft())
+        busy[slot.submit("make", task[0], tuple(shard for shard, _ in own))] = (slot, task)
         return True
+
+    def end(slot: Slot) -> None:
+        """Close a slot; what it was promised is free again."""
+        slot.close()
+        todo.extendleft(reversed(promised.pop(slot)))
 
     try:
         for _ in range(min(slots, len(todo))):
@@ -64,16 +79,23 @@ def drive(tasks: Iterable[int], open_slot: Callable[[], Slot], slots: int, tries
                 slot, task = busy.pop(future)
                 error = future.exception()
                 if error is None:
+                    mute = 0
                     if task is not None:
                         yield future.result()
                     if not hand(slot):
-                        slot.close()
+                        end(slot)
                     continue
-                slot.close()
-                if slot in promised:
-                    todo.appendleft(promised.pop(slot))
-                if isinstance(error, CxrError) or not isinstance(error, Exception) or task is None:
+                end(slot)
+                if isinstance(error, CxrError) or not isinstance(error, Exception):
                     raise error
+                if task is None:
+                    # A worker may be lost while it starts; one that never starts is no accident.
+                    mute += 1
+                    if mute >= tries:
+                        raise error
+                    if todo:
+                        start()
+                    continue
                 shard, tried = task[0], task[1] + 1
                 if tried < tries:
                     todo.append((shard, tried))

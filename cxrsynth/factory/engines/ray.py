@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from cxrsynth.errors import MissingError
+from cxrsynth.factory.batches import shards_ahead
 from cxrsynth.factory.engines.loop import TRIES, drive
 from cxrsynth.factory.shard import Advance, Job, ShardMaker
 from cxrsynth.records import Failure, Receipt
@@ -22,11 +23,13 @@ LOOPBACK = "127.0.0.1"
 class Actor:
     """A slot whose worker is a Ray actor."""
 
-    def __init__(self, ray: Any, job: Job, gpus: float) -> None:
+    def __init__(self, ray: Any, job: Job, cpus: int, gpus: float) -> None:
         self.ray = ray
         # No restarts by Ray: calls that arrive during one eat the tries of healthy shards. A slot that loses its actor
         # is closed, and the scheduling loop opens another.
-        self.handle = ray.remote(max_restarts=0, max_task_retries=0, num_cpus=1, num_gpus=gpus)(ShardMaker).remote(job)
+        self.handle = ray.remote(max_restarts=0, max_task_retries=0, num_cpus=cpus, num_gpus=gpus)(ShardMaker).remote(
+            job
+        )
 
     def submit(self, method: str, *args: Any) -> Future[Any]:
         """Call a method of the actor."""
@@ -90,8 +93,10 @@ class Ray(BaseModel):
             # Each actor gets a whole GPU where there are any; Ray hides the others from it.
             there = ray.cluster_resources()
             gpus = 1.0 if job.device != "cpu" and there.get("GPU", 0) else 0.0
-            # An actor itself keeps one core busy; what the cluster has besides labels.
-            job = replace(job, labellers=max(1, int(there.get("CPU", 1)) // self.workers - 1))
-            yield from drive(tasks, lambda: Actor(ray, job, gpus), self.workers, TRIES)
+            # Each actor holds its share of the cores, no more than a machine has: one is its own, the rest label.
+            most = max(int(node["Resources"].get("CPU", 1)) for node in ray.nodes() if node["Alive"])
+            share = max(1, min(int(there.get("CPU", 1)) // self.workers, most))
+            job = replace(job, labellers=max(1, share - 1))
+            yield from drive(tasks, lambda: Actor(ray, job, share, gpus), self.workers, TRIES, shards_ahead(job.recipe))
         finally:
             ray.shutdown()

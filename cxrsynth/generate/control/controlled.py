@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from cxrsynth.auxiliary_files import auxiliary_file
 from cxrsynth.domain.anatomy import CLASSES
 from cxrsynth.domain.atlas import open_atlas
 from cxrsynth.errors import MissingError
+from cxrsynth.generate.control.ahead import Ahead
 from cxrsynth.generate.control.deform import deform, resized
 from cxrsynth.generate.control.feather import hold, to_grid
 from cxrsynth.generate.control.latent_blending import LatentBlending
@@ -22,7 +24,6 @@ from cxrsynth.nets import anatomy as network
 from cxrsynth.nets.autoencoder import to_latents
 from cxrsynth.recipe.control import Control
 from cxrsynth.records import Draw, Spec
-from cxrsynth.weights import auxiliary_file
 
 # A class is where its map reaches this part of its peak; enough to find a zone in an image whose anatomy nobody
 # imposed.
@@ -59,6 +60,7 @@ class Controlled:
         self.pathology = Pathology(latent, control.inpaint, classes, strict)
         if control.pathology:
             self.pathology.equip()  # what is wrong with it is said before any image is generated
+        self.ahead = Ahead(self.anatomy_of)
         self.net: network.AnatomyNet | None = None
         if control.anatomy is not None:
             self.net = network.load(auxiliary_file(control.anatomy.network, "network")).to(latent.device)
@@ -69,13 +71,22 @@ class Controlled:
                     f"train one with classes among {', '.join(CLASSES)}",
                 )
 
+    @property
+    def computed(self) -> dict[str, str]:
+        """As that of the model."""
+        return self.latent.computed
+
     def draw(self, specs: list[Spec]) -> list[Draw]:
         """One batch, in order.
 
         Raises:
             UsageError: a label map or a region that does not fit, with what to do.
         """
-        return self.render(specs, [self.anatomy_of(spec) for spec in specs])
+        return self.render(specs, [self.ahead.take(spec) for spec in specs])
+
+    def prepare(self, specs: Sequence[Spec]) -> None:
+        """Deform the label maps of these Specs, some of a next batch, while another is generated."""
+        self.ahead.prepare(specs)
 
     def anatomy_of(self, spec: Spec) -> np.ndarray | None:
         """(H, W) uint8 ids of the anatomy a Spec imposes, at the size of the picture; None where it imposes none."""

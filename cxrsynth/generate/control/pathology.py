@@ -19,6 +19,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from cxrsynth.auxiliary_files import auxiliary_file
 from cxrsynth.data.findings import FINDINGS, CannotCarryError, kind_of, place
 from cxrsynth.data.findings.texture import fractal
 from cxrsynth.domain import regions
@@ -32,7 +33,7 @@ from cxrsynth.nets.autoencoder import to_gray, to_images, to_latents
 from cxrsynth.nets.pathology import Adapter, attach
 from cxrsynth.recipe.control import Inpaint
 from cxrsynth.records import Draw, Spec
-from cxrsynth.weights import auxiliary_file, digest
+from cxrsynth.weights import digest
 
 SEEN = 0.04  # attenuation: less than this is no change that anybody sees
 VISIBLE = 0.35  # of the strongest change: less of it is not outlined

@@ -21,13 +21,16 @@ from cxrsynth.pages.summary import Summary, choose, summarise
 from cxrsynth.store import dumps
 
 
-def write_card(store_root: Path) -> list[Path]:
+def write_card(store_root: Path, summary: Summary | None = None) -> list[Path]:
     """Write ``README.md``, the metadata files that it names, and ``croissant.json`` into a dataset.
+
+    Args:
+        summary: its facts, where they were read already.
 
     Raises:
         UsageError: the folder is no dataset, or it holds no image.
     """
-    summary = _kept(store_root)
+    summary = summary or _kept(store_root)
     # The card names the metadata files: it comes after them.
     written = [summary.store.write(name, data) for name, data in dataset_files(summary).items()]
     return [
@@ -37,9 +40,9 @@ def write_card(store_root: Path) -> list[Path]:
     ]
 
 
-def write_preview(store_root: Path, n: int = 16) -> Path:
-    """Write ``preview.png``: ``n`` images, evenly chosen, with their masks."""
-    summary = _kept(store_root)
+def write_preview(store_root: Path, n: int = 16, summary: Summary | None = None) -> Path:
+    """Write ``preview.png``: ``n`` images, evenly chosen, with their masks; ``summary`` as in `write_card`."""
+    summary = summary or _kept(store_root)
     chosen = choose(summary.rows, n)
     items = []
     for row in chosen:

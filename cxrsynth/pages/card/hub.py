@@ -73,6 +73,8 @@ def table(summary: Summary, rows: Sequence[Row], files: Sequence[str]) -> Rows:
     others = [name for name in sorted({name for row in rows for name in row}) if name not in OWN]
     kinds = {name: kind for name in others if (kind := _kind(parts, name)) is not None}
 
+    numbered = [name for name in ("seed", "attempt") if all(isinstance(row.get(name), int) for row in rows)]
+
     def line(row: Row) -> dict[str, Any]:
         found: dict[str, Any] = {("file_name" if name == "image" else f"{name}_file_name"): row[name] for name in files}
         found |= {"key": row["key"], "prompt": row.get("prompt") or "", "classes": names}
@@ -80,9 +82,7 @@ def table(summary: Summary, rows: Sequence[Row], files: Sequence[str]) -> Rows:
             "synthetic": "source" not in row,
             "licence": str(row.get("licence") or summary.licence),
         }
-        for name in ("seed", "attempt"):
-            if all(isinstance(one.get(name), int) for one in rows):
-                found[name] = row[name]
+        found |= {name: row[name] for name in numbered}
         if fields:
             found["fields"] = {name: str((row.get("fields") or {}).get(name, "")) for name in fields}
         if scores:

@@ -12,15 +12,16 @@ from markupsafe import Markup
 from cxrsynth.curate import words
 from cxrsynth.pages.report import charts
 from cxrsynth.pages.report.gather import counted, gallery, numbers
-from cxrsynth.pages.summary import summarise
+from cxrsynth.pages.summary import Summary, summarise
 
 
-def write_report(store_root: Path, limit: int = 200) -> Path:
+def write_report(store_root: Path, limit: int = 200, summary: Summary | None = None) -> Path:
     """Write ``report.html`` into a dataset.
 
     Args:
         store_root: the dataset's folder.
         limit: how many images are embedded at most, evenly chosen; and half as many rejected ones.
+        summary: the dataset's facts, where they were read already.
 
     Returns:
         Path of the page: self-contained, some megabytes at most, no request to anywhere.
@@ -28,7 +29,7 @@ def write_report(store_root: Path, limit: int = 200) -> Path:
     Raises:
         UsageError: the folder is no dataset, or nothing in it is finished yet.
     """
-    summary = summarise(Path(store_root))
+    summary = summary or summarise(Path(store_root))
     environment = Environment(
         loader=FunctionLoader(_part), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

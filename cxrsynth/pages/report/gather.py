@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -191,11 +192,11 @@ def numbers(summary: Summary) -> dict[str, Any]:
     """Counts and distributions over the whole dataset (areas: over at most `MEASURED` images)."""
     areas = measure_areas(summary, MEASURED)
     labelled = sum(1 for row in summary.rows if row.get("mask"))
-    scores: dict[str, list[float]] = {}
+    scores: dict[str, array[float]] = {}
     for row in summary.rows:
         for name, value in (row.get("scores") or {}).items():
             if finite(value) and not name.startswith("area."):  # areas have charts of their own
-                scores.setdefault(name, []).append(float(value))
+                scores.setdefault(name, array("d")).append(float(value))
     tried = len(summary.rows) + len(summary.rejects)
     return {
         "labels": [

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from cxrsynth.auxiliary_files import AUXILIARY
 from cxrsynth.data.config import AugmentConfig
 from cxrsynth.data.dataset import read_images, trainable
 from cxrsynth.data.dataset import rows as read_rows
@@ -40,7 +41,7 @@ from cxrsynth.train.loop import Figures, Turn, train
 from cxrsynth.train.loop_config import FREE
 from cxrsynth.train.tasks.pathology.config import PathologyConfig
 from cxrsynth.train.tasks.pathology.places import Place, find
-from cxrsynth.weights import AUXILIARY, Weights
+from cxrsynth.weights import Weights
 
 
 @dataclass(frozen=True, slots=True)
