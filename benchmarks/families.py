@@ -152,6 +152,9 @@ def beside_daam(source: Path, model: Path, steps: int, pairs: int) -> list[Recor
 
     def theirs() -> None:
         with torch.no_grad(), trace(whole) as traced:
+            for hook in (traced, *traced.module):
+                if hasattr(hook, "latent_hw"):  # it expects images of 512 or 768 pixels
+                    hook.latent_hw = native * native
             plain()
             traced.compute_global_heat_map(TEXT)
             held["daam"] = sum(value.numel() * value.element_size() for _, value in traced.all_heat_maps) / 2**20
