@@ -51,7 +51,8 @@ def writing(out: Path, part: tuple[int, int] = (0, 1)) -> Iterator[None]:
     if here in _held.get():
         yield
         return
-    fresh = not out.exists()
+    # Jobs of an array may have come into it meanwhile.
+    fresh = [folder for folder in (out, *out.parents) if not folder.exists()] if parts == 1 else []
     with ExitStack() as held, _told(out, f"another run is writing to {out}"):
         out.mkdir(parents=True, exist_ok=True)
         gate = FileLock(out / ".lock")
@@ -71,19 +72,20 @@ def writing(out: Path, part: tuple[int, int] = (0, 1)) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            if fresh:
-                _unmake(out)
+            _unmake(fresh)
             raise
 
 
-def _unmake(out: Path) -> None:
-    """Remove a folder that was made for a command that failed before it wrote anything."""
+def _unmake(fresh: list[Path]) -> None:
+    """Remove folders that were made for a command that failed before it wrote anything, the innermost first."""
     with suppress(OSError):
-        locks = list(out.iterdir())
-        if all(path.name.startswith(".lock") for path in locks):
+        for folder in fresh:
+            locks = list(folder.iterdir())
+            if not all(path.name.startswith(".lock") for path in locks):
+                return
             for path in locks:
                 path.unlink()
-            out.rmdir()
+            folder.rmdir()
 
 
 @contextmanager

@@ -126,6 +126,6 @@ def test_what_a_desktop_leaves_is_no_data() -> None:
 
 def test_the_output_never_lies_in_the_input(tmp_path: Path) -> None:
     for out in (tmp_path, tmp_path / "out", tmp_path / "x/.."):
-        with pytest.raises(UsageError, match="folder"):
+        with pytest.raises(UsageError, match="what is read"):
             refuse_overlap(tmp_path, out)
     refuse_overlap(tmp_path / "in", tmp_path / "out")

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,30 @@ from cxrsynth.factory.shard import Advance, Job, ShardMaker
 from cxrsynth.records import Failure, Receipt
 
 LOOPBACK = "127.0.0.1"
+
+
+NOWHERE = "http://127.0.0.1:9"  # nobody listens there
+# What Ray and its processes inherit when it starts on this machine alone. Where it may be a cluster, it learns its own
+# address from a stranger's name server; and it asks the cloud which one it is in, whether reports are wanted or not.
+CLOSED = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    **dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), NOWHERE),
+    **dict.fromkeys(("no_proxy", "NO_PROXY"), "127.0.0.1,localhost,::1"),
+}
+
+
+@contextmanager
+def closed() -> Iterator[None]:
+    """Processes that start in the block reach this machine only; the own one is as before afterwards."""
+    before = {name: os.environ.get(name) for name in CLOSED}
+    os.environ.update(CLOSED)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 class Actor:
@@ -59,32 +84,28 @@ class Ray(BaseModel):
     workers: int = Field(1, ge=1)
     address: str | None = None
 
-    def _quiet(self) -> dict[str, str]:
-        """What Ray reads when it is imported: it reports to nobody and, on this machine alone, leaves it never.
-
-        Where Ray may be a cluster, it learns its own address by a connection to a stranger's name server.
-        """
-        return {"RAY_USAGE_STATS_ENABLED": "0"} | ({} if self.address else {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"})
-
     def __call__(self, tasks: list[int], job: Job, advance: Advance | None = None) -> Iterator[Receipt | Failure]:
         """Make the shards; OUT has to be on a file system that all nodes share (a worker that does not see it says so).
 
         Raises:
             MissingError: Ray is not installed, or the cluster does not answer.
         """
-        os.environ.update(self._quiet())
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        alone = self.address is None and not os.environ.get("RAY_ADDRESS")
+        where: dict[str, Any] = {"_node_ip_address": LOOPBACK} if alone else {}
         try:
-            import ray
+            with closed() if alone else nullcontext():
+                import ray
+
+                ray.init(
+                    address=self.address,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    **where,
+                )
         except ImportError as error:
             raise MissingError("the ray engine needs Ray", "pip install 'cxrsynth[ray]'") from error
-        try:
-            ray.init(
-                address=self.address,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                **({} if self.address else {"_node_ip_address": LOOPBACK}),
-            )
         except (ConnectionError, ValueError) as error:
             raise MissingError(
                 f"no Ray cluster at {self.address}", "start one with 'ray start --head', or leave --ray-address away"

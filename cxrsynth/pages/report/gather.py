@@ -243,9 +243,9 @@ def _speed(summary: Summary) -> float | None:
     for path in sorted((summary.store.root / "runs").glob("*.json"), reverse=True):
         with suppress(UsageError):  # a log is the least of what may be damaged
             run = read_json(path)
-            numbers = [run.get(name) for name in ("samples_made", "seconds")] if isinstance(run, dict) else []
-            if numbers and all(isinstance(number, int | float) and number > 0 for number in numbers):
-                return float(numbers[0]) / float(numbers[1])
+            made, seconds = (run.get("samples_made"), run.get("seconds")) if isinstance(run, dict) else (0, 0)
+            if isinstance(made, int | float) and isinstance(seconds, int | float) and made > 0 and seconds > 0:
+                return float(made) / float(seconds)
     return None
 
 
