@@ -62,6 +62,7 @@ class Chest:
         lungs: ``right`` and ``left``, those that are there.
         heart: (H, W) bool.
         water: attenuation that makes this image's lung as bright as its heart: the unit of density.
+        dense: 0..1, tone of the heart: of soft tissue.
         grain: deviation of the finest detail within the lungs, 0..1.
         unit: pixels per pixel of an image 256 wide.
         within: (H, W) bool, where the middle of a finding shall lie; None anywhere in the lungs.
@@ -71,6 +72,7 @@ class Chest:
     lungs: dict[str, Lung]
     heart: np.ndarray
     water: float
+    dense: float
     grain: float
     unit: float
     within: np.ndarray | None = None
@@ -97,7 +99,7 @@ class Chest:
         water = float(np.log((1 - min(lung, 0.85)) / (1 - min(dense, 0.92))))
         detail = image - ndimage.gaussian_filter(image, 1.0 * unit)
         grain = float(np.abs(detail[inside]).mean()) * 1.25 if inside.any() else 0.01
-        return cls(labels, lungs, heart, float(np.clip(water, 0.0, 1.8)), grain, unit)
+        return cls(labels, lungs, heart, float(np.clip(water, 0.0, 1.8)), dense, grain, unit)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -135,5 +137,19 @@ def _lung(mask: np.ndarray, side: str, unit: float) -> Lung:
     soft = ndimage.gaussian_filter(mask.astype(np.float32), RIM * unit)
     wide = np.clip(2 * ndimage.gaussian_filter(mask.astype(np.float32), OVER * unit), 0, 1)
     # A little beyond the outer border: a mask that ends within the lung would leave a dark line along the ribs.
-    over = (wide * sigmoid(((1 - out) * (stop - start) + BEYOND * unit) / (1.2 * unit))).astype(np.float32)
+    within = _within_wall(first if side == "right" else last, rows, width, side, unit)
+    over = (wide * sigmoid((within + BEYOND * unit) / (1.2 * unit))).astype(np.float32)
     return Lung(mask, soft, over, top, bottom, start, stop, down, out)
+
+
+def _within_wall(border: np.ndarray, rows: np.ndarray, width: int, side: str, unit: float) -> np.ndarray:
+    """(H, W) float32 pixels from a lung's outer border inwards; smooth, also above the apex and below the base.
+
+    Args:
+        border: (H,) column of the outer border; known in ``rows`` only.
+    """
+    everywhere = np.interp(np.arange(len(border)), rows, border[rows])
+    smooth = ndimage.gaussian_filter1d(everywhere, 2 * unit, mode="nearest")
+    columns = np.arange(width, dtype=np.float32)[None] + 0.5
+    away = columns - smooth[:, None] if side == "right" else smooth[:, None] - columns
+    return np.asarray(away, np.float32)

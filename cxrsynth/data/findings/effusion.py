@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from cxrsynth.data.findings.chest import Chest, Lung
 from cxrsynth.data.findings.finding import Finding, Put, large_enough, part_of
-from cxrsynth.data.findings.texture import attenuate, fractal, sigmoid
+from cxrsynth.data.findings.texture import fill, fractal, sigmoid
 
 # Severity -> lowest and highest level of the fluid, as a share of the lung's height.
 LEVELS = {"small": (0.07, 0.16), "moderate": (0.2, 0.38), "large": (0.45, 0.68), "massive": (0.8, 0.97)}
@@ -65,7 +65,7 @@ class Effusion(Finding):
             said[side] = severity
         large_enough(mask, chest, self.name)
         facts = {"severity": said, "sides": list(said)}
-        return Put(attenuate(image, chest.water * density), mask, self.words(said, rng), facts)
+        return Put(fill(image, chest.water * density, chest.dense), mask, self.words(said, rng), facts)
 
     def words(self, said: dict[str, str], rng: np.random.Generator) -> str:
         """``small left pleural effusion``, ``moderate bilateral pleural effusions``."""

@@ -18,7 +18,7 @@ from cxrsynth.data.findings.finding import (
     spot_within,
     zones_of,
 )
-from cxrsynth.data.findings.texture import attenuate, fractal, sigmoid
+from cxrsynth.data.findings.texture import fill, fractal, sigmoid
 
 Pattern = Literal["focal", "lobar", "patchy", "bilateral"]
 VISIBLE = 0.3  # of the peak: less of it is not outlined
@@ -78,7 +78,7 @@ class Opacity(Finding):
         if len(zones) < 2 and pattern == "bilateral":
             pattern = "patchy"  # one side was too little to be named
         facts = {"pattern": pattern, "density": round(peak, 3), "zones": zones}
-        return Put(attenuate(image, density), mask, f"{self.noun(pattern, peak, rng)} {where}", facts)
+        return Put(fill(image, density, chest.dense), mask, f"{self.noun(pattern, peak, rng)} {where}", facts)
 
     def draw_pattern(self, chest: Chest, rng: np.random.Generator) -> Pattern:
         """The pattern asked for, or one by `shares` that fits the sides asked for."""

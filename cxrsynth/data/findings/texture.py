@@ -6,6 +6,7 @@ import numpy as np
 from scipy import fft
 
 Shape = tuple[int, ...]
+BRIGHTER = 0.35  # of what lies above the tone of soft tissue is kept
 
 
 def fractal(shape: Shape, exponent: float, rng: np.random.Generator) -> np.ndarray:
@@ -40,6 +41,24 @@ def attenuate(image: np.ndarray, amount: np.ndarray) -> np.ndarray:
         (H, W) float32 in 0..1.
     """
     return np.clip(1 - (1 - image) * np.exp(-amount), 0, 1).astype(np.float32)
+
+
+def fill(image: np.ndarray, amount: np.ndarray, dense: float) -> np.ndarray:
+    """What an image shows when fluid takes the place of air: hardly more than the soft tissue beside it.
+
+    Where the border of the lung is blurred, tissue and fluid would add up to a bright rim: what is brighter than the
+    tissue is drawn together, so that ribs stay visible.
+
+    Args:
+        image, amount: as in `attenuate`.
+        dense: 0..1, the tone of soft tissue.
+
+    Returns:
+        (H, W) float32 in 0..1, nowhere darker than the image.
+    """
+    bright = attenuate(image, amount)
+    drawn_together = np.minimum(bright, dense + BRIGHTER * (bright - dense))
+    return np.maximum(image, drawn_together).astype(np.float32)
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
