@@ -36,6 +36,8 @@ def evaluate_levels(
 
         cxrsynth evaluate levels data/images --model runs/mine/model -n 64
     """
+    import numpy as np
+
     from cxrsynth.device import resolve
     from cxrsynth.evaluate import results
     from cxrsynth.factory.apply.levels import chosen_rows, measure, read_with
@@ -52,7 +54,7 @@ def evaluate_levels(
     for one in found:
         name = f"{arm} {'+'.join(map(str, one.levels))}"
         for klass, values in one.dice.items():
-            figures = results.bootstrap(values, [row["key"] for row in chosen])
+            figures = results.bootstrap(np.array(values), [row["key"] for row in chosen])
             records.append(results.record("levels", name, dataset, "dice", figures, len(values), klass))
     results.write(out / "levels.json", records)
     for one in found[:8]:
