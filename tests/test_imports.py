@@ -18,7 +18,7 @@ ORDER = [
     {"data.documents"},
     {"data.keys", "data.tables", "data.masks", "data.classes", "data.matching", "data.shapes"},
     {"registry", "console", "pool", "lock", "device", "statistics", "clock"},
-    {"store"},
+    {"store", "alone"},
     {"weights"},
     {"auxiliary_files"},
     {"domain"},

@@ -32,6 +32,24 @@ class AugmentConfig(Part):
     gamma: float = Field(0.15, ge=0, lt=1)
 
 
+class ImageConfig(Part):
+    """Which images, and how they become square."""
+
+    fit: Literal["pad", "squash"] = Field(
+        "pad", description="pad: the image's own aspect ratio with black beside it; squash: as ingested"
+    )
+    size: int | None = Field(None, ge=32, description="pixels; by default what the base was made for")
+    shares: dict[str, float] = Field(default_factory=dict, description="source -> share of the draws; others get none")
+    only: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="column -> words; images of which the column has one of them: {findings: [pneumonia, normal]}",
+    )
+    weight: str | None = Field(None, description="column with the weight of each image: how often it is drawn")
+    broken: Literal["refuse", "skip"] = Field(
+        "refuse", description="images without a caption, captions without an image, files that cannot be read"
+    )
+
+
 class WordConfig(Part):
     """What the model reads to an image."""
 

@@ -50,7 +50,7 @@ def test_a_segmenter_validates_on_patients_it_does_not_learn_from(
 
 def test_a_classifier_validates_on_patients_it_does_not_learn_from(tmp_path: Path) -> None:
     root = without_validation(tmp_path / "data", 8)
-    images = collect_said([Source(root)], [], ClassifyConfig(labels=("cardiomegaly",)))
+    images, _ = collect_said([Source(root)], [], ClassifyConfig(labels=("cardiomegaly",)))
     assert images.val
     assert not {image.row["patient"] for image in images.val} & {image.row["patient"] for image in images.train[0]}
 

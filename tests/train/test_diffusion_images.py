@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from cxrsynth.data.latents import Draws, Latents
+from cxrsynth.data.material import Material
+from cxrsynth.data.material import gather as gather_all
 from cxrsynth.data.square import Square
 from cxrsynth.errors import MissingError, RecipeError, UsageError
 from cxrsynth.nets.base import Base, load_base
 from cxrsynth.store import Store, lines
 from cxrsynth.train.tasks.diffusion.config import DiffusionRecipe
-from cxrsynth.train.tasks.diffusion.images import Material
-from cxrsynth.train.tasks.diffusion.images import gather as gather_all
 from cxrsynth.weights import resolve
 from tests.tiny import build
 from tests.train.images import make
@@ -36,7 +36,9 @@ def load(folder: Path, config: DiffusionRecipe) -> Base:
 
 
 def gather(data: Path, config: DiffusionRecipe, tokenizer: Any) -> Material:
-    return gather_all([data], config, tokenizer)
+    training = config.training
+    held_out, seed = training.validation_images, training.seed
+    return gather_all([data], config.images, config.words, tokenizer, held_out=held_out, seed=seed)
 
 
 @pytest.fixture(scope="module")

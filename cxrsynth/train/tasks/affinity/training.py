@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cxrsynth.alone import alone
 from cxrsynth.data.dataset import rows as read_rows
 from cxrsynth.data.dataset import trainable
 from cxrsynth.errors import CxrError
@@ -25,7 +26,6 @@ from cxrsynth.nets.losses import affinity_loss
 from cxrsynth.pool import spawn_pool
 from cxrsynth.records import IGNORE
 from cxrsynth.store import Store, dumps, sha256
-from cxrsynth.train.alone import alone
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
 from cxrsynth.train.loop import Figures, Turn, train

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cxrsynth.alone import alone
 from cxrsynth.data.dataset import rows as read_rows
 from cxrsynth.data.dataset import trainable
 from cxrsynth.data.label_maps import LabelMaps, has_masks, labelled, read, unlabelled
@@ -25,7 +26,6 @@ from cxrsynth.nets.segmenter import load
 from cxrsynth.pages.sheet import Item, contact_sheet
 from cxrsynth.pages.sheet import save as save_picture
 from cxrsynth.store import Store, dumps, sha256
-from cxrsynth.train.alone import alone
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
 from cxrsynth.train.loop import Figures, Turn, train

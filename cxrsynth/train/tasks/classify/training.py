@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cxrsynth.alone import alone
 from cxrsynth.data.augment import augmenter
 from cxrsynth.data.dataset import trainable
 from cxrsynth.data.held_out import Keep, everything
@@ -25,7 +26,6 @@ from cxrsynth.nets.losses import MaskedLoss
 from cxrsynth.nets.segmenter import squash
 from cxrsynth.store import Store, file_sha256, sha256
 from cxrsynth.train import labelled
-from cxrsynth.train.alone import alone
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
 from cxrsynth.train.feed import Batch

@@ -6,14 +6,11 @@ adaptation: UNet trained whole, autoencoder frozen, cosine after a warm-up of 50
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field, field_validator
 
-from cxrsynth.data.config import AugmentConfig, CaptionConfig, WordConfig
-from cxrsynth.nets.config import NoiseConfig, TextConfig, UnetConfig, WhatConfig
+from cxrsynth.data.config import AugmentConfig, CaptionConfig, ImageConfig, WordConfig
+from cxrsynth.nets.config import GroundingConfig, NoiseConfig, TextConfig, UnetConfig, WhatConfig
 from cxrsynth.recipe.part import Part
-from cxrsynth.train.config import GroundingConfig
 from cxrsynth.train.loop_config import FREE, LoopConfig
 
 
@@ -22,24 +19,6 @@ class FreshConfig(Part):
 
     text: TextConfig = TextConfig()
     unet: UnetConfig = UnetConfig()
-
-
-class ImageConfig(Part):
-    """Which images, and how they become square."""
-
-    fit: Literal["pad", "squash"] = Field(
-        "pad", description="pad: the image's own aspect ratio with black beside it; squash: as ingested"
-    )
-    size: int | None = Field(None, ge=32, description="pixels; by default what the base was made for")
-    shares: dict[str, float] = Field(default_factory=dict, description="source -> share of the draws; others get none")
-    only: dict[str, tuple[str, ...]] = Field(
-        default_factory=dict,
-        description="column -> words; images of which the column has one of them: {findings: [pneumonia, normal]}",
-    )
-    weight: str | None = Field(None, description="column with the weight of each image: how often it is drawn")
-    broken: Literal["refuse", "skip"] = Field(
-        "refuse", description="images without a caption, captions without an image, files that cannot be read"
-    )
 
 
 class TrainingConfig(LoopConfig):

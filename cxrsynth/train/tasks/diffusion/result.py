@@ -9,9 +9,9 @@ from typing import Any
 import yaml
 from jinja2 import Environment, StrictUndefined
 
+from cxrsynth.data.material import Material
 from cxrsynth.nets import bundle
 from cxrsynth.nets.lora import merge, save_adapter
-from cxrsynth.train.tasks.diffusion.images import Material
 from cxrsynth.train.tasks.diffusion.setup import Setup
 
 
@@ -59,7 +59,7 @@ def card(setup: Setup, material: Material, steps: int, validation: dict[str, flo
     encoder = "" if what.encoder is None else f", `{what.encoder.name}` in place of the base's own"
     settings = recipe.model_dump(mode="json", exclude={"what": {"encoder"}})
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(files(__package__).joinpath("card.md").read_text(encoding="utf-8"))
+    template = environment.from_string(files("cxrsynth.nets").joinpath("model_card.md").read_text(encoding="utf-8"))
     page = template.render(
         head=yaml.safe_dump(head, sort_keys=False, allow_unicode=True),
         recipe=recipe,

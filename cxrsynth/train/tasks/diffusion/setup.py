@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from cxrsynth.nets.base import Base
 from cxrsynth.nets.denoiser import Denoiser
+from cxrsynth.nets.grounding import plateau
 from cxrsynth.nets.lora import inject
 from cxrsynth.nets.taps import NOTHING, class_text, column_weights, finding_text, token_columns
 from cxrsynth.nets.text import ids
-from cxrsynth.train.grounding import plateau
 from cxrsynth.train.tasks.diffusion.config import DiffusionRecipe
 
 

@@ -17,23 +17,23 @@ from accelerate import Accelerator
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
+from cxrsynth.alone import alone
 from cxrsynth.data.captions import caption, corpus
 from cxrsynth.data.dataset import rows, trainable
 from cxrsynth.data.latents import Draws, Latents, prepare
+from cxrsynth.data.material import PLACE, Material, gather
 from cxrsynth.data.square import Square
 from cxrsynth.errors import MissingError, UsageError
 from cxrsynth.generate import samples as preview
 from cxrsynth.nets import bundle, noise
 from cxrsynth.nets.base import Base, fresh_base, load_base
+from cxrsynth.nets.grounding import grounding_loss
 from cxrsynth.nets.text import ids
 from cxrsynth.store import Store, dumps, sha256
-from cxrsynth.train.alone import alone
 from cxrsynth.train.curves import Curves, Progress
 from cxrsynth.train.device import accelerate
-from cxrsynth.train.grounding import grounding_loss
 from cxrsynth.train.loop import Figures, Turn, optimizer_class, train
 from cxrsynth.train.tasks.diffusion.config import DiffusionRecipe
-from cxrsynth.train.tasks.diffusion.images import PLACE, Material, gather
 from cxrsynth.train.tasks.diffusion.result import write_result
 from cxrsynth.train.tasks.diffusion.setup import Setup, build
 from cxrsynth.weights import Weights
@@ -204,7 +204,9 @@ def train_diffusion(
     optimizer_class(config)
     accelerator = accelerate(device, config.precision)
     base = start(data, run, found, recipe)
-    material = gather(data, recipe, base.tokenizer)
+    simulated = recipe.grounding.findings_per_batch > 0
+    kept_out = (config.validation_images, config.seed)
+    material = gather(data, recipe.images, recipe.words, base.tokenizer, simulated, *kept_out)
     setup = build(base, recipe, material.words())
     base.vae.to(accelerator.device)
     latents, held = encode_all(run, setup, material, accelerator)

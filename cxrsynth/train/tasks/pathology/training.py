@@ -6,7 +6,6 @@ looks at the region: words learn what lies *there*. Only a LoRA learns; the mode
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,19 +13,19 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save
 from torch import Tensor, nn
 
-from cxrsynth.auxiliary_files import AUXILIARY
+from cxrsynth.alone import alone
 from cxrsynth.data.config import AugmentConfig
 from cxrsynth.data.dataset import read_images, trainable
 from cxrsynth.data.dataset import rows as read_rows
 from cxrsynth.data.latents import warp
+from cxrsynth.data.places import Place, find
 from cxrsynth.domain import regions
 from cxrsynth.domain.anatomy import CLASSES
 from cxrsynth.domain.lexicon import MARKER, found, is_normal, words_on_findings
 from cxrsynth.errors import MismatchError, UsageError
-from cxrsynth.nets import noise
+from cxrsynth.nets import auxiliary, noise
 from cxrsynth.nets.autoencoder import encode
 from cxrsynth.nets.base import Base, load_base
 from cxrsynth.nets.config import NoiseConfig, WhatConfig
@@ -34,13 +33,11 @@ from cxrsynth.nets.pathology import KEY, Adapter
 from cxrsynth.nets.segmenter import Segmenter, load
 from cxrsynth.nets.text import ids
 from cxrsynth.store import Row, Store, dumps, npz, sha256, write_atomic
-from cxrsynth.train.alone import alone
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
 from cxrsynth.train.loop import Figures, Turn, train
 from cxrsynth.train.loop_config import FREE
 from cxrsynth.train.tasks.pathology.config import PathologyConfig
-from cxrsynth.train.tasks.pathology.places import Place, find
 from cxrsynth.weights import Weights
 
 
@@ -258,13 +255,7 @@ def finish(
     counts = {name or "clear": len(places) for name, places in lesions.places.items()}
     images = {name or "clear": len({place.image for place in own}) for name, own in lesions.places.items()}
     result = {"model": weights.digest, "regions": counts, "images": images}
-    told = {
-        "format": AUXILIARY[KEY].format,
-        "net": {"rank": config.rank, "targets": list(config.targets)},
-        **result,
-        "training": {"recipe": config.model_dump(mode="json"), "segmenter_sha256": labeller.config["sha256"]},
-    }
-    tensors = {name: value.detach().cpu().half().contiguous() for name, value in adapter.parameters.items()}
-    body = save(tensors, {"cxrsynth": json.dumps(told, sort_keys=True)})
-    write_atomic(out, body)
-    return {"weights": str(out), "sha256": sha256(body), "bytes": len(body), **result}
+    net = {"rank": config.rank, "targets": list(config.targets)}
+    how = {"recipe": config.model_dump(mode="json"), "segmenter_sha256": labeller.config["sha256"]}
+    tensors = {name: value.half() for name, value in adapter.parameters.items()}
+    return {**auxiliary.write(out, KEY, net, tensors, {**result, "training": how}), **result}

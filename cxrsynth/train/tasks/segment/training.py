@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from cxrsynth.alone import alone
 from cxrsynth.data.augment import augmenter
 from cxrsynth.data.held_out import Keep
 from cxrsynth.data.labelled import LabelledImage, Source, choose_classes, gather, may_train
@@ -25,7 +26,6 @@ from cxrsynth.nets.losses import SegmentationLoss
 from cxrsynth.nets.segmenter import Network, load_encoder, squash, start_from
 from cxrsynth.store import Row, file_sha256
 from cxrsynth.train import labelled
-from cxrsynth.train.alone import alone
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
 from cxrsynth.train.feed import Batch

@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cxrsynth.alone import alone
 from cxrsynth.data.dataset import read_images, rows, trainable
 from cxrsynth.data.sharpness import relative
 from cxrsynth.nets.autoencoder import decode, encode, whiten
@@ -32,7 +33,6 @@ from cxrsynth.nets.losses import gradient_difference
 from cxrsynth.nets.reconstruct import Reconstruct, build
 from cxrsynth.pages.reconstruction import sheet
 from cxrsynth.store import publish, sha256
-from cxrsynth.train.alone import alone
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
 from cxrsynth.train.loop import Figures, Turn, train

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cxrsynth.data.places import Place, brightness, find, said_sides, zones
 from cxrsynth.domain import regions
 from cxrsynth.errors import UsageError
 from cxrsynth.train.tasks.pathology.config import PathologyConfig
-from cxrsynth.train.tasks.pathology.places import Place, brightness, find, said_sides, zones
 from tests.train.chests import chest
 
 # Six normal images tell their spread roughly; a filled zone lies far beyond it.

@@ -5,8 +5,8 @@ import torch
 
 from cxrsynth.nets.config import TextConfig, UnetConfig
 from cxrsynth.nets.denoiser import Denoiser, LayerMaps, build_unet
+from cxrsynth.nets.grounding import grounding_loss, plateau
 from cxrsynth.nets.text import build_encoder, build_tokenizer, ids
-from cxrsynth.train.grounding import grounding_loss, plateau
 
 
 def masks() -> torch.Tensor:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Picture
 
+from cxrsynth.data.config import ImageConfig, WordConfig
 from cxrsynth.data.dataset import rows as read_rows
 from cxrsynth.data.dataset import trainable
 from cxrsynth.data.paths import inside
@@ -20,7 +21,6 @@ from cxrsynth.data.reports import Cut, count_cut, unknown_only, words
 from cxrsynth.errors import RecipeError, UsageError
 from cxrsynth.nets.bundle import Tokenizer
 from cxrsynth.store import Row, Store
-from cxrsynth.train.tasks.diffusion.config import DiffusionRecipe, ImageConfig
 
 # Field of a row while it trains: dataset and key. Two datasets may number their images alike.
 PLACE = "place"
@@ -59,38 +59,48 @@ class Material:
         return dict(Counter(str(image.row.get("source") or "not stated") for image in self.train))
 
 
-def gather(data: Sequence[Path], recipe: DiffusionRecipe, tokenizer: Tokenizer) -> Material:
+def gather(
+    data: Sequence[Path],
+    images: ImageConfig,
+    captions: WordConfig,
+    tokenizer: Tokenizer,
+    simulated: bool = False,
+    held_out: int = 0,
+    seed: int = 0,
+) -> Material:
     """Choose the images and check every one.
 
     Args:
         data: datasets; held-out images come from the first.
+        simulated: whether images with simulated findings are wanted, whatever their source.
+        held_out: how many images to validate on, at most.
+        seed: of the choice of these.
 
     Raises:
         UsageError: no images; or broken ones, unless the recipe skips them.
         RecipeError: no weight where the recipe names a column, or captions that are too long and must not be cut.
     """
-    chosen, only = recipe.images.shares, recipe.images.only
-    masked = recipe.grounding.findings_per_batch > 0
+    chosen, only = images.shares, images.only
 
     def wanted(row: Row) -> bool:
         named = all(has_word(str(row.get(column) or ""), some) for column, some in only.items())
-        simulated = masked and bool(row.get("simulated"))
-        return trainable(row) and named and (not chosen or row.get("source") in chosen or simulated)
+        ours = simulated and bool(row.get("simulated"))
+        return trainable(row) and named and (not chosen or row.get("source") in chosen or ours)
 
     train: list[DatasetImage] = []
     skipped: Counter[str] = Counter()
     for number, root in enumerate(data):
         found = [{**row, PLACE: f"{number}/{row['key']}"} for row in read_rows(root, ("train",), wanted)]
-        kept, broken = check(Store(root), found, recipe, tokenizer)
+        kept, broken = check(Store(root), found, images, captions, tokenizer)
         train += kept
         skipped.update(broken)
     first = Store(data[0])
     held = [{**row, PLACE: f"0/{row['key']}"} for row in first.rows() if row["split"] == "val" and wanted(row)]
-    few = np.random.default_rng(recipe.training.seed).permutation(len(held))[: recipe.training.validation_images]
-    val, _ = check(first, [held[i] for i in sorted(few)], recipe, tokenizer)
-    texts = [words(image.row, recipe.words) for image in (*train, *val)]
-    cut = count_cut(tokenizer, texts[: len(train)], recipe.words.long)
-    return Material(train, val, texts, cut, dict(skipped), weights_of([image.row for image in train], recipe.images))
+    few = np.random.default_rng(seed).permutation(len(held))[:held_out]
+    val, _ = check(first, [held[i] for i in sorted(few)], images, captions, tokenizer)
+    texts = [words(image.row, captions) for image in (*train, *val)]
+    cut = count_cut(tokenizer, texts[: len(train)], captions.long)
+    return Material(train, val, texts, cut, dict(skipped), weights_of([image.row for image in train], images))
 
 
 def has_word(text: str, some: Sequence[str]) -> bool:
@@ -99,16 +109,16 @@ def has_word(text: str, some: Sequence[str]) -> bool:
 
 
 def check(
-    store: Store, rows: Sequence[Row], recipe: DiffusionRecipe, tokenizer: Tokenizer
+    store: Store, rows: Sequence[Row], images: ImageConfig, captions: WordConfig, tokenizer: Tokenizer
 ) -> tuple[list[DatasetImage], dict[str, int]]:
     """The images that can be learned from, and reason -> how many were skipped.
 
     Raises:
         UsageError: images are broken and the recipe refuses them, or none is left.
     """
-    reasons = {row["key"]: fault(store, row, words(row, recipe.words), tokenizer) for row in rows}
+    reasons = {row["key"]: fault(store, row, words(row, captions), tokenizer) for row in rows}
     broken = {key: reason for key, reason in reasons.items() if reason}
-    if broken and recipe.images.broken == "refuse":
+    if broken and images.broken == "refuse":
         shown = "; ".join(f"{key}: {reason}" for key, reason in list(broken.items())[:5])
         raise UsageError(
             f"{len(broken)} of {len(rows)} images cannot be learned from: {shown}",

@@ -7,8 +7,9 @@ where it is brighter, between its own lungs and heart, than that zone is in norm
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -17,11 +18,23 @@ from cxrsynth.domain.anatomy import CLASSES
 from cxrsynth.domain.lexicon import found, is_normal, words_on_findings
 from cxrsynth.errors import UsageError
 from cxrsynth.store import Row
-from cxrsynth.train.tasks.pathology.config import PathologyConfig
 
 # Smaller than this share of the picture, a lung or heart was not found: zones of it mean nothing.
 LEAST = 0.008
 MAD = 1.4826  # of a normal distribution, deviation per median absolute deviation
+
+
+class PlaceConfig(Protocol):
+    """Which findings are looked for, and how bright their places are; see the training of the pathology adapter."""
+
+    @property
+    def findings(self) -> Mapping[str, Sequence[str]]: ...
+    @property
+    def places(self) -> Mapping[str, Sequence[str]]: ...
+    @property
+    def bright(self) -> float: ...
+    @property
+    def clear(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +52,7 @@ class Place:
     region: str
 
 
-def zones(config: PathologyConfig) -> list[str]:
+def zones(config: PlaceConfig) -> list[str]:
     """The regions that are measured, right and left of every place of the config."""
     kinds = sorted({place for places in config.places.values() for place in places})
     return [f"{side} {kind}" for kind in kinds for side in ("right", "left")]
@@ -68,7 +81,7 @@ def brightness(image: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> np.
     return (np.array(values) - dark) / max(heart - dark, 10.0)
 
 
-def find(rows: Sequence[Row], images: np.ndarray, masks: np.ndarray, config: PathologyConfig) -> list[Place]:
+def find(rows: Sequence[Row], images: np.ndarray, masks: np.ndarray, config: PlaceConfig) -> list[Place]:
     """All regions to learn from.
 
     Args:
