@@ -18,6 +18,7 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
+from cxrsynth.train.tasks.diffusion.images import has_word
 
 from cxrsynth.data.reports import words
 from cxrsynth.device import resolve as find_device
@@ -38,7 +39,6 @@ from cxrsynth.recipe.settings import load_as
 from cxrsynth.statistics import auroc, bootstrap
 from cxrsynth.store import Row, Store
 from cxrsynth.train.tasks.diffusion.config import DiffusionRecipe
-from cxrsynth.train.tasks.diffusion.images import has_word
 from cxrsynth.weights import resolve
 
 BATCH = 16
