@@ -93,7 +93,9 @@ class Ray(BaseModel):
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         alone = self.address is None and not os.environ.get("RAY_ADDRESS")
         # "local": never a cluster of somebody else that happens to run here.
-        where: dict[str, Any] = {"address": "local", "_node_ip_address": LOOPBACK} if alone else {"address": self.address}
+        where: dict[str, Any] = (
+            {"address": "local", "_node_ip_address": LOOPBACK} if alone else {"address": self.address}
+        )
         try:
             with closed() if alone else nullcontext():
                 import ray
