@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from cxrsynth.errors import CxrError
 from cxrsynth.export import export
 from cxrsynth.factory.plan import make_plan
@@ -109,6 +111,7 @@ def killed(work: Callable[[], object], step: int, limit: float) -> bool:
                         os.kill(os.getpid(), signal.SIGKILL)
 
             sys.addaudithook(hook)
+            torch.set_num_threads(1)  # the threads of the parent are not there, and whoever waits for them waits for ever
             work()
         finally:
             os._exit(0)
