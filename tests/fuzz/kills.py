@@ -111,7 +111,7 @@ def killed(work: Callable[[], object], step: int, limit: float) -> bool:
                         os.kill(os.getpid(), signal.SIGKILL)
 
             sys.addaudithook(hook)
-            torch.set_num_threads(1)  # the threads of the parent are not there, and whoever waits for them waits for ever
+            torch.set_num_threads(1)  # those of the parent are not there to be waited for
             work()
         finally:
             os._exit(0)
