@@ -126,7 +126,7 @@ def _check(out: Path, partial: Path, identity: Mapping[str, Any]) -> None:
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file", "choose another folder with -o")
     for place in (out, partial):
-        if not place.is_dir() or not any(place.iterdir()):
+        if not _holds(place):
             continue
         held = ledger(place)
         if held is None:
@@ -136,8 +136,13 @@ def _check(out: Path, partial: Path, identity: Mapping[str, Any]) -> None:
                 raise MismatchError(
                     f"{place} holds another export: {name} is {_short(held.get(name))}, not {_short(value)}", another
                 )
-    if ledger(out) is not None and partial.is_dir() and any(partial.iterdir()):
+    if ledger(out) is not None and _holds(partial):
         raise MismatchError(f"both {out} and {partial} hold an export", f"remove {partial} and run this again")
+
+
+def _holds(place: Path) -> bool:
+    """Whether a folder holds anything but a ledger that was never finished: an export killed at its very beginning."""
+    return place.is_dir() and any(not path.name.startswith(f"{TMP}{LEDGER}") for path in place.iterdir())
 
 
 def _short(value: Any) -> str:

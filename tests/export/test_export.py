@@ -59,6 +59,14 @@ def test_a_killed_export_is_absent_and_the_next_run_finishes_it(
     assert not (tmp_path / "out.partial").exists()
 
 
+def test_an_export_that_was_killed_before_it_said_what_it_is_goes_on(plain_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "out.partial").mkdir()
+    (tmp_path / "out.partial/.tmp-export.json-404fd16b").write_bytes(b"{")
+    export(plain_data, "coco", tmp_path / "out")
+    assert not [path for path in tmp_path.rglob(".tmp-*")]
+    assert not (tmp_path / "out.partial").exists()
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_an_export_that_is_there_is_left_as_it_is(form: str, plain_data: Path, tmp_path: Path) -> None:
     export(plain_data, form, tmp_path / "out")
