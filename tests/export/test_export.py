@@ -63,7 +63,7 @@ def test_an_export_that_was_killed_before_it_said_what_it_is_goes_on(plain_data:
     (tmp_path / "out.partial").mkdir()
     (tmp_path / "out.partial/.tmp-export.json-404fd16b").write_bytes(b"{")
     export(plain_data, "coco", tmp_path / "out")
-    assert not [path for path in tmp_path.rglob(".tmp-*")]
+    assert not list(tmp_path.rglob(".tmp-*"))
     assert not (tmp_path / "out.partial").exists()
 
 
