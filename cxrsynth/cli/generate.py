@@ -115,6 +115,11 @@ def generate(
     registry.load("engines", engine)  # an unknown name is said before a folder is made
     if profile and (engine != "local" or workers > 1):
         raise UsageError("--profile measures the work of one process", "leave --workers and --engine away")
+    if engine == "ray" and ray_address is not None and offline:
+        raise UsageError(
+            f"--offline opens no connection, and the Ray cluster at {ray_address} is reached by one",
+            "leave --offline or --ray-address (RAY_ADDRESS) away",
+        )
     options: dict[str, Any] = {"workers": workers}
     if engine == "ray" and ray_address is not None:
         options["address"] = ray_address

@@ -37,6 +37,16 @@ def test_what_the_system_refuses_is_said_with_the_file(
     assert "Traceback" not in said
 
 
+def test_offline_reaches_no_cluster_either(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    words = ("generate", "-p", "phantom", "-o", tmp_path / "d", "--engine", "ray", "--offline")
+    assert main(monkeypatch, *words) == 2
+    assert "opens no connection" in capsys.readouterr().err
+    assert not (tmp_path / "d").exists()
+
+
 def test_a_name_that_is_too_long_is_no_bug(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for words in (["status", "x" * 300], ["verify", "x" * 300], ["check", "x" * 300]):
         assert main(monkeypatch, *words) == 2
