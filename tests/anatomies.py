@@ -9,6 +9,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from cxrsynth.auxiliary_files import AUXILIARY
+from cxrsynth.domain.anatomy import CLASSES, cardiothoracic
+from cxrsynth.domain.atlas import open_atlas
 from cxrsynth.nets.anatomy import AnatomyNet
 
 
@@ -38,3 +40,12 @@ def network(path: Path, size: int = 32) -> Path:
     about = json.dumps({"format": AUXILIARY["network"].format, "net": net.config})
     save_file({name: value.half() for name, value in net.state_dict().items()}, path, {"cxrsynth": about})
     return path
+
+
+def pictured() -> tuple[np.ndarray, np.ndarray]:
+    """A picture made of a bundled label map with a small heart, with some detail: (256, 256) uint8 each."""
+    atlas = open_atlas("wingspan")
+    labels = next(mask for mask in map(atlas.load, atlas.keys) if 0.38 < cardiothoracic(mask) < 0.46)
+    grain = np.random.default_rng(0).normal(0, 6, labels.shape)
+    image = np.where(labels == CLASSES["heart"], 205.0, np.where(labels > 0, 90.0, 170.0)) + grain
+    return image.clip(0, 255).astype(np.uint8), labels

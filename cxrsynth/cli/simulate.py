@@ -54,7 +54,8 @@ def simulate(
     from cxrsynth.cli.pages import write_pages
     from cxrsynth.data.paths import refuse_overlap
     from cxrsynth.factory.carriers import find
-    from cxrsynth.factory.simulate import USUAL, Simulation, simulate_dataset
+    from cxrsynth.factory.simulate import simulate_dataset
+    from cxrsynth.factory.simulation import USUAL, Simulation
     from cxrsynth.lock import writing
     from cxrsynth.recipe import assign
 

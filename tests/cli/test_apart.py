@@ -19,7 +19,8 @@ from cxrsynth.factory.apply.annotate import annotate
 from cxrsynth.factory.apply.segment import segment
 from cxrsynth.factory.carriers import Carriers
 from cxrsynth.factory.relabel import plan_relabel
-from cxrsynth.factory.simulate import Simulation, simulate_dataset
+from cxrsynth.factory.simulate import simulate_dataset
+from cxrsynth.factory.simulation import Simulation
 from cxrsynth.ingest.convert import ingest
 from cxrsynth.ingest.folder import Folder
 from cxrsynth.store import Store

@@ -5,18 +5,13 @@ import pytest
 
 from cxrsynth.data.findings import FINDINGS, KIND_OF, NO_FINDING, CannotCarryError, simulate
 from cxrsynth.domain.anatomy import CLASSES, cardiothoracic
-from cxrsynth.domain.atlas import open_atlas
 from cxrsynth.errors import UsageError
+from tests import anatomies
 
 
 @pytest.fixture(scope="module")
 def chest() -> tuple[np.ndarray, np.ndarray]:
-    """A picture made of a label map with a small heart, with some detail: (256, 256) uint8 each."""
-    atlas = open_atlas("wingspan")
-    labels = next(mask for mask in map(atlas.load, atlas.keys) if 0.38 < cardiothoracic(mask) < 0.46)
-    grain = np.random.default_rng(0).normal(0, 6, labels.shape)
-    picture = np.where(labels == CLASSES["heart"], 205.0, np.where(labels > 0, 90.0, 170.0)) + grain
-    return picture.clip(0, 255).astype(np.uint8), labels
+    return anatomies.pictured()
 
 
 def rng(seed: int = 0) -> np.random.Generator:

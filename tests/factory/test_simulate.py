@@ -10,7 +10,8 @@ from cxrsynth.cli import app
 from cxrsynth.domain.atlas import open_atlas
 from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.factory.carriers import find
-from cxrsynth.factory.simulate import Result, Simulation, simulate_dataset
+from cxrsynth.factory.simulate import Result, simulate_dataset
+from cxrsynth.factory.simulation import Simulation
 from cxrsynth.factory.verify import verify
 from cxrsynth.store import Entry, Row, Store, dumps
 from tests.conftest import tree

@@ -10,8 +10,7 @@ import torch
 from cxrsynth.curate import decide
 from cxrsynth.data.findings import FINDINGS, CannotCarryError, kind_of, place
 from cxrsynth.domain import regions
-from cxrsynth.domain.anatomy import CLASSES, cardiothoracic
-from cxrsynth.domain.atlas import open_atlas
+from cxrsynth.domain.anatomy import CLASSES
 from cxrsynth.domain.regions import edge
 from cxrsynth.generate.control.feather import transfer
 from cxrsynth.generate.control.pathology import Pathology, outline, soft
@@ -19,17 +18,15 @@ from cxrsynth.generate.sampler import Latent
 from cxrsynth.recipe import AttentionSpec, Sampler
 from cxrsynth.recipe.pathology import SEVERITIES, Finding, Inpaint
 from cxrsynth.records import Draw, Sample, Spec
+from tests import anatomies
 from tests.train import chests
 
 
 @pytest.fixture(scope="module")
 def chest() -> tuple[np.ndarray, np.ndarray]:
-    """(256, 256) float32 in 0..1 and its anatomy, with a heart of normal size."""
-    atlas = open_atlas("wingspan")
-    labels = next(mask for mask in map(atlas.load, atlas.keys) if 0.38 < cardiothoracic(mask) < 0.46)
-    grain = np.random.default_rng(0).normal(0, 6, labels.shape)
-    picture = np.where(labels == CLASSES["heart"], 205.0, np.where(labels > 0, 90.0, 170.0)) + grain
-    return (picture / 255).clip(0, 1).astype(np.float32), labels
+    """(256, 256) float32 in 0..1 and its anatomy."""
+    image, labels = anatomies.pictured()
+    return image.astype(np.float32) / 255, labels
 
 
 def rng(seed: int = 0) -> np.random.Generator:

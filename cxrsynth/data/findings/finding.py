@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self
 
@@ -56,7 +57,7 @@ class Put:
     labels: np.ndarray | None = None
 
 
-class Finding(BaseModel):
+class Finding(BaseModel, ABC):
     """What all findings have in common.
 
     Attributes:
@@ -92,6 +93,7 @@ class Finding(BaseModel):
             return "lungs and heart are about equally bright"
         return ""
 
+    @abstractmethod
     def __call__(self, image: np.ndarray, chest: Chest, rng: np.random.Generator) -> Put:
         """Put it in.
 
@@ -103,7 +105,6 @@ class Finding(BaseModel):
         Raises:
             CannotCarryError: `why_not`, or no room was found.
         """
-        raise NotImplementedError
 
     def check(self, chest: Chest) -> None:
         """Raise `CannotCarryError` where this chest cannot carry it."""
