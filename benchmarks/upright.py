@@ -23,10 +23,11 @@ from torch import nn
 
 from cxrsynth.data import upright
 from cxrsynth.evaluate.results import record, write
+from cxrsynth.files import write_atomic
 from cxrsynth.ingest.collection import Collection
 from cxrsynth.ingest.image import SourceImage, read_gray
 from cxrsynth.statistics import bootstrap
-from cxrsynth.store import Store, write_atomic
+from cxrsynth.store import Store
 
 HIDDEN, STEPS, BATCH, SEED = 24, 3000, 64, 0
 IMAGES = 200

@@ -23,7 +23,7 @@ from cxrsynth.errors import UsageError
 PATIENCE = 30.0  # seconds that a job of an array waits for another that looks around
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/")
 LEFTOVERS = (".run-*", ".tmp-*")
-# A model that is being replaced stands under this name for a moment; see `store.publish`.
+# A model that is being replaced stands under this name for a moment; see `files.publish`.
 REPLACED = re.compile(r"\.tmp-old-(.+)-[0-9a-f]{8}")
 # Folders in which only the writer of a dataset or of a run writes. Nothing below others is touched: they may be theirs.
 OWN = (

@@ -14,128 +14,33 @@ A file appears complete or not at all. A reader believes only what a receipt nam
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import io
-import json
 import os
-import shutil
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
-from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
 from cxrsynth.data import keys
 from cxrsynth.data.classes import read_classes
 from cxrsynth.data.documents import read_arrays, read_json, read_json_lines, read_text, read_yaml
 from cxrsynth.data.masks import MaskError, read_mask
-from cxrsynth.data.paths import OutsideError, inside, shown, trouble
+from cxrsynth.data.paths import OutsideError, inside
 from cxrsynth.data.shapes import check_recipe, check_row
-from cxrsynth.errors import DiskFull, MismatchError, UsageError
+from cxrsynth.encoding import dumps, lines, npz, png, sha256
+from cxrsynth.errors import MismatchError, UsageError
+from cxrsynth.files import TMP, sync, write_atomic
 from cxrsynth.pool import cores
 from cxrsynth.records import Failure, Receipt
 
-Write = Callable[[Path], Any]
-
-TMP = ".tmp-"
 MOST_WRITERS = 8
 RECEIPT = TypeAdapter(Receipt)
 Row = dict[str, Any]
-
-
-def write_atomic(path: Path, data: bytes, last: bool = True) -> None:
-    """Write a file so that it is complete or absent under its name.
-
-    Args:
-        last: also after a power cut; without, the caller syncs the folder (`sync`) when all files in it are written.
-
-    Raises:
-        DiskFull: no space left; the temporary file is removed, what was there before stays.
-        UsageError: the folder cannot be written.
-    """
-    temporary = path.parent / f"{TMP}{path.name}-{uuid4().hex[:8]}"
-    try:
-        _make(path.parent)
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        if last:
-            sync(path.parent)
-    except BaseException as error:
-        # Ctrl-C included: what is half written never stays.
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        if not isinstance(error, OSError):
-            raise
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(
-                f"no space left on the disk of {path.parent}", "free some space, then re-run the same command"
-            ) from error
-        raise UsageError(
-            f"cannot write {path}: {error.strerror or error}", "choose another folder with -o, or check the disk"
-        ) from error
-
-
-def _make(folder: Path) -> None:
-    """Make a folder and those around it, each lasting in the one that holds it."""
-    if not folder.is_dir():
-        _make(folder.parent)
-        folder.mkdir(exist_ok=True)
-        sync(folder.parent)
-
-
-def sync(folder: Path) -> None:
-    """Make the names in a folder last, where the file system can."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def png(array: np.ndarray) -> bytes:
-    """(H, W) uint8 -> the bytes of a gray PNG; the same array always gives the same bytes."""
-    buffer = io.BytesIO()
-    Image.fromarray(array, mode="L").save(buffer, "PNG", compress_level=6)
-    return buffer.getvalue()
-
-
-def dumps(value: Any) -> bytes:
-    """JSON for files that people read: sorted keys, indented, one newline at the end."""
-    return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
-
-
-def lines(rows: Iterable[Row]) -> bytes:
-    """Rows as JSON lines."""
-    return "".join(json.dumps(row, sort_keys=True, ensure_ascii=False) + "\n" for row in rows).encode()
-
-
-def sha256(data: bytes) -> str:
-    """The sha256 of bytes, hex."""
-    return hashlib.sha256(data).hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """The sha256 of a file, hex, without reading it whole."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def seal(body: Any, fingerprint: str) -> str:
-    """What binds a file without a receipt to its dataset: the sha256 of its content and the fingerprint."""
-    return sha256(dumps([body, fingerprint]))
 
 
 @dataclass(slots=True)
@@ -155,14 +60,6 @@ class Entry:
     mask: np.ndarray | None = None
     layers: np.ndarray | None = None
     maps: dict[str, np.ndarray] | None = None
-
-
-@dataclass(slots=True)
-class Problem:
-    """What ``verify`` found: a path relative to the dataset, and what is wrong with it."""
-
-    path: str
-    what: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -415,67 +312,7 @@ class Store:
             what = str(error).removeprefix("mask ").removeprefix("mask: ")
             raise MismatchError(f"{path}: {what}", f"see cxrsynth verify {self.root}") from error
 
-    def verify(self) -> Iterator[Problem]:
-        """Compare every file with its receipt; yields what is missing, changed, or half written."""
-        seen = 0
-        for shard in self.shards():
-            seen += 1
-            receipt = self.receipt(shard)
-            if receipt is None:
-                yield Problem(f"shards/{shard:05d}.json", "receipt cannot be read")
-                continue
-            for relative, stated in receipt.files.items():
-                try:
-                    file = inside(self.root, relative)
-                except OutsideError as error:
-                    yield Problem(shown(relative), error.message)
-                    continue
-                why = trouble(file)
-                if why:
-                    yield Problem(relative, "missing" if why == "file is missing" else why)
-                elif file.stat().st_size != stated["size"]:
-                    yield Problem(relative, f"has {file.stat().st_size} bytes, the receipt says {stated['size']}")
-                elif file_sha256(file) != stated["sha256"]:
-                    yield Problem(relative, "changed since it was written")
-        if not seen:
-            raise MismatchError(f"{self.root} has no finished shard", "run the generate command again to complete it")
-
 
 def _shared(value: Any) -> Any:
     """The same value, the names in its mappings held once for all rows: a hundred thousand rows have few names."""
     return {sys.intern(name): _shared(one) for name, one in value.items()} if isinstance(value, dict) else value
-
-
-def npz(arrays: dict[str, np.ndarray]) -> bytes:
-    """Arrays as a compressed ``.npz``; the same arrays always give the same bytes (no time stamps)."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **{name: arrays[name] for name in sorted(arrays)})  # type: ignore[arg-type]
-    return buffer.getvalue()
-
-
-def publish(folder: Path, write: Write) -> None:
-    """Let ``write`` fill a folder beside ``folder`` and put it there as a whole, in place of what was there."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".tmp-{folder.name}-{uuid4().hex[:8]}")
-    old = folder.with_name(f".tmp-old-{folder.name}-{uuid4().hex[:8]}")
-    try:
-        write(temporary)
-        settle(temporary)
-        if folder.exists():
-            folder.rename(old)
-        temporary.rename(folder)
-        sync(folder.parent)
-    finally:
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def settle(folder: Path) -> None:
-    """Make all files of a folder last, and their names."""
-    for place, _, files in os.walk(folder):
-        for name in files:
-            with open(Path(place, name), "rb") as file:
-                os.fsync(file.fileno())
-        sync(Path(place))

@@ -17,9 +17,10 @@ from typing import Any
 
 from cxrsynth.data import documents
 from cxrsynth.data.paths import trouble
+from cxrsynth.encoding import dumps, file_sha256
 from cxrsynth.errors import MissingError, UsageError
+from cxrsynth.files import write_atomic
 from cxrsynth.registry import unknown
-from cxrsynth.store import dumps, file_sha256, write_atomic
 
 MODELS = Path(__file__).parent / "models"
 # Where the network that removes noise lies, by family.

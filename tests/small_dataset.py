@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from cxrsynth.store import Entry, Store, dumps
+from cxrsynth.encoding import dumps
+from cxrsynth.store import Entry, Store
 
 CLASSES = {"right_lung": 1, "left_lung": 2, "heart": 3}
 HOSTILE = 'chest <script>window.hacked=1</script> & "quoted" \'</script>'

@@ -17,6 +17,7 @@ ORDER = [
     {"data.paths"},
     {"data.documents"},
     {"data.keys", "data.tables", "data.masks", "data.classes", "data.matching", "data.shapes"},
+    {"encoding", "files"},
     {"registry", "console", "pool", "lock", "device", "statistics", "clock"},
     {"store", "alone"},
     {"weights"},

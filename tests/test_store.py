@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cxrsynth.encoding import npz, png
 from cxrsynth.errors import DiskFull, MismatchError, UsageError
-from cxrsynth.store import Entry, Store, npz, png, publish, write_atomic
+from cxrsynth.factory.verify import against_receipts, verify
+from cxrsynth.files import publish, write_atomic
+from cxrsynth.store import Entry, Store
 
 
 def entry(key: str = "a", value: int = 7) -> Entry:
@@ -105,23 +108,24 @@ def test_a_missing_file_is_not_done(tmp_path: Path) -> None:
 
 def test_verify_finds_one_flipped_bit(tmp_path: Path) -> None:
     store = commit(tmp_path)
-    assert not list(store.verify())
+    assert not list(against_receipts(store))
     path = tmp_path / "images/00000/a.png"
     data = bytearray(path.read_bytes())
     data[-20] ^= 1
     path.write_bytes(bytes(data))
-    assert [problem.path for problem in store.verify()] == ["images/00000/a.png"]
+    assert [problem.path for problem in against_receipts(store)] == ["images/00000/a.png"]
 
 
 def test_verify_finds_a_missing_file(tmp_path: Path) -> None:
     store = commit(tmp_path)
     (tmp_path / "meta/00000.jsonl").unlink()
-    assert [(p.path, p.what) for p in store.verify()] == [("meta/00000.jsonl", "missing")]
+    assert [(p.path, p.what) for p in against_receipts(store)] == [("meta/00000.jsonl", "missing")]
 
 
 def test_verify_of_an_empty_folder_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "shards").mkdir()
     with pytest.raises(MismatchError, match="no finished shard"):
-        list(Store(tmp_path).verify())
+        list(verify(tmp_path))
 
 
 def test_a_receipt_that_is_cut_short_does_not_count(tmp_path: Path) -> None:
@@ -129,7 +133,7 @@ def test_a_receipt_that_is_cut_short_does_not_count(tmp_path: Path) -> None:
     path = store.receipt_path(0)
     path.write_bytes(path.read_bytes()[:50])
     assert store.receipt(0) is None
-    assert [problem.what for problem in store.verify()] == ["receipt cannot be read"]
+    assert [problem.what for problem in against_receipts(store)] == ["receipt cannot be read"]
 
 
 def test_a_shard_without_a_receipt_is_not_read(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from cxrsynth import weights
+from cxrsynth.encoding import dumps
 from cxrsynth.errors import MissingError, UsageError
-from cxrsynth.store import dumps
 
 
 @pytest.fixture

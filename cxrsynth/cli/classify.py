@@ -104,10 +104,11 @@ def classify(
     if out is not None and out.suffix not in (".csv", ".json"):
         raise UsageError(f"{out} is neither .csv nor .json", "type -o probabilities.csv")
     from cxrsynth.device import resolve
+    from cxrsynth.encoding import dumps
     from cxrsynth.factory.apply.classify import as_csv
     from cxrsynth.factory.apply.classify import classify as run
+    from cxrsynth.files import write_atomic
     from cxrsynth.nets.classifier import load
-    from cxrsynth.store import dumps, write_atomic
 
     classifier = load(weights, resolve(device))
     with progress("classify") as on_step:

@@ -68,8 +68,8 @@ def compare_classifiers(
     from cxrsynth.compare.classify_recipe import load
     from cxrsynth.compare.report import csv_of
     from cxrsynth.evaluate.results import write
+    from cxrsynth.files import write_atomic
     from cxrsynth.pages.tables import plain, table
-    from cxrsynth.store import write_atomic
 
     loaded = load(recipe, changes)
     folder = out or Path("out/compare") / loaded.name

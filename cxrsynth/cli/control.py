@@ -176,9 +176,10 @@ def control(
     loaded = load(recipe, {"model": model, "base": base, "lora": lora or None}, set_)
     found = find_weights(loaded.model, loaded.base, loaded.lora, offline)
     from cxrsynth.data.paths import refuse_overlap
+    from cxrsynth.encoding import png
     from cxrsynth.factory import edit
+    from cxrsynth.files import write_atomic
     from cxrsynth.pages.sheet import save
-    from cxrsynth.store import png, write_atomic
 
     beside = [out.with_name(f"{out.stem}-{what}.png") for what in ("strip", "mask")]
     for path in (path for path in (source, mask) if path is not None):

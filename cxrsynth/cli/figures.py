@@ -130,7 +130,7 @@ def evaluate_images(
     from cxrsynth.evaluate import results
     from cxrsynth.evaluate.generated import Evaluators, measure
     from cxrsynth.evaluate.images_report import page
-    from cxrsynth.store import write_atomic
+    from cxrsynth.files import write_atomic
 
     arm = name or synthetic.resolve().name
     evaluators = Evaluators.load(weights.path, classifier, segmenter, xrv, inception, device)

@@ -44,8 +44,8 @@ def new(
     to: Annotated[Path | None, typer.Argument(help="File to write; default NAME.yaml.")] = None,
 ) -> None:
     """Copy a bundled recipe here, to edit it."""
+    from cxrsynth.files import write_atomic
     from cxrsynth.recipe import find
-    from cxrsynth.store import write_atomic
 
     target = to or Path(f"{Path(name).stem}.yaml")
     if target.exists():

@@ -145,11 +145,12 @@ def evaluate_seg(
     """
     from cxrsynth.data.keys import safe
     from cxrsynth.device import resolve
+    from cxrsynth.encoding import dumps
     from cxrsynth.evaluate import segmentation
     from cxrsynth.evaluate.results import write
+    from cxrsynth.files import write_atomic
     from cxrsynth.nets.segmenter import load
     from cxrsynth.pages.sheet import save
-    from cxrsynth.store import dumps, write_atomic
 
     segmenter = load(weights, resolve(device))
     learned = segmentation.patients_of(weights)

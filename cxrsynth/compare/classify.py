@@ -25,12 +25,13 @@ from cxrsynth.data.labelled import Source
 from cxrsynth.data.multilabel import gather_multilabel
 from cxrsynth.data.patients import check_patients, subset
 from cxrsynth.device import resolve
+from cxrsynth.encoding import dumps
 from cxrsynth.evaluate.classification import patients_of, predict
 from cxrsynth.evaluate.results import Record, record
+from cxrsynth.files import write_atomic
 from cxrsynth.lock import writing
 from cxrsynth.nets.classifier import load
 from cxrsynth.statistics import auroc, auroc_within
-from cxrsynth.store import dumps, write_atomic
 from cxrsynth.train.curves import Progress as OnStep
 from cxrsynth.train.tasks.classify.training import train_classifier
 

@@ -23,12 +23,14 @@ from filelock import FileLock
 from cxrsynth.compare.recipe import CompareRecipe, TestSet
 from cxrsynth.data.labelled import Source, check_finished
 from cxrsynth.device import resolve
+from cxrsynth.encoding import dumps, sha256
 from cxrsynth.errors import UsageError
 from cxrsynth.evaluate.segmentation import evaluate_segmenter, patients_of
 from cxrsynth.factory.apply.segment import segment
+from cxrsynth.files import write_atomic
 from cxrsynth.nets.segmenter import load, own_config
 from cxrsynth.pages.sheet import save
-from cxrsynth.store import Store, dumps, sha256, write_atomic
+from cxrsynth.store import Store
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.tasks.segment.training import train_segmenter
 

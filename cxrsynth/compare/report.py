@@ -12,9 +12,10 @@ from typing import Any
 
 from cxrsynth.compare.comparison import Outcome
 from cxrsynth.compare.recipe import CompareRecipe
+from cxrsynth.encoding import dumps
 from cxrsynth.evaluate.results import Record, write
+from cxrsynth.files import write_atomic
 from cxrsynth.pages.tables import plain, table
-from cxrsynth.store import dumps, write_atomic
 
 COLUMNS = ("benchmark", "arm", "dataset", "class", "metric", "value", "lo", "hi", "n", "seeds", "commit", "machine")
 KINDS = {

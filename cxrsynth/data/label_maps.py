@@ -10,9 +10,11 @@ import numpy as np
 
 from cxrsynth.data.dataset import groundable, read_images, trainable
 from cxrsynth.data.dataset import rows as read_rows
+from cxrsynth.encoding import npz
 from cxrsynth.errors import MismatchError, UsageError
+from cxrsynth.files import write_atomic
 from cxrsynth.nets.segmenter import Segmenter
-from cxrsynth.store import Row, Store, npz, write_atomic
+from cxrsynth.store import Row, Store
 
 
 @dataclass(frozen=True, slots=True)

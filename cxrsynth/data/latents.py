@@ -17,10 +17,12 @@ from cxrsynth.data.config import AugmentConfig
 from cxrsynth.data.dataset import groundable
 from cxrsynth.data.patients import DatasetImage
 from cxrsynth.data.square import Square
+from cxrsynth.encoding import dumps, npz, sha256
 from cxrsynth.errors import RecipeError
+from cxrsynth.files import write_atomic
 from cxrsynth.nets.autoencoder import encode, encoder_digest
 from cxrsynth.nets.bundle import Vae
-from cxrsynth.store import Row, Store, dumps, npz, sha256, write_atomic
+from cxrsynth.store import Row, Store
 
 CHUNK = 64
 

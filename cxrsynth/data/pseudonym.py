@@ -13,7 +13,7 @@ import secrets
 from pathlib import Path
 
 from cxrsynth.errors import UsageError
-from cxrsynth.store import write_atomic
+from cxrsynth.files import write_atomic
 
 VARIABLE = "CXRSYNTH_SALT"
 DIGITS = 16

@@ -18,8 +18,9 @@ from PIL import Image
 
 from cxrsynth.data import masks
 from cxrsynth.domain.anatomy import CLASSES, cardiothoracic
+from cxrsynth.encoding import dumps, sha256
 from cxrsynth.errors import MissingError, UsageError
-from cxrsynth.store import Row, Store, dumps, sha256
+from cxrsynth.store import Row, Store
 from cxrsynth.weights import MODELS
 
 SUFFIX = ".anatomies.npz"

@@ -19,16 +19,18 @@ import numpy as np
 from cxrsynth.domain.anatomy import CLASSES, cardiothoracic
 from cxrsynth.domain.overlap import dice
 from cxrsynth.domain.regions import edge
+from cxrsynth.encoding import npz
 from cxrsynth.errors import UsageError
 from cxrsynth.evaluate.images import likeness, random_pairs
 from cxrsynth.evaluate.results import Record, record
 from cxrsynth.factory.prompts import spec
+from cxrsynth.files import write_atomic
 from cxrsynth.nets.classifier import Classifier
 from cxrsynth.nets.segmenter import Segmenter
 from cxrsynth.recipe import Recipe
 from cxrsynth.records import Draw, Spec
 from cxrsynth.statistics import auroc, bootstrap
-from cxrsynth.store import Row, Store, npz, write_atomic
+from cxrsynth.store import Row, Store
 
 BENCHMARK = "control"
 FINDINGS = "findings"  # the dataset of their figures; each folder is an arm

@@ -19,12 +19,12 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from cxrsynth.encoding import file_sha256
 from cxrsynth.errors import MismatchError, MissingError
 from cxrsynth.nets.autoencoder import encode
 from cxrsynth.nets.bundle import Vae
 from cxrsynth.nets.classifier import Classifier
 from cxrsynth.nets.imagenet import FEATURE_NET, Features
-from cxrsynth.store import file_sha256
 
 GRID = 8
 BATCH = 16

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from cxrsynth.data.documents import read_json
+from cxrsynth.encoding import dumps
 from cxrsynth.errors import UsageError
+from cxrsynth.files import write_atomic
 from cxrsynth.lock import PATIENCE, placing
 from cxrsynth.statistics import bootstrap
-from cxrsynth.store import dumps, write_atomic
 
 __all__ = ["Record", "bootstrap", "commit", "machine", "record", "write"]
 

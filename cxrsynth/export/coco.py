@@ -12,10 +12,11 @@ import numpy as np
 from pycocotools import mask as rle
 from scipy import ndimage
 
+from cxrsynth.encoding import dumps
 from cxrsynth.export.folder import Folder
 from cxrsynth.export.selection import Selection, shape, split
 from cxrsynth.pages.card.croissant import address
-from cxrsynth.store import Row, dumps
+from cxrsynth.store import Row
 
 EIGHT = np.ones((3, 3), bool)  # pixels that touch at a corner belong together
 

@@ -9,9 +9,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from cxrsynth.encoding import dumps, sha256
 from cxrsynth.errors import MismatchError, UsageError
+from cxrsynth.files import TMP, write_atomic
 from cxrsynth.lock import placing
-from cxrsynth.store import TMP, dumps, sha256, write_atomic
 
 LEDGER = "export.json"
 PARTIAL = ".partial"

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import yaml
 
+from cxrsynth.encoding import lines
 from cxrsynth.export.folder import Folder
 from cxrsynth.export.readme import page
 from cxrsynth.export.selection import Selection
 from cxrsynth.pages.card import hub
 from cxrsynth.pages.card.readme import front_matter
-from cxrsynth.store import Row, lines
+from cxrsynth.store import Row
 
 
 class HuggingFace:

@@ -11,9 +11,10 @@ from cxrsynth.data.dicom_fields import turn_of
 from cxrsynth.data.dicom_seg import highdicom, segmentation
 from cxrsynth.data.paths import refuse_overlap
 from cxrsynth.errors import UsageError
+from cxrsynth.files import write_atomic
 from cxrsynth.ingest.radiograph import Polarity, dicom_images, read_radiograph
 from cxrsynth.pages.summary import summarise
-from cxrsynth.store import Row, write_atomic
+from cxrsynth.store import Row
 
 
 def check(images: Path) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from cxrsynth.encoding import dumps, png
 from cxrsynth.export.folder import Folder
 from cxrsynth.export.selection import Selection, shape, split
 from cxrsynth.records import IGNORE
-from cxrsynth.store import Row, dumps, png
+from cxrsynth.store import Row
 
 LISTS = {"train": "training", "val": "validation", "test": "test"}
 

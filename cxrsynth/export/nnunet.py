@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from cxrsynth.encoding import dumps, png
 from cxrsynth.errors import UsageError
 from cxrsynth.export.folder import Folder
 from cxrsynth.export.selection import Selection, shape, split
-from cxrsynth.store import Row, dumps, png
+from cxrsynth.store import Row
 
 FIRST_FREE = 501  # numbers below are those of public datasets
 OWN_NAME = re.compile(r"Dataset\d{3}_\w+")

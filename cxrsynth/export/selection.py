@@ -13,11 +13,12 @@ import numpy as np
 from cxrsynth import __version__
 from cxrsynth.data.dataset import trainable
 from cxrsynth.data.paths import inside, trouble
+from cxrsynth.encoding import dumps, lines, sha256
 from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.pages.card.readme import citation
 from cxrsynth.pages.summary import Summary, summarise
 from cxrsynth.records import IGNORE
-from cxrsynth.store import Row, dumps, lines, sha256
+from cxrsynth.store import Row
 
 SPLITS = ("train", "val", "test")
 

@@ -12,9 +12,10 @@ import tarfile
 from collections.abc import Iterator
 from typing import Any
 
+from cxrsynth.encoding import dumps
 from cxrsynth.export.folder import Folder
 from cxrsynth.export.selection import Selection, split
-from cxrsynth.store import Row, dumps
+from cxrsynth.store import Row
 
 SAMPLES = 1000  # per tar file
 

@@ -12,8 +12,9 @@ from cxrsynth.data.dataset import trainable
 from cxrsynth.data.findings import FINDINGS
 from cxrsynth.domain.anatomy import CLASSES
 from cxrsynth.domain.lexicon import found, is_normal, words_on_findings
+from cxrsynth.encoding import dumps, sha256
 from cxrsynth.errors import UsageError
-from cxrsynth.store import Row, Store, dumps, sha256
+from cxrsynth.store import Row, Store
 
 USABLE = ("train", "model")  # masks that may be built on; those for benchmarks only may not
 

@@ -12,13 +12,15 @@ from typing import Any
 import yaml
 
 from cxrsynth import registry
+from cxrsynth.encoding import dumps
 from cxrsynth.errors import DiskFull
 from cxrsynth.factory.plan import Plan, bytes_per_sample, mib
 from cxrsynth.factory.shard import Advance, Job
+from cxrsynth.files import write_atomic
 from cxrsynth.lock import writing
 from cxrsynth.recipe import Recipe
 from cxrsynth.records import Failure, Receipt
-from cxrsynth.store import Store, dumps, write_atomic
+from cxrsynth.store import Store
 
 
 @dataclass(slots=True)

@@ -17,6 +17,7 @@ from cxrsynth.data.findings import FINDINGS, KIND_OF, PHRASES, CannotCarryError,
 from cxrsynth.data.paths import refuse_overlap
 from cxrsynth.domain.anatomy import CLASSES
 from cxrsynth.domain.lexicon import MARKER, NORMAL, is_normal
+from cxrsynth.encoding import dumps
 from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.factory.before_after import Pair, before_after
 from cxrsynth.factory.carriers import Carriers, lungs_from
@@ -24,7 +25,7 @@ from cxrsynth.factory.simulation import MOST, Simulation
 from cxrsynth.lock import writing
 from cxrsynth.pages.sheet import save
 from cxrsynth.records import STREAM_FINDING, rng
-from cxrsynth.store import Entry, Row, Store, dumps
+from cxrsynth.store import Entry, Row, Store
 
 SHARD = 32
 SHEET_IMAGES = 12

@@ -11,19 +11,20 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cxrsynth import recipe as recipes
 from cxrsynth.data import keys
 from cxrsynth.data.documents import read_json, read_json_lines, read_yaml
-from cxrsynth.data.paths import inside, shown
+from cxrsynth.data.paths import OutsideError, inside, shown, trouble
+from cxrsynth.encoding import file_sha256, seal
 from cxrsynth.errors import CxrError, MismatchError, UsageError
 from cxrsynth.factory.computed import told
 from cxrsynth.recipe import Recipe, parse
 from cxrsynth.records import Receipt
-from cxrsynth.store import Problem, Row, Store, seal
+from cxrsynth.store import Row, Store
 
 Classes = list[dict[str, Any]]
 
@@ -32,6 +33,14 @@ TREES = ("images", "masks", "layers", "maps", "meta", "rejected")
 PATHS = {"image": "images", "mask": "masks", "layers": "layers", "maps": "maps"}
 # Say what a folder is for, and carry a seal over the rest of themselves.
 SEALED = ("ingest.json", "segment.json")
+
+
+@dataclass(slots=True)
+class Problem:
+    """What was found: a path relative to the dataset, and what is wrong with it."""
+
+    path: str
+    what: str
 
 
 def verify(root: Path) -> Iterator[Problem]:
@@ -46,7 +55,7 @@ def verify(root: Path) -> Iterator[Problem]:
         store.classes()  # says that this is no dataset
     if not store.shards():
         raise MismatchError(f"{root} has no finished shard", "re-run the command that writes it to complete it")
-    yield from store.verify()
+    yield from against_receipts(store)
     known: list[Receipt] = []
     for receipt in store.receipts():
         yield from _receipt(store, receipt)
@@ -56,6 +65,28 @@ def verify(root: Path) -> Iterator[Problem]:
     yield from _together(known)
     yield from _strangers(store, {f"{receipt.shard:05d}" for receipt in known})
     yield from _about(store, known)
+
+
+def against_receipts(store: Store) -> Iterator[Problem]:
+    """Compare every file with its receipt: what is missing, changed, or half written."""
+    for shard in store.shards():
+        receipt = store.receipt(shard)
+        if receipt is None:
+            yield Problem(f"shards/{shard:05d}.json", "receipt cannot be read")
+            continue
+        for relative, stated in receipt.files.items():
+            try:
+                file = inside(store.root, relative)
+            except OutsideError as error:
+                yield Problem(shown(relative), error.message)
+                continue
+            why = trouble(file)
+            if why:
+                yield Problem(relative, "missing" if why == "file is missing" else why)
+            elif file.stat().st_size != stated["size"]:
+                yield Problem(relative, f"has {file.stat().st_size} bytes, the receipt says {stated['size']}")
+            elif file_sha256(file) != stated["sha256"]:
+                yield Problem(relative, "changed since it was written")
 
 
 def _receipt(store: Store, receipt: Receipt) -> Iterator[Problem]:

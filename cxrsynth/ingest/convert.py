@@ -13,12 +13,13 @@ import numpy as np
 
 from cxrsynth.data.documents import read_json, read_json_lines
 from cxrsynth.data.paths import refuse_overlap
+from cxrsynth.encoding import dumps, lines, seal, sha256
 from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.ingest.image import TONE, Layout, SourceImage, UnreadableError, read_mask, square, stretch
 from cxrsynth.ingest.radiograph import Polarity, Radiograph, read_radiograph
 from cxrsynth.lock import writing
 from cxrsynth.pages.sheet import Item, contact_sheet
-from cxrsynth.store import Entry, Row, Store, dumps, lines, seal, sha256
+from cxrsynth.store import Entry, Row, Store
 
 SHARD = 64
 LARGEST = 4096  # side, pixels

@@ -23,10 +23,11 @@ from cxrsynth.data.dicom_fields import DicomError, code, fields
 from cxrsynth.data.dicom_masks import numbered
 from cxrsynth.data.keys import Keys, digest
 from cxrsynth.data.paths import is_clutter
+from cxrsynth.encoding import file_sha256
 from cxrsynth.errors import UsageError
 from cxrsynth.ingest.folder import split_of
 from cxrsynth.ingest.image import CLASSES, SourceImage
-from cxrsynth.store import Row, file_sha256
+from cxrsynth.store import Row
 
 SOURCE = "dicom"
 

@@ -19,11 +19,11 @@ from safetensors import SafetensorError
 
 from cxrsynth import weights
 from cxrsynth.errors import MismatchError, MissingError, UsageError
+from cxrsynth.files import publish
 from cxrsynth.nets import parts
 from cxrsynth.nets.bundle import hush
 from cxrsynth.nets.families import family_of
 from cxrsynth.nets.lora import ABOUT, read_about
-from cxrsynth.store import publish
 from cxrsynth.weights import Weights
 
 FILES = (".safetensors", ".ckpt")

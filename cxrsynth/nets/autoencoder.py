@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cxrsynth.encoding import sha256
 from cxrsynth.nets.bundle import Vae
-from cxrsynth.store import sha256
 
 # Images at once; on a CPU one, so that the peak of memory is one image, and a picture does not depend on its batch.
 CHUNK = {"cuda": 8}

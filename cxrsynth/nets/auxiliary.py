@@ -12,8 +12,9 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from cxrsynth.auxiliary_files import AUXILIARY, about
+from cxrsynth.encoding import sha256
 from cxrsynth.errors import MissingError, UsageError
-from cxrsynth.store import sha256, write_atomic
+from cxrsynth.files import write_atomic
 
 AnyNet = TypeVar("AnyNet", bound=nn.Module)
 

@@ -12,6 +12,7 @@ import torch
 import transformers
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
+from cxrsynth.encoding import dumps, sha256
 from cxrsynth.errors import MissingError, RecipeError
 from cxrsynth.nets.autoencoder import encoder_digest
 from cxrsynth.nets.bundle import Scheduler, TextEncoder, Tokenizer, Unet, Vae, hush, scheduler
@@ -20,7 +21,6 @@ from cxrsynth.nets.denoiser import build_unet
 from cxrsynth.nets.noise import schedule_of
 from cxrsynth.nets.parts import load_text_encoder, load_tokenizer
 from cxrsynth.nets.text import build_encoder, build_tokenizer
-from cxrsynth.store import dumps, sha256
 from cxrsynth.weights import Weights
 
 CLIP = ("clip", "clip_text_model")

@@ -11,7 +11,7 @@ import torch
 import transformers
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 
-from cxrsynth.store import publish
+from cxrsynth.files import publish
 
 SHARD_BYTES = 15 * 1024 * 1024
 # diffusers loads its classes lazily, which type checkers cannot follow: these names say what is meant.

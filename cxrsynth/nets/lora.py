@@ -20,10 +20,11 @@ from safetensors import SafetensorError
 from torch import nn
 
 from cxrsynth.data.documents import read_json
+from cxrsynth.encoding import dumps
 from cxrsynth.errors import MismatchError, MissingError, RecipeError, UsageError
+from cxrsynth.files import publish
 from cxrsynth.nets.bundle import TextEncoder, Unet, hush, save
 from cxrsynth.nets.config import WhatConfig
-from cxrsynth.store import dumps, publish
 from cxrsynth.weights import Weights
 
 ABOUT = "adapter.json"

@@ -18,8 +18,8 @@ import torch
 from torch import nn
 
 from cxrsynth.errors import MissingError
+from cxrsynth.files import write_atomic
 from cxrsynth.nets import classifier, segmenter
-from cxrsynth.store import write_atomic
 
 
 @dataclass(frozen=True, slots=True)

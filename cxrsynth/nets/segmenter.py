@@ -25,9 +25,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from cxrsynth.data.documents import read_json
+from cxrsynth.encoding import dumps, file_sha256
 from cxrsynth.errors import CxrError, MismatchError, MissingError, UsageError
 from cxrsynth.registry import unknown
-from cxrsynth.store import dumps, file_sha256
 
 MEAN, DEVIATION = 0.449, 0.226  # of gray natural pictures, so that encoder weights learned on them find their range
 OURS = "_cxrsynth"

@@ -18,8 +18,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from cxrsynth.errors import UsageError
+from cxrsynth.files import write_atomic
 from cxrsynth.records import IGNORE
-from cxrsynth.store import write_atomic
 
 # Okabe and Ito's palette, told apart with every common colour blindness, in an order that keeps the first three
 # (right lung, left lung, heart) far apart on gray. A class keeps its colour in every sheet, report and plot.

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cxrsynth.errors import UsageError
 from cxrsynth.evaluate.results import Record
-from cxrsynth.store import write_atomic
+from cxrsynth.files import write_atomic
 
 BLOCK = re.compile(r"(<!-- table: (\w+)((?: [\w-]+=\S+)*) -->\n).*?(<!-- /table -->)", re.DOTALL)
 

@@ -6,11 +6,11 @@ import hashlib
 import json
 from typing import Any
 
+from cxrsynth.encoding import file_sha256
 from cxrsynth.recipe.control import Control
 from cxrsynth.recipe.files import content, in_fields, in_masks
 from cxrsynth.recipe.legacy import hashed_name
 from cxrsynth.recipe.model import Recipe
-from cxrsynth.store import file_sha256
 
 # Raised when the same recipe would give other bytes because the code changed.
 FORMAT = 1

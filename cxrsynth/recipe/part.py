@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from cxrsynth.encoding import dumps, sha256
 from cxrsynth.recipe import legacy
-from cxrsynth.store import dumps, sha256
 
 
 class Part(BaseModel):

@@ -19,7 +19,7 @@ import torch
 
 from cxrsynth.data.paths import trouble
 from cxrsynth.errors import MismatchError, UsageError
-from cxrsynth.store import sync
+from cxrsynth.files import sync
 
 STREAM_TRAIN = 7
 

@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from cxrsynth.files import write_atomic
 from cxrsynth.pages.curves import plot
-from cxrsynth.store import write_atomic
 
 # (finished steps, all steps, figures of the last one)
 Progress = Callable[[int, int, dict[str, float]], None]

@@ -16,9 +16,10 @@ from cxrsynth.data.held_out import Carved, Keep
 from cxrsynth.data.labelled import Source
 from cxrsynth.data.patients import PATIENTS, AnyImage, check_patients
 from cxrsynth.device import peak_memory
+from cxrsynth.encoding import dumps, sha256
 from cxrsynth.errors import UsageError
+from cxrsynth.files import publish
 from cxrsynth.nets.segmenter import save
-from cxrsynth.store import dumps, publish, sha256
 from cxrsynth.train.curves import Curves
 from cxrsynth.train.loop_config import FREE, LoopConfig
 

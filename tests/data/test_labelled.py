@@ -8,8 +8,8 @@ import pytest
 
 from cxrsynth.data.labelled import Source, choose_classes, gather
 from cxrsynth.data.patients import check_patients
+from cxrsynth.encoding import png
 from cxrsynth.errors import MismatchError, UsageError
-from cxrsynth.store import png
 from tests.train.chests import make
 
 ALL = ("right_lung", "left_lung", "heart")

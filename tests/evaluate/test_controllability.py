@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cxrsynth.encoding import dumps, png
 from cxrsynth.errors import UsageError
 from cxrsynth.evaluate import controllability as control
 from cxrsynth.evaluate.controllability_sheet import control_sheet
 from cxrsynth.evaluate.results import Record, record, write
 from cxrsynth.generate import build as build_generator
 from cxrsynth.recipe import parse
-from cxrsynth.store import Entry, Store, dumps, png
+from cxrsynth.store import Entry, Store
 from tests import anatomies
 from tests.conftest import CLASSES, latent_body
 from tests.labeller import by_tone

@@ -8,9 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from cxrsynth.cli import app
+from cxrsynth.encoding import dumps
 from cxrsynth.errors import UsageError
 from cxrsynth.evaluate.findings import CONTROLS, attention, cases, half_of, measure, records, stored
-from cxrsynth.store import Entry, Store, dumps
+from cxrsynth.store import Entry, Store
 from cxrsynth.weights import MODELS
 from tests.small_dataset import CLASSES, chest
 

@@ -10,6 +10,7 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
+from cxrsynth.encoding import dumps
 from cxrsynth.errors import MismatchError, MissingError, UsageError
 from cxrsynth.evaluate.adherence import alignment, heart_size_by_segmenter
 from cxrsynth.evaluate.features import autoencoder_net, classifier_net, inception_net, xrv_net
@@ -17,7 +18,7 @@ from cxrsynth.evaluate.generated import Evaluators, Measured, measure
 from cxrsynth.evaluate.images import group, same_people
 from cxrsynth.evaluate.images_report import page
 from cxrsynth.nets.classifier import Classifier, ClassifierNetwork
-from cxrsynth.store import Entry, Store, dumps
+from cxrsynth.store import Entry, Store
 from tests.labeller import by_tone
 from tests.train.chests import CLASSES, chest, make
 

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cxrsynth.encoding import dumps
 from cxrsynth.errors import UsageError
 from cxrsynth.evaluate import text
 from cxrsynth.evaluate.features import FeatureNet
-from cxrsynth.store import Entry, Store, dumps
+from cxrsynth.store import Entry, Store
 
 
 def captions(root: Path, images: int = 160, finding: str = "cardiomegaly") -> Path:

@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 
 from cxrsynth import device
+from cxrsynth.encoding import dumps
 from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.factory.plan import make_plan
 from cxrsynth.factory.run import run
 from cxrsynth.factory.shard import ShardMaker
 from cxrsynth.factory.verify import verify
 from cxrsynth.recipe import Recipe, parse
-from cxrsynth.store import Store, dumps
+from cxrsynth.store import Store
 from tests.conftest import latent_body
 
 

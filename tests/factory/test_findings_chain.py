@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from cxrsynth.cli import main
-from cxrsynth.store import Entry, Store, dumps
+from cxrsynth.encoding import dumps
+from cxrsynth.store import Entry, Store
 
 TRAIN = {"encoder": "mobilenetv3_small_050", "size": 32, "batch": 4, "updates": 2, "warmup": 1}
 

@@ -8,12 +8,13 @@ from typer.testing import CliRunner
 
 from cxrsynth.cli import app
 from cxrsynth.domain.atlas import open_atlas
+from cxrsynth.encoding import dumps
 from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.factory.carriers import find
 from cxrsynth.factory.simulate import Result, simulate_dataset
 from cxrsynth.factory.simulation import Simulation
 from cxrsynth.factory.verify import verify
-from cxrsynth.store import Entry, Row, Store, dumps
+from cxrsynth.store import Entry, Row, Store
 from tests.conftest import tree
 
 CLASSES = {"right_lung": 1, "left_lung": 2, "heart": 3}

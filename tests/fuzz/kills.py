@@ -20,11 +20,11 @@ from cxrsynth.export import export
 from cxrsynth.factory.plan import make_plan
 from cxrsynth.factory.run import run as generate
 from cxrsynth.factory.verify import verify
+from cxrsynth.files import write_atomic
 from cxrsynth.ingest.convert import ingest
 from cxrsynth.ingest.folder import Folder
 from cxrsynth.lock import writing
 from cxrsynth.recipe import parse
-from cxrsynth.store import write_atomic
 from tests.conftest import phantom_body, tree
 from tests.fuzz.judge import Ended, LateError, leaks, within
 from tests.fuzz.world import SMALL, Place, World

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import yaml
 
+from cxrsynth.encoding import dumps, file_sha256
 from cxrsynth.errors import CxrError
 from cxrsynth.factory.verify import verify
 from cxrsynth.ingest.folder import SUFFIXES
-from cxrsynth.store import dumps, file_sha256
 from tests.fuzz import awkward
 from tests.fuzz.judge import Ended, changes, leaks, run, snapshot
 from tests.fuzz.kills import kill

@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from cxrsynth.cli import app
+from cxrsynth.encoding import dumps, file_sha256
 from cxrsynth.nets import classifier, segmenter
 from cxrsynth.nets.onnx import export
 from cxrsynth.nets.segmenter import DEVIATION, MEAN
-from cxrsynth.store import dumps, file_sha256
 
 CPU = torch.device("cpu")
 OPTIONS = {"decoder_channels": [16, 8, 8, 8, 8]}

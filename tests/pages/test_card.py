@@ -11,10 +11,11 @@ import pytest
 import yaml
 from PIL import Image
 
+from cxrsynth.encoding import dumps
 from cxrsynth.errors import UsageError
 from cxrsynth.pages.card import write_card, write_preview
 from cxrsynth.pages.markdown import cell, code
-from cxrsynth.store import Store, dumps
+from cxrsynth.store import Store
 from tests.small_dataset import CLASSES, FINGERPRINT, HOSTILE, make, make_real
 
 

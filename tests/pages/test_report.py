@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from markupsafe import escape
 
+from cxrsynth.encoding import dumps, png
 from cxrsynth.errors import UsageError
 from cxrsynth.pages.report import charts, thumbs, write_report
 from cxrsynth.pages.report.gather import choose_rejects
 from cxrsynth.pages.summary import choose, evenly
-from cxrsynth.store import Store, dumps, png
+from cxrsynth.store import Store
 from tests.browser import Page, browse
 from tests.small_dataset import FINGERPRINT, HOSTILE, chest, make, make_real
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from cxrsynth.store import Entry, Store, dumps
+from cxrsynth.encoding import dumps
+from cxrsynth.store import Entry, Store
 
 CLASSES = {"right_lung": 1, "left_lung": 2, "heart": 3}
 

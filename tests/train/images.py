@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cxrsynth.store import Entry, Store, dumps
+from cxrsynth.encoding import dumps
+from cxrsynth.store import Entry, Store
 
 NAMES = {"right_lung": "right lung", "left_lung": "left lung", "heart": "heart"}
 

@@ -12,10 +12,11 @@ from safetensors.torch import load_file, save_file
 from cxrsynth.data.labelled import Source
 from cxrsynth.data.multilabel import choose_labels, gather_multilabel
 from cxrsynth.domain.lexicon import knowledge, truth
+from cxrsynth.encoding import dumps
 from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.evaluate.classification import figures_of, mean_auroc, patients_of, predict, threshold
 from cxrsynth.nets.classifier import ClassifierNetwork, load, start_encoder
-from cxrsynth.store import Entry, Store, dumps
+from cxrsynth.store import Entry, Store
 from cxrsynth.train.tasks.classify.config import ClassifyConfig, configure
 from cxrsynth.train.tasks.classify.training import MaskedLoss, train_classifier, weights_of
 from tests.train.test_segment import stop_after

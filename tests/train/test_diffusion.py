@@ -12,10 +12,11 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
+from cxrsynth.encoding import dumps
 from cxrsynth.errors import MismatchError, MissingError, RecipeError, UsageError
 from cxrsynth.nets.lora import merge_adapter
 from cxrsynth.recipe.settings import load_as
-from cxrsynth.store import Entry, Store, dumps
+from cxrsynth.store import Entry, Store
 from cxrsynth.train.recipe import ModelRecipe
 from cxrsynth.train.tasks.diffusion.config import DiffusionRecipe
 from cxrsynth.train.tasks.diffusion.training import train_diffusion

@@ -14,9 +14,10 @@ from cxrsynth.data.latents import Draws, Latents
 from cxrsynth.data.material import Material
 from cxrsynth.data.material import gather as gather_all
 from cxrsynth.data.square import Square
+from cxrsynth.encoding import lines
 from cxrsynth.errors import MissingError, RecipeError, UsageError
 from cxrsynth.nets.base import Base, load_base
-from cxrsynth.store import Store, lines
+from cxrsynth.store import Store
 from cxrsynth.train.tasks.diffusion.config import DiffusionRecipe
 from cxrsynth.weights import resolve
 from tests.tiny import build

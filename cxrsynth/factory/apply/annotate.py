@@ -20,6 +20,7 @@ from PIL import Image
 from cxrsynth.data.borders import content
 from cxrsynth.data.documents import read_json_lines
 from cxrsynth.data.paths import refuse_overlap
+from cxrsynth.encoding import dumps, lines, sha256
 from cxrsynth.errors import MismatchError
 from cxrsynth.factory.apply.image import Labelled, embed, fractions, label_one, seed_of, shrink
 from cxrsynth.factory.apply.sources import Picture, Source, find, open_all
@@ -32,7 +33,7 @@ from cxrsynth.pages.sheet import Item, contact_sheet, save
 from cxrsynth.pool import spawn_pool
 from cxrsynth.recipe import AttentionSpec, Recipe, masks_identity
 from cxrsynth.records import BOX, Draw
-from cxrsynth.store import Entry, Row, Store, dumps, lines, sha256
+from cxrsynth.store import Entry, Row, Store
 from cxrsynth.weights import Weights
 
 SHARD = 16

@@ -16,6 +16,7 @@ import numpy as np
 from cxrsynth.data.dicom import is_dicom
 from cxrsynth.data.labelled import check_finished
 from cxrsynth.data.paths import inside, refuse_overlap, shown, trouble
+from cxrsynth.encoding import dumps, seal, sha256
 from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.ingest.image import UnreadableError, read_gray, stretch
 from cxrsynth.ingest.radiograph import Polarity, images_at, read_radiograph, was_turned
@@ -24,7 +25,7 @@ from cxrsynth.masks.layers import paint
 from cxrsynth.masks.morphology import Morphology
 from cxrsynth.nets.segmenter import Segmenter
 from cxrsynth.pages.sheet import Item, contact_sheet, save
-from cxrsynth.store import Entry, Row, Store, dumps, seal, sha256
+from cxrsynth.store import Entry, Row, Store
 
 SHARD = 64
 SHEET_IMAGES = 24

@@ -10,10 +10,11 @@ import numpy as np
 
 from cxrsynth.data.dicom import is_dicom
 from cxrsynth.data.paths import trouble
+from cxrsynth.encoding import file_sha256
 from cxrsynth.errors import UsageError
 from cxrsynth.ingest.image import SourceImage, UnreadableError, stretch
 from cxrsynth.ingest.radiograph import Polarity, images_at, read_radiograph
-from cxrsynth.store import Row, Store, file_sha256
+from cxrsynth.store import Row, Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from cxrsynth.data.documents import read_json
 from cxrsynth.data.paths import inside
+from cxrsynth.encoding import dumps
 from cxrsynth.errors import UsageError
 from cxrsynth.pages.card.croissant import croissant
 from cxrsynth.pages.card.hub import dataset_files
 from cxrsynth.pages.card.readme import readme
 from cxrsynth.pages.sheet import Item, contact_sheet, encode
 from cxrsynth.pages.summary import Summary, choose, summarise
-from cxrsynth.store import dumps
 
 
 def write_card(store_root: Path, summary: Summary | None = None) -> list[Path]:

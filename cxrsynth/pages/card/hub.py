@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cxrsynth.encoding import lines
 from cxrsynth.pages.summary import Summary
-from cxrsynth.store import Row, lines
+from cxrsynth.store import Row
 
 NAMES = {"train": "train", "val": "validation", "test": "test"}
 RESERVED = "all"

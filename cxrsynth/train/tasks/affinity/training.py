@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from cxrsynth.alone import alone
 from cxrsynth.data.dataset import rows as read_rows
 from cxrsynth.data.dataset import trainable
+from cxrsynth.encoding import dumps, sha256
 from cxrsynth.errors import CxrError
 from cxrsynth.masks.pilot import Pilot, competing_classes, read, split
 from cxrsynth.masks.walk import offsets
@@ -25,7 +26,7 @@ from cxrsynth.nets.affinity import AffinityNet
 from cxrsynth.nets.losses import affinity_loss
 from cxrsynth.pool import spawn_pool
 from cxrsynth.records import IGNORE
-from cxrsynth.store import Store, dumps, sha256
+from cxrsynth.store import Store
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
 from cxrsynth.train.loop import Figures, Turn, train

@@ -18,6 +18,7 @@ from cxrsynth.alone import alone
 from cxrsynth.data.dataset import rows as read_rows
 from cxrsynth.data.dataset import trainable
 from cxrsynth.data.label_maps import LabelMaps, has_masks, labelled, read, unlabelled
+from cxrsynth.encoding import dumps, sha256
 from cxrsynth.errors import UsageError
 from cxrsynth.nets import auxiliary
 from cxrsynth.nets.anatomy import AnatomyNet
@@ -25,7 +26,7 @@ from cxrsynth.nets.losses import gradient_difference
 from cxrsynth.nets.segmenter import load
 from cxrsynth.pages.sheet import Item, contact_sheet
 from cxrsynth.pages.sheet import save as save_picture
-from cxrsynth.store import Store, dumps, sha256
+from cxrsynth.store import Store
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
 from cxrsynth.train.loop import Figures, Turn, train

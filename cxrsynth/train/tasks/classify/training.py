@@ -20,11 +20,12 @@ from cxrsynth.data.held_out import Keep, everything
 from cxrsynth.data.labelled import Source
 from cxrsynth.data.multilabel import MultiLabelImage, choose_labels, gather_multilabel, table_of
 from cxrsynth.data.patients import Mixture, check_patients
+from cxrsynth.encoding import file_sha256, sha256
 from cxrsynth.evaluate.classification import mean_auroc, scores_of
 from cxrsynth.nets.classifier import ClassifierNetwork, start_encoder, start_from
 from cxrsynth.nets.losses import MaskedLoss
 from cxrsynth.nets.segmenter import squash
-from cxrsynth.store import Store, file_sha256, sha256
+from cxrsynth.store import Store
 from cxrsynth.train import labelled
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate

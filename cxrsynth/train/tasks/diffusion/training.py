@@ -23,13 +23,14 @@ from cxrsynth.data.dataset import rows, trainable
 from cxrsynth.data.latents import Draws, Latents, prepare
 from cxrsynth.data.material import PLACE, Material, gather
 from cxrsynth.data.square import Square
+from cxrsynth.encoding import dumps, sha256
 from cxrsynth.errors import MissingError, UsageError
 from cxrsynth.generate import samples as preview
 from cxrsynth.nets import bundle, noise
 from cxrsynth.nets.base import Base, fresh_base, load_base
 from cxrsynth.nets.grounding import grounding_loss
 from cxrsynth.nets.text import ids
-from cxrsynth.store import Store, dumps, sha256
+from cxrsynth.store import Store
 from cxrsynth.train.curves import Curves, Progress
 from cxrsynth.train.device import accelerate
 from cxrsynth.train.loop import Figures, Turn, optimizer_class, train

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 from cxrsynth.alone import alone
 from cxrsynth.data.label_maps import with_masks
+from cxrsynth.encoding import dumps, sha256
 from cxrsynth.generate.features import Seen, look_at
 from cxrsynth.nets import auxiliary
 from cxrsynth.nets.losses import coverage_loss
 from cxrsynth.nets.mask_head import Head, as_input
-from cxrsynth.store import Store, dumps, sha256
+from cxrsynth.store import Store
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
 from cxrsynth.train.loop import Figures, Turn, train

@@ -24,7 +24,9 @@ from cxrsynth.data.places import Place, find
 from cxrsynth.domain import regions
 from cxrsynth.domain.anatomy import CLASSES
 from cxrsynth.domain.lexicon import MARKER, found, is_normal, words_on_findings
+from cxrsynth.encoding import dumps, npz, sha256
 from cxrsynth.errors import MismatchError, UsageError
+from cxrsynth.files import write_atomic
 from cxrsynth.nets import auxiliary, noise
 from cxrsynth.nets.autoencoder import encode
 from cxrsynth.nets.base import Base, load_base
@@ -32,7 +34,7 @@ from cxrsynth.nets.config import NoiseConfig, WhatConfig
 from cxrsynth.nets.pathology import KEY, Adapter
 from cxrsynth.nets.segmenter import Segmenter, load
 from cxrsynth.nets.text import ids
-from cxrsynth.store import Row, Store, dumps, npz, sha256, write_atomic
+from cxrsynth.store import Row, Store
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
 from cxrsynth.train.loop import Figures, Turn, train

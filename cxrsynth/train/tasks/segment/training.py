@@ -20,11 +20,12 @@ from cxrsynth.data.held_out import Keep
 from cxrsynth.data.labelled import LabelledImage, Source, choose_classes, gather, may_train
 from cxrsynth.data.patients import Mixture
 from cxrsynth.domain.anatomy import sided
+from cxrsynth.encoding import file_sha256
 from cxrsynth.errors import UsageError
 from cxrsynth.evaluate.segmentation import mean_dice, validate
 from cxrsynth.nets.losses import SegmentationLoss
 from cxrsynth.nets.segmenter import Network, load_encoder, squash, start_from
-from cxrsynth.store import Row, file_sha256
+from cxrsynth.store import Row
 from cxrsynth.train import labelled
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate

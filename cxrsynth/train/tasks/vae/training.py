@@ -26,13 +26,14 @@ from torch import Tensor, nn
 from cxrsynth.alone import alone
 from cxrsynth.data.dataset import read_images, rows, trainable
 from cxrsynth.data.sharpness import relative
+from cxrsynth.encoding import sha256
+from cxrsynth.files import publish
 from cxrsynth.nets.autoencoder import decode, encode, whiten
 from cxrsynth.nets.discriminator import PatchDiscriminator
 from cxrsynth.nets.imagenet import Perceptual
 from cxrsynth.nets.losses import gradient_difference
 from cxrsynth.nets.reconstruct import Reconstruct, build
 from cxrsynth.pages.reconstruction import sheet
-from cxrsynth.store import publish, sha256
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
 from cxrsynth.train.loop import Figures, Turn, train
