@@ -1,7 +1,7 @@
 """The records that travel through the factory, in this order: Spec, Draw, Sample, Verdict, Receipt.
 
-Axes are (H, W) rows and columns of the picture, K classes in recipe order (background not counted), and h, w the
-rows and columns of a low-resolution attention map. The patient's right is on the left of the picture.
+Axes are (H, W) rows and columns of the image, K classes in recipe order (background not counted), and h, w the
+rows and columns of a low-resolution attention map. The patient's right is on the left of the image.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Spec:
     Attributes:
         index: position in the dataset, from 0.
         key: file stem, ``000000017``.
-        prompt: the text the picture is generated from.
+        prompt: the text the image is generated from.
         negative_prompt: what it shall not show; ignored without classifier-free guidance.
         phrases: class name -> the phrase whose attention locates the class, in recipe order.
         present: class name -> whether the prompt asks for it (an optional class may be absent).
@@ -80,7 +80,7 @@ class Asked:
         return Asked(tuple(dict.fromkeys(self.levels + other.levels)), tuple(dict.fromkeys(self.heads + other.heads)))
 
 
-# Name of the read that says which part of the picture the others cover: top, bottom, left, right, as fractions.
+# Name of the read that says which part of the image the others cover: top, bottom, left, right, as fractions.
 BOX = "box"
 
 
@@ -89,13 +89,13 @@ class Draw:
     """What the generator gave for one Spec.
 
     Attributes:
-        image: (H, W) uint8, 0 black to 255 white; a non-finite picture is given as ``finite=False``.
+        image: (H, W) uint8, 0 black to 255 white; a non-finite image is given as ``finite=False``.
         maps: (K, h, w) float32, >= 0, raw class attention averaged over layers, heads and steps, not normalised.
         control: (K, H, W) bool, the masks that were imposed (phantom: the exact masks), or None.
         finite: whether every pixel was a number before it became uint8.
         refused: why it cannot show what its Spec imposes, machine-readable, ``opacity.carrier``; empty where it does.
         reads: answers to what the chain `Asked`, float16: ``self_<level>`` (h, w, h, w), from each place to all places,
-            each summing to 1; ``decoder_<sha256>`` (C, h, w) in 0..1; and `BOX` where they cover a part of the picture.
+            each summing to 1; ``decoder_<sha256>`` (C, h, w) in 0..1; and `BOX` where they cover a part of the image.
     """
 
     image: np.ndarray
@@ -107,7 +107,7 @@ class Draw:
 
     @classmethod
     def stored(cls, image: np.ndarray, arrays: Mapping[str, np.ndarray]) -> Draw:
-        """A draw as it was kept: the picture, and the arrays of its ``.npz``.
+        """A draw as it was kept: the image, and the arrays of its ``.npz``.
 
         Raises:
             MismatchError: they are no maps.
@@ -131,7 +131,7 @@ class Draw:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A picture with its labels, before any check.
+    """An image with its labels, before any check.
 
     Attributes:
         image: (H, W) uint8.
@@ -209,7 +209,7 @@ class Failure:
 
 
 class Generator(Protocol):
-    """Draws pictures. Built once per worker."""
+    """Draws images. Built once per worker."""
 
     def draw(self, specs: list[Spec]) -> list[Draw]:
         """One batch, in order."""
@@ -217,7 +217,7 @@ class Generator(Protocol):
 
 
 class Refiner(Protocol):
-    """Improves class probabilities by looking at the picture."""
+    """Improves class probabilities by looking at the image."""
 
     def __call__(self, image: np.ndarray, prob: np.ndarray) -> np.ndarray:
         """(H, W) uint8, (K, H, W) float32 -> (K, H, W) float32 in 0..1."""

@@ -1,11 +1,11 @@
-"""The on-disk form: parallel trees of pictures and masks, one receipt per shard, written last.
+"""The on-disk form: parallel trees of images and masks, one receipt per shard, written last.
 
     OUT/images/00000/000000017.png   8-bit gray
     OUT/masks/00000/000000017.png    8-bit class ids (absent for images without a mask)
     OUT/layers/00000/000000017.png   one bit per class, where classes overlap
     OUT/maps/00000/000000017.npz     raw class attention, where the recipe keeps it
     OUT/meta/00000.jsonl             one line per sample
-    OUT/rejected/00000.jsonl         one line per rejected attempt; the picture stands beside it
+    OUT/rejected/00000.jsonl         one line per rejected attempt; the image stands beside it
     OUT/shards/00000.json            receipt
     OUT/failures/00000.json          error of a shard that could not be made
 
@@ -81,12 +81,12 @@ class Store:
         versions: dict[str, str] | None = None,
         computed: dict[str, str] | None = None,
     ) -> Receipt:
-        """Commit one shard: pictures, masks, maps, meta, rejects; the receipt last.
+        """Commit one shard: images, masks, maps, meta, rejects; the receipt last.
 
         Writing the same shard again is harmless: every file is replaced as a whole.
 
         Args:
-            rejected: (row, picture) of every rejected attempt; a row has ``key``, ``attempt``, ``reason``.
+            rejected: (row, image) of every rejected attempt; a row has ``key``, ``attempt``, ``reason``.
         """
         name = f"{shard:05d}"
         self._sweep(name)
@@ -274,7 +274,7 @@ class Store:
         return body
 
     def load_image(self, row: Row) -> np.ndarray:
-        """(H, W) uint8 picture of a row."""
+        """(H, W) uint8 image of a row."""
         return self._pixels(row["image"])
 
     def load_mask(self, row: Row) -> np.ndarray | None:
@@ -299,7 +299,7 @@ class Store:
             raise MismatchError(error.message, f"see cxrsynth verify {self.root}") from error
 
     def _pixels(self, relative: object) -> np.ndarray:
-        """(H, W) uint8 of a picture of this dataset; ids and gray levels are both plain bytes.
+        """(H, W) uint8 of an image of this dataset; ids and gray levels are both plain bytes.
 
         Raises:
             OutsideError: its path leaves the dataset.

@@ -1,7 +1,7 @@
 """Where weights come from: bundled with the package, a local folder, or the Hugging Face hub.
 
 All three end as a folder in diffusers' form, and a digest of everything in it that can change a
-picture.
+image.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from cxrsynth.registry import unknown
 MODELS = Path(__file__).parent / "models"
 # Where the network that removes noise lies, by family.
 DENOISERS = ("unet", "transformer")
-# Folders that every pipeline has besides, and those of its index that change no picture here.
+# Folders that every pipeline has besides, and those of its index that change no image here.
 NEEDED = ("vae", "text_encoder", "tokenizer", "scheduler")
 UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
 WEIGHT_SUFFIXES = (".safetensors", ".bin")
@@ -165,7 +165,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def parts(folder: Path) -> list[str]:
-    """The folders of a model that can change a picture: what every pipeline has, and what its index names besides."""
+    """The folders of a model that can change an image: what every pipeline has, and what its index names besides."""
     index = read_json(folder / "model_index.json")
     named = [name for name, value in index.items() if isinstance(value, list) and value and None not in value]
     for name in named:
@@ -240,7 +240,7 @@ def digest(folder: Path) -> str:
 
 
 def parts_of(folder: Path) -> list[Path]:
-    """All files that can change a picture, sorted by name."""
+    """All files that can change an image, sorted by name."""
     inside = [folder / "model_index.json", *(path for part in parts(folder) for path in (folder / part).rglob("*"))]
     return sorted(path for path in inside if path.is_file() and not path.name.startswith(".") and path.suffix != ".md")
 

@@ -50,7 +50,7 @@ def annotate(  # type: ignore[misc]
     """Label chest X-rays that have no labels, as ``cxrsynth annotate`` does. Many at once cost the model's start once.
 
     Args:
-        image: a file (a picture or DICOM), a gray array (H, W) of uint8, uint16, or floats in 0..1, a PIL image, or a
+        image: a file (an image or DICOM), a gray array (H, W) of uint8, uint16, or floats in 0..1, a PIL image, or a
             list of them.
         recipe: whose classes and mask chain are used; prompts and sampling do not matter.
         model: another model than the recipe's.
@@ -122,9 +122,7 @@ def place(picture: Picture, folder: Path, number: int) -> str:
     if isinstance(picture, str | Path):
         path = Path(picture).expanduser()
         if not path.is_file():
-            raise UsageError(
-                f"there is no file {path}", "name a picture; for a folder: cxrsynth annotate FOLDER -o OUT"
-            )
+            raise UsageError(f"there is no file {path}", "name an image; for a folder: cxrsynth annotate FOLDER -o OUT")
         if is_dicom(path):
             (folder / f"{key}.png").write_bytes(png_of(path))
             return key

@@ -1,4 +1,4 @@
-"""Checks that know what a chest looks like. The patient's right is on the left of the picture."""
+"""Checks that know what a chest looks like. The patient's right is on the left of the image."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from cxrsynth.records import KEEP, Sample, Verdict
 
 
 class Laterality(BaseCheck):
-    """The right lung is on the left of the picture, the heart between the lungs.
+    """The right lung is on the left of the image, the heart between the lungs.
 
     Reasons: ``laterality.lungs``, ``laterality.heart``. Scores: ``laterality.lungs``, the distance of the lungs'
     centroids as a fraction of the width, negative if they are swapped; ``laterality.heart``, where the heart's centroid
     lies between theirs, 0 at the right lung's to 1 at the left lung's.
 
     Attributes:
-        right: class on the picture's left.
-        left: class on the picture's right.
+        right: class on the image's left.
+        left: class on the image's right.
         heart: class between the two.
         apart: smallest distance of the lungs' centroids.
         slack: how near to a lung's centroid the heart's may come, 0..0.5.
@@ -58,7 +58,7 @@ class Laterality(BaseCheck):
 
 
 class Border(BaseCheck):
-    """The lungs are in the picture: they touch few of its sides. Reason: ``border.sides``. Score: ``border.sides``.
+    """The lungs are in the image: they touch few of its sides. Reason: ``border.sides``. Score: ``border.sides``.
 
     Attributes:
         classes: whose union is looked at.

@@ -40,7 +40,7 @@ class BaseCheck(BaseModel, ABC):
 
 
 def centre(mask: np.ndarray) -> float | None:
-    """Mean column of a mask, 0 (left edge) to 1 (right edge of the picture); None if it is empty."""
+    """Mean column of a mask, 0 (left edge) to 1 (right edge of the image); None if it is empty."""
     columns = mask.sum(axis=0)
     if not columns.any():
         return None

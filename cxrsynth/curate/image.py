@@ -1,4 +1,4 @@
-"""Checks that look at the picture alone."""
+"""Checks that look at the image alone."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from cxrsynth.records import KEEP, Sample, Verdict
 
 
 class Finite(BaseCheck):
-    """The picture consists of numbers and shows something.
+    """The image consists of numbers and shows something.
 
     Reasons: ``finite.nan``, ``finite.constant``, ``finite.contrast``. Score: ``contrast``, the distance between the
     2nd and the 98th percentile, 0..1.
 
     Attributes:
-        contrast: smallest contrast of a picture worth keeping.
+        contrast: smallest contrast of an image worth keeping.
     """
 
     contrast: float = Field(0.15, ge=0, le=1)
@@ -42,14 +42,14 @@ class Finite(BaseCheck):
 
 
 class Duplicate(BaseCheck):
-    """The picture is not nearly one that this shard has kept already.
+    """The image is not nearly one that this shard has kept already.
 
     All chest images correlate, so what the image has in common with its own blurred self is taken away first and
     the rest is compared. Images of different people then stay below 0.85, a copy with other noise or tone lies above
-    0.97. Reason: ``duplicate.shard``. Score: ``duplicate``, the highest correlation with a kept picture.
+    0.97. Reason: ``duplicate.shard``. Score: ``duplicate``, the highest correlation with a kept image.
 
     Attributes:
-        most: correlation, -1..1, from which two pictures count as one.
+        most: correlation, -1..1, from which two images count as one.
         size: side of the thumbnails that are compared, pixels.
     """
 

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from cxrsynth.curate.check import BaseCheck, Limits
 from cxrsynth.records import Sample, Verdict
 
-# Fractions of the picture, wider than any image with reference masks in two public sets (right lung 0.064..0.219, left
+# Fractions of the image, wider than any image with reference masks in two public sets (right lung 0.064..0.219, left
 # lung 0.034..0.246, heart 0.054..0.181): a child's image with much of the arms on it is smaller, emphysema larger.
 PLAUSIBLE: dict[str, tuple[float, float]] = {
     "right_lung": (0.04, 0.35),
@@ -41,9 +41,9 @@ class Present(BaseCheck):
 
 
 class Area(BaseCheck):
-    """Every class that is there covers a plausible part of the picture. Reasons: ``area.<class>.small``, ``.large``.
+    """Every class that is there covers a plausible part of the image. Reasons: ``area.<class>.small``, ``.large``.
 
-    An absent class is none of this check's business. Scores: ``area.<class>``, fraction of the picture.
+    An absent class is none of this check's business. Scores: ``area.<class>``, fraction of the image.
 
     Attributes:
         ranges: class name -> smallest and largest fraction; what the recipe names is added to the defaults.

@@ -7,7 +7,7 @@ REASONS = {
     "finite.nan": "not a number somewhere",
     "finite.constant": "one gray level only",
     "finite.contrast": "too little contrast",
-    "duplicate.shard": "nearly a copy of another picture",
+    "duplicate.shard": "nearly a copy of another image",
     "laterality.lungs": "lungs on the wrong sides, or too close",
     "laterality.heart": "heart not between the lungs",
     "border.sides": "lungs cut off by the border",
@@ -19,7 +19,7 @@ REASONS = {
 }
 SCORES = {
     "contrast": "contrast",
-    "duplicate": "likeness to another picture",
+    "duplicate": "likeness to another image",
     "laterality.lungs": "distance of the lungs",
     "laterality.heart": "place of the heart between the lungs",
     "border.sides": "sides that the lungs touch",
@@ -27,7 +27,7 @@ SCORES = {
     "stability.*": "{}: mask at a higher and a lower threshold",
     "uncertainty.*": "{}: undecided pixels",
     "agreement.*": "{}: where imposed and where seen",
-    "area.*": "{}: share of the picture",
+    "area.*": "{}: share of the image",
 }
 
 

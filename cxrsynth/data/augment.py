@@ -26,9 +26,9 @@ def augmenter(config: SegmentAugment) -> Augment:
 
     Returns:
         (image (H, W) uint8, mask (H, W) uint8, rng) -> the same shapes and types. What comes in from outside the
-        picture is black and marked 255: nobody labelled it.
+        image is black and marked 255: nobody labelled it.
     """
-    # Threads of OpenCV would fight with torch's for the same cores over pictures that take a millisecond.
+    # Threads of OpenCV would fight with torch's for the same cores over images that take a millisecond.
     cv2.setNumThreads(0)
     tones = [
         A.RandomGamma(gamma_limit=(100 * (1 - config.gamma), 100 * (1 + config.gamma)), p=config.tone_p),

@@ -12,7 +12,7 @@ THINNED = 128
 
 
 def content(picture: np.ndarray) -> tuple[slice, slice]:
-    """(H, W) uint8 -> rows and columns without dark borders; a picture that is nearly all dark is left alone."""
+    """(H, W) uint8 -> rows and columns without dark borders; an image that is nearly all dark is left alone."""
     edge = max(1, min(picture.shape) // 50)
     rim = np.concatenate([side.ravel() for whole in (picture, picture.T) for side in (whole[:edge], whole[-edge:])])
     dark = picture <= min(np.percentile(rim, 99) + BLACK, DARKEST)

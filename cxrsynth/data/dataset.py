@@ -36,7 +36,7 @@ def rows(root: Path, splits: Sequence[str] = (), keep: Keep | None = None) -> li
 
 
 class Images(Dataset[dict[str, Tensor]]):
-    """Pictures and masks.
+    """Images and masks.
 
     An item is ``{"image": (1, H, W) float32 in 0..1, "mask": (H, W) int64 class ids, "labelled": () bool}``; the mask
     of an unlabelled image is all background and must not be learned from.
@@ -77,7 +77,7 @@ class Images(Dataset[dict[str, Tensor]]):
 
 
 def read_images(root: Path, chosen: Sequence[Row]) -> np.ndarray:
-    """(N, H, W) uint8: all pictures in memory; 4,000 images of 256 pixels take 262 MB."""
+    """(N, H, W) uint8: all images in memory; 4,000 images of 256 pixels take 262 MB."""
     store = Store(root)
     return np.stack([store.load_image(row) for row in chosen])
 

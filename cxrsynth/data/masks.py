@@ -1,4 +1,4 @@
-"""The one reader of masks: a picture whose pixels are class ids, however it was saved."""
+"""The one reader of masks: an image whose pixels are class ids, however it was saved."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read_mask(
 ) -> tuple[np.ndarray, list[str]]:
     """Read one mask.
 
-    Palette pictures give their indices, whatever colours these have. One bit is 0 and 1. Where there is one class, 0
+    Palette images give their indices, whatever colours these have. One bit is 0 and 1. Where there is one class, 0
     and 255 (or 0 and 1) are background and that class.
 
     Args:
@@ -70,7 +70,7 @@ def _pixels(path: Path, colours: Mapping[Colour, int] | None) -> tuple[np.ndarra
         raise MaskError("mask is an empty file")
     try:
         with warnings.catch_warnings():
-            # A picture that unpacks to a multiple of any radiograph is refused, not only warned of.
+            # An image that unpacks to a multiple of any radiograph is refused, not only warned of.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 if getattr(image, "n_frames", 1) > 1:
@@ -80,7 +80,7 @@ def _pixels(path: Path, colours: Mapping[Colour, int] | None) -> tuple[np.ndarra
     except MaskError:
         raise
     except UnidentifiedImageError:
-        raise MaskError("mask is not a picture") from None
+        raise MaskError("mask is not an image") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise MaskError("mask has more pixels than any radiograph") from None
     except Exception as error:  # a decoder that is given garbage may raise anything

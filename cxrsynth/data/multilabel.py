@@ -29,7 +29,7 @@ class MultiLabelImage(DatasetImage):
 
     @property
     def path(self) -> Path:
-        """The picture's file."""
+        """The image's file."""
         return inside(self.store.root, self.row["image"])
 
 

@@ -19,7 +19,7 @@ from cxrsynth.domain.lexicon import found, is_normal, words_on_findings
 from cxrsynth.errors import UsageError
 from cxrsynth.store import Row
 
-# Smaller than this share of the picture, a lung or heart was not found: zones of it mean nothing.
+# Smaller than this share of the image, a lung or heart was not found: zones of it mean nothing.
 LEAST = 0.008
 MAD = 1.4826  # of a normal distribution, deviation per median absolute deviation
 

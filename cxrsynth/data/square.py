@@ -1,4 +1,4 @@
-"""Images of any shape as the square pictures a base was made for."""
+"""Images of any shape as the square images a base was made for."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Whether a radiograph is the right way up and round, and not inverted: a tiny network compares all ways to turn it.
 
 A score says how much an image looks like a frontal chest as it should be: air dark, bones bright, the abdomen below,
-the apex of the heart on the picture's right. The image is scored in all 16 states (inverted or not, on its side or not,
+the apex of the heart on the image's right. The image is scored in all 16 states (inverted or not, on its side or not,
 upside down or not, mirrored or not), and a softmax over them tells how it lies. So no state is preferred: an inverted
 image is found as surely as an upright one is left alone. The score sees the ranks of 20 x 20 tones, which no gamma,
 window or depth changes; borders are cut off first.

@@ -111,7 +111,7 @@ def check(mask: np.ndarray, what: str) -> np.ndarray:
     """(H, W) ids of `CLASSES`, as they are.
 
     Raises:
-        UsageError: it is no gray picture, has unknown ids, or lacks a class.
+        UsageError: it is no gray image, has unknown ids, or lacks a class.
     """
     if mask.ndim != 2:
         raise UsageError(f"{what} is no label map: it has colours", f"save class ids as 8-bit gray: {legend()}")
@@ -133,7 +133,7 @@ def read_mask(path: Path) -> np.ndarray:
     """(H, W) uint8 ids of one PNG label map, checked.
 
     Raises:
-        UsageError: as `check`, or no picture.
+        UsageError: as `check`, or no image.
     """
     try:
         pixels, _ = masks.read_mask(path)

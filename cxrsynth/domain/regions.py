@@ -1,7 +1,7 @@
 """Where a finding shall lie: words, a box or a mask file, resolved against an image's own label map.
 
 Label maps are (H, W) uint8 with the ids of `cxrsynth.domain.anatomy.CLASSES`.
-The patient's right is on the left of the picture.
+The patient's right is on the left of the image.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def resolve(words: str, mask: np.ndarray) -> np.ndarray:
 
 
 def box_region(box: Box, mask: np.ndarray) -> np.ndarray:
-    """A box (left, top, right, bottom), fractions of the picture, as (H, W) bool.
+    """A box (left, top, right, bottom), fractions of the image, as (H, W) bool.
 
     Raises:
         UsageError: it is no box, or lies outside the body.

@@ -1,7 +1,7 @@
 """Synthetic images have no reference masks: how far do their labels agree with a network that learned from real images?
 
-The network sees the picture alone, the labels come from the generator's attention: where both say the same, the
-picture shows what the label claims. And what curation measures of a sample is worth keeping if it tells agreement from
+The network sees the image alone, the labels come from the generator's attention: where both say the same, the
+image shows what the label claims. And what curation measures of a sample is worth keeping if it tells agreement from
 disagreement: a rank correlation per score.
 """
 

@@ -21,7 +21,7 @@ KINDS = ("area", "position", "symmetry")
 
 
 def measures(mask: np.ndarray, ids: Mapping[str, int]) -> dict[str, float]:
-    """Areas (share of the picture), centres (0..1, down and right) and the right lung's share of both lungs' area.
+    """Areas (share of the image), centres (0..1, down and right) and the right lung's share of both lungs' area.
 
     Args:
         mask: (H, W) uint8 class ids.

@@ -113,7 +113,7 @@ def measure(
         advance: told (finished parts of 5, what comes next).
 
     Raises:
-        UsageError: too few images, or pictures of different sizes.
+        UsageError: too few images, or images of different sizes.
         MismatchError: an evaluator was trained on the images of ``split``.
     """
 

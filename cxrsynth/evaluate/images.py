@@ -67,14 +67,14 @@ def group(data: Path, split: str = "", keep: Callable[[Row], bool] | None = None
     """The images of a split, all without one; never those of an external test set.
 
     Raises:
-        UsageError: no dataset, no image, or pictures of different sizes.
+        UsageError: no dataset, no image, or images of different sizes.
     """
     chosen = rows(data, (split,) if split else (), lambda row: trainable(row) and (keep is None or keep(row)))
     try:
         images = read_images(data, chosen)
     except ValueError:
         raise UsageError(
-            f"the pictures of {data} differ in size", "ingest or generate them at one size, for example --size 256"
+            f"the images of {data} differ in size", "ingest or generate them at one size, for example --size 256"
         ) from None
     return Group(name or (f"{data.name}:{split}" if split else data.name), chosen, images)
 

@@ -32,7 +32,7 @@ class Mask:
         path: its PNG, or its DICOM segmentation.
         patient: whose image it is.
         classes: names of the classes that somebody has labelled in it; None for all of the set.
-        image: its picture, or None where only masks are given.
+        image: its file, or None where only masks are given.
         ids: the values that stand for a class, where that is known.
         colours: colour -> id, where its classes are colours.
         ours: whether this package wrote it, and 255 is what nobody decided.
@@ -102,7 +102,7 @@ def gather(path: Path, splits: Sequence[str] = ()) -> Masks:
         found = {one.key: Mask(one.key, one.path, one.patient, name=one.name, segments=classes) for one in segmented}
     else:
         folder = path / "masks" if (path / "masks").is_dir() else path
-        files = [folder / name for name in scan(folder, SUFFIXES).pictures] if folder.is_dir() else []
+        files = [folder / name for name in scan(folder, SUFFIXES).images] if folder.is_dir() else []
         names = case_names([str(file.relative_to(folder).with_suffix("")) for file in files])
         found = {name: Mask(Path(name).name, file, Path(name).name) for name, file in zip(names, files, strict=True)}
         classes, painted = json_classes(path), json_colours(path)

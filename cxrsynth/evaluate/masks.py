@@ -169,7 +169,7 @@ def worst_sheet(
     classes: dict[str, int],
     shown: int,
 ) -> Image.Image | None:
-    """The images that agree least: truth and prediction, side by side; on black where there is no picture."""
+    """The images that agree least: truth and prediction, side by side; on black where there is no image."""
     items = []
     for i in worst(images)[:shown].tolist():
         truth, mask = pairs[i]

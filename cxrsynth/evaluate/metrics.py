@@ -2,7 +2,7 @@
 
 Empty masks: a class that is in neither map of an image says nothing about the image, so it is NaN there and left out of
 means, and ``n`` counts the images that are left. A class that is in only one of the two maps is a miss or an
-invention: Dice, IoU and NSD are 0, HD95 is the diagonal of the picture, the largest distance there can be. Pixels
+invention: Dice, IoU and NSD are 0, HD95 is the diagonal of the image, the largest distance there can be. Pixels
 marked 255 in the truth were labelled by nobody and are taken out of both maps.
 """
 
@@ -36,7 +36,7 @@ def surface(truth: np.ndarray, mask: np.ndarray, spacing: Sequence[float], toler
 
     HD95 is the larger of the 95th percentiles of both directed distances between the rims (as MONAI and DeepMind's
     surface-distance take it); NSD the share of both rims that lies within ``tolerance`` of the other (Nikolov et al.,
-    JMIR 2021). A rim is what an erosion by one pixel removes; the picture's edge belongs to it.
+    JMIR 2021). A rim is what an erosion by one pixel removes; the image's edge belongs to it.
 
     Args:
         spacing: distance of rows and of columns, in the unit of ``tolerance`` and of the result.

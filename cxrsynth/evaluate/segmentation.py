@@ -153,7 +153,7 @@ def evaluate_segmenter(
 
 
 def spacing_of(row: Row) -> tuple[float, float] | None:
-    """mm between the rows and between the columns of the stored picture, where the dataset says so."""
+    """mm between the rows and between the columns of the stored image, where the dataset says so."""
     value = row.get("pixel_spacing")
     if not value:
         return None

@@ -24,7 +24,7 @@ def shards_ahead(recipe: Recipe) -> int:
 class Spare:
     """First draws of the next shards, made in the empty places of short batches.
 
-    A picture depends on its Spec and the size of the batch, not on what is beside it: made early it has the same bits.
+    An image depends on its Spec and the size of the batch, not on what is beside it: made early it has the same bits.
 
     Args:
         made: draws that were made early, of this shard and of later ones, by index.
@@ -58,7 +58,7 @@ def draws(
     """Specs -> batches of draws, in order. The batch size is always the recipe's.
 
     The same noise gives other bits at another batch size, so a short batch is filled up, with slots of the next shards
-    or else with its last Spec: a picture then depends on its Spec alone, not on how many were rejected or asked for
+    or else with its last Spec: an image then depends on its Spec alone, not on how many were rejected or asked for
     beside it.
     """
     spare = spare or Spare({}, ())

@@ -30,7 +30,7 @@ from cxrsynth.recipe.control import between
 from cxrsynth.recipe.pathology import Finding
 from cxrsynth.records import Draw, Spec
 
-# An image is stretched over 256 gray levels; a picture that never gets beyond this holds class ids.
+# An image is stretched over 256 gray levels; an image that never gets beyond this holds class ids.
 MOST_IDS = 15
 LOOKED_AT = (50, 100)  # timesteps at which an image without a label map is read
 
@@ -75,7 +75,7 @@ class Edited:
 
 
 def is_label_map(path: Path) -> bool:
-    """Whether a picture holds class ids and not gray levels."""
+    """Whether an image holds class ids and not gray levels."""
     try:
         values, notes = masks.read_mask(path)
     except masks.MaskError:
@@ -107,7 +107,7 @@ def edit(
         polarity: whether an image that is inverted, turned or mirrored is looked for.
 
     Raises:
-        UsageError: a picture that cannot be read, a label map that does not fit, a region that is nowhere.
+        UsageError: an image that cannot be read, a label map that does not fit, a region that is nowhere.
         RecipeError: a recipe without a ``control:`` block.
     """
     if recipe.control is None:
@@ -160,7 +160,7 @@ def read_pair(
         read = read_radiograph(source, polarity)
         image = stretch(read.pixels).round().astype(np.uint8)
     except (UnreadableError, OSError) as error:
-        raise UsageError(f"{source} cannot be read: {error}", "give a gray picture, 8 or 16 bit") from error
+        raise UsageError(f"{source} cannot be read: {error}", "give a gray image, 8 or 16 bit") from error
     if mask is None:
         return image, None, read.notes
     drawn = read_mask(mask)

@@ -1,4 +1,4 @@
-"""Does the picture follow the words? One prompt with two words varied, from the same noise, as a sheet."""
+"""Does the image follow the words? One prompt with two words varied, from the same noise, as a sheet."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ def recipe_of(
 
 
 def cells(recipe: Recipe, template: str, rows: Sequence[str], cols: Sequence[str], seeds: int) -> list[Spec]:
-    """One Spec per picture, row by row; every cell has the same noises, so that only the words differ.
+    """One Spec per image, row by row; every cell has the same noises, so that only the words differ.
 
     Args:
         template: prompt with ``{row}`` and ``{col}``.
-        seeds: pictures per cell; they stand beside each other.
+        seeds: images per cell; they stand beside each other.
 
     Raises:
         UsageError: a place is missing in the template, unknown, or has no words.
@@ -92,8 +92,8 @@ def draw_grid(
     """Draw the cells as they are, nothing is rejected, and lay them out.
 
     Args:
-        columns: pictures beside each other.
-        advance: told of progress in fractions of a picture.
+        columns: images beside each other.
+        advance: told of progress in fractions of an image.
 
     Raises:
         MissingError: the recipe's weights are not there.
@@ -113,7 +113,7 @@ def draw_grid(
         part = list(specs[start : start + recipe.sampler.batch])
         for one, draw in zip(part, generator.draw(part), strict=True):
             if not draw.finite:
-                raise MissingError(f"'{one.prompt}' gave no picture", "the weights are damaged: copy the model again")
+                raise MissingError(f"'{one.prompt}' gave no image", "the weights are damaged: copy the model again")
             title = f"{one.fields['row']} · {one.fields['col']}"
             items.append(Item(draw.image, title=title, text=one.prompt))
     return contact_sheet(items, columns=columns, title=f"{recipe.name}, seed {recipe.seed}: same noise, other words")

@@ -182,7 +182,7 @@ def difference(old: Any, new: Any, place: str = "") -> list[str]:
 
 
 def bytes_per_sample(job: Job) -> int:
-    """About how much a sample takes on disk: picture, mask, maps, its share of meta, receipt and report."""
+    """About how much a sample takes on disk: image, mask, maps, its share of meta, receipt and report."""
     side = 256 if job.model is None else _native_side(job.model)
     sampler = job.recipe.sampler
     pixels = (sampler.height or side) * (sampler.width or side)
@@ -198,7 +198,7 @@ def _reads(recipe: Recipe, pixels: int) -> int:
 
 
 def _native_side(model: Path) -> int:
-    """Side of the pictures a model was trained on, from its configs."""
+    """Side of the images a model was trained on, from its configs."""
     part = next((name for name in weights.DENOISERS if (model / name / "config.json").exists()), "unet")
     denoiser = weights.read_json(model / part / "config.json")
     vae = weights.read_json(model / "vae" / "config.json")

@@ -22,7 +22,7 @@ from cxrsynth.records import Sample
 
 
 class Inline(Executor):
-    """Runs a task where it is submitted; a handful of pictures is not worth starting processes for."""
+    """Runs a task where it is submitted; a handful of images is not worth starting processes for."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """The result of the call, done."""
@@ -39,7 +39,7 @@ def preview(
     offline: bool = False,
     advance: Callable[[float], None] | None = None,
 ) -> Image.Image:
-    """The first ``number`` slots of a recipe at their first attempt, the same pictures ``generate`` starts from.
+    """The first ``number`` slots of a recipe at their first attempt, the same images ``generate`` starts from.
 
     Args:
         advance: told of progress in fractions of a sample.

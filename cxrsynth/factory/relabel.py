@@ -37,7 +37,7 @@ class RelabelPlan:
 
     @property
     def slots(self) -> int:
-        """Pictures to label."""
+        """Images to label."""
         return sum(len(receipt.keys) for receipt in self.todo)
 
 

@@ -248,7 +248,7 @@ def imposed_findings(one: Spec) -> Row:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that decide the bytes of a picture."""
+    """Versions of the packages that decide the bytes of an image."""
     found = {}
     for package in ("cxrsynth", "torch", "diffusers", "transformers", "numpy", "pydensecrf2"):
         try:

@@ -1,4 +1,4 @@
-"""Generators: what draws the pictures of a recipe."""
+"""Generators: what draws the images of a recipe."""
 
 from __future__ import annotations
 

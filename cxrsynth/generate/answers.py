@@ -1,7 +1,7 @@
-"""Looking at a finished picture once more: what the network answers to refiners that ask.
+"""Looking at a finished image once more: what the network answers to refiners that ask.
 
 Drawn and real images go the same way: a little noise on their latents, one pass of the UNet per timestep. Answers are
-read beside the pass; the picture was finished before.
+read beside the pass; the image was finished before.
 """
 
 from __future__ import annotations

@@ -28,12 +28,12 @@ class Seen:
 
     Attributes:
         features: (V * N, C, h, w) float16 each, in the order of `observe_features`.
-        pictures: (V * N, H, W) uint8.
+        images: (V * N, H, W) uint8.
         masks: (V * N, H, W) uint8, 0 background, c + 1 class c, 255 unlabelled.
     """
 
     features: list[Tensor]
-    pictures: np.ndarray
+    images: np.ndarray
     masks: np.ndarray
 
 

@@ -47,7 +47,7 @@ class Latent:
         attention: what to read; None draws without taps, the maps are then empty.
         device: where to compute.
         on_step: called as ``on_step(step, steps)`` after each denoising step.
-        asked: what refiners want to know about a picture besides its maps; it is looked at once more for that.
+        asked: what refiners want to know about an image besides its maps; it is looked at once more for that.
         cut: whether prompts over the token limit are cut instead of refused.
         overlapping: names of classes that lie over others and are read from a text each.
 
@@ -138,7 +138,7 @@ class Latent:
         """One batch.
 
         Returns:
-            per Spec the (H, W) uint8 picture and (K, h, w) float32 maps on the finest grid that was read, K in the
+            per Spec the (H, W) uint8 image and (K, h, w) float32 maps on the finest grid that was read, K in the
             order of ``spec.phrases``.
 
         Raises:
@@ -226,7 +226,7 @@ class Latent:
 
         # 5. Decode to gray; one copy to the host.
         with CLOCK.measure("decode"):
-            pictures, finite = (part.cpu().numpy() for part in to_gray(to_images(model.vae, latents)))
+            images, finite = (part.cpu().numpy() for part in to_gray(to_images(model.vae, latents)))
 
         # 6. Maps: one copy to the host.
         if taps is None or self.attention is None:
@@ -234,18 +234,18 @@ class Latent:
         else:
             maps = merge_levels(taps.maps(), self.attention.normalise_levels).cpu().numpy()
 
-        # 7. What the chain asks besides, of the finished pictures.
+        # 7. What the chain asks besides, of the finished images.
         with CLOCK.measure("read"):
-            reads = self._reads(latents, pictures, noise_generators)
+            reads = self._reads(latents, images, noise_generators)
         return [
-            Draw(image=pictures[i], maps=maps[i], finite=bool(finite[i]), reads=reads[i]) for i in range(len(specs))
+            Draw(image=images[i], maps=maps[i], finite=bool(finite[i]), reads=reads[i]) for i in range(len(specs))
         ], latents
 
     def _reads(
-        self, latents: Tensor, pictures: np.ndarray, generators: list[torch.Generator]
+        self, latents: Tensor, images: np.ndarray, generators: list[torch.Generator]
     ) -> list[dict[str, np.ndarray]]:
-        """Answers for each picture; the noise for it comes from the picture's own stream."""
-        with self.asker.observe(self.model.denoiser, pictures) as answers:
+        """Answers for each image; the noise for it comes from the image's own stream."""
+        with self.asker.observe(self.model.denoiser, images) as answers:
             if self.asker.asked and self.attention is not None:
                 look(self.model, latents, self.model.encode([""]), generators, self.attention.timesteps)
             return answers()

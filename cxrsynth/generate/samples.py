@@ -26,7 +26,7 @@ def draw(
     guidance: float,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One image per prompt: pictures (N, H, W) uint8, and labels (N, H, W) uint8 read from the maps alone.
+    """One image per prompt: images (N, H, W) uint8, and labels (N, H, W) uint8 read from the maps alone.
 
     A pixel belongs to the class with the strongest map if that is above half of the class maps' common maximum.
     """
@@ -47,19 +47,19 @@ def draw(
             generator=noise,
             output_type="np",
         ).images  # (N, H, W, 1) in 0..1
-    pictures = (np.nan_to_num(drawn[..., 0]) * 255).round().astype(np.uint8)
+    images = (np.nan_to_num(drawn[..., 0]) * 255).round().astype(np.uint8)
     maps = merge_levels(taps.maps(), normalise=False)
-    maps = F.interpolate(maps, size=pictures.shape[1:], mode="bicubic", align_corners=False)
+    maps = F.interpolate(maps, size=images.shape[1:], mode="bicubic", align_corners=False)
     strongest, which = maps.max(dim=1)
     labels = torch.where(strongest > 0.5 * strongest.amax(dim=(1, 2), keepdim=True), which + 1, 0)
-    return pictures, labels.byte().cpu().numpy()
+    return images, labels.byte().cpu().numpy()
 
 
 def sheet(
-    path: Path, pictures: np.ndarray, labels: np.ndarray, prompts: Sequence[str], names: Sequence[str], title: str
+    path: Path, images: np.ndarray, labels: np.ndarray, prompts: Sequence[str], names: Sequence[str], title: str
 ) -> None:
     """Write the sheet as a PNG, as a whole."""
-    items = [Item(image, mask, text=prompt) for image, mask, prompt in zip(pictures, labels, prompts, strict=True)]
+    items = [Item(image, mask, text=prompt) for image, mask, prompt in zip(images, labels, prompts, strict=True)]
     legend = {name: i for i, name in enumerate(names, start=1)}
     temporary = path.with_name(f".tmp-{path.name}")
     contact_sheet(items, columns=3, legend=legend, title=title).save(temporary, "PNG")

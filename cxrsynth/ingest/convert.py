@@ -65,7 +65,7 @@ def ingest(
     """Read every image of a layout and write the dataset.
 
     Args:
-        size: side of the square pictures, pixels.
+        size: side of the square images, pixels.
         on_shard: called with (images done, images planned) after every shard.
         polarity: whether inverted, turned and mirrored images are looked for (see `read_radiograph`).
 
@@ -147,7 +147,7 @@ def read_shard(
             continue
         mask: np.ndarray | None = None
         height, width = read.pixels.shape
-        box = list(image.box or (0, 0, width, height))  # of the picture, in its own pixels: boxes are given in them
+        box = list(image.box or (0, 0, width, height))  # of the image, in its own pixels: boxes are given in them
         row = {**image.row, "aspect": round(width / height, 4), "squashed": width != height, "content_box": box}
         if isinstance(row.get("pixel_spacing"), list):
             row["pixel_spacing"] = squashed(row["pixel_spacing"], read, size)
@@ -164,7 +164,7 @@ def read_shard(
 
 
 def squashed(spacing: list[float], read: Radiograph, size: int) -> list[float]:
-    """mm between rows and columns in the file -> the same in the square picture."""
+    """mm between rows and columns in the file -> the same in the square image."""
     down, across = reversed(spacing) if read.turn.transpose else spacing
     height, width = read.pixels.shape
     return [round(down * height / size, 5), round(across * width / size, 5)]

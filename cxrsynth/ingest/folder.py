@@ -1,4 +1,4 @@
-"""Layout ``folder``: pictures in a folder, masks of the same name beside them.
+"""Layout ``folder``: images in a folder, masks of the same name beside them.
 
 DIR/images/a.png  or  DIR/a.png
 DIR/masks/a.png       class ids, optional
@@ -31,45 +31,45 @@ NAMED = 5  # files that a note names
 
 
 class Folder:
-    """All pictures below a folder.
+    """All images below a folder.
 
     Args:
         root: the folder.
 
     Raises:
-        UsageError: no folder, no picture in it, or a table or ``classes.json`` that cannot be read.
+        UsageError: no folder, no image in it, or a table or ``classes.json`` that cannot be read.
     """
 
     def __init__(self, root: Path) -> None:
         if not root.is_dir():
-            raise UsageError(f"{root} is not a folder", "point to the folder that holds the pictures")
+            raise UsageError(f"{root} is not a folder", "point to the folder that holds the images")
         self.root = root
-        self.pictures = root / "images" if (root / "images").is_dir() else root
+        self.images = root / "images" if (root / "images").is_dir() else root
         self.masks = root / "masks"
-        if not contained(root, self.pictures) or not contained(root, self.masks):
-            raise UsageError(f"{self.pictures} or {self.masks} leaves {root}", "point to the real folder")
+        if not contained(root, self.images) or not contained(root, self.masks):
+            raise UsageError(f"{self.images} or {self.masks} leaves {root}", "point to the real folder")
         self.options: dict[str, Any] = {}
         self.notes: list[str] = []
-        if not self.found.pictures:
+        if not self.found.images:
             why = "; ".join(filter(None, [self.found.told(), *(f"{p}: {r}" for p, r in self.found.troubles[:3])]))
             expected = "DICOM files are read with --layout dicom; " if "DICOM" in self.found.skipped else ""
             expected += f"expected files that end in {', '.join(sorted(SUFFIXES))}"
-            raise UsageError(f"no picture below {self.pictures}" + (f", but {why}" if why else ""), expected)
+            raise UsageError(f"no image below {self.images}" + (f", but {why}" if why else ""), expected)
 
     @cached_property
     def found(self) -> Found:
-        """The pictures and what is passed over; masks are not counted."""
-        return scan(self.pictures, SUFFIXES, [self.masks])
+        """The images and what is passed over; masks are not counted."""
+        return scan(self.images, SUFFIXES, [self.masks])
 
     def images(self) -> Iterator[SourceImage]:
-        """One image per picture; then the lines of the table that have no picture, each with its reason."""
+        """One record per image; then the lines of the table that have no image, each with its reason."""
         self.notes = list(self.table.notes) if self.table else []
-        names = [path.as_posix() for path in self.found.pictures]
+        names = [path.as_posix() for path in self.found.images]
         lines, lost = self._lines(names)
         masks = self._masks(names)
         labels = {item["id"]: item["name"] for item in self.classes()}
         keys = Keys()
-        for position, path in enumerate(self.found.pictures):
+        for position, path in enumerate(self.found.images):
             extra = lines.get(position, {})
             key = keys.take(path.with_suffix("").as_posix(), path.as_posix())
             patient = _patient(extra) or patient_of(path.as_posix()) or key
@@ -85,12 +85,12 @@ class Folder:
                 "mask_use": "train" if mask else "",
                 "mask_classes": list(labels.values()) if mask else [],
             }
-            outside = "" if contained(self.root, self.pictures / path) else "a link leads out of the folder"
-            yield SourceImage(key, self.pictures / path, row, mask, labels, colours=self._colours(), reason=outside)
+            outside = "" if contained(self.root, self.images / path) else "a link leads out of the folder"
+            yield SourceImage(key, self.images / path, row, mask, labels, colours=self._colours(), reason=outside)
         for extra, reason in lost:
             key = keys.take(extra["file"])
             body = {"key": key, "prompt": extra.get("caption") or CAPTION, "source": shown(self.root.resolve().name)}
-            yield SourceImage(key, self.pictures / "missing", body, reason=reason)
+            yield SourceImage(key, self.images / "missing", body, reason=reason)
         if masks and not (self.root / "classes.json").exists():
             self.notes.append(f"no classes.json: {', '.join(f'{i} {name}' for i, name in labels.items())} assumed")
         if not any(_patient(line) for line in lines.values()):
@@ -125,7 +125,7 @@ class Folder:
         return table
 
     def _lines(self, names: list[str]) -> tuple[dict[int, dict[str, str]], list[tuple[dict[str, str], str]]]:
-        """Position of a picture -> its line; and the lines without a picture, with the reason."""
+        """Position of an image -> its line; and the lines without an image, with the reason."""
         if self.table is None:
             return {}, []
         wanted = [line["file"] for line in self.table.rows]
@@ -137,22 +137,22 @@ class Folder:
         return {file: self.table.rows[name] for file, name in matches.of.items()}, lost
 
     def _why(self, name: str) -> str:
-        """Why a line has no picture."""
+        """Why a line has no image."""
         try:
-            path = inside(self.pictures, name)
+            path = inside(self.images, name)
         except UsageError as error:
             return error.message
         if path.is_symlink() and not path.exists():
             return "broken link"
-        alike = [one for one in self.found.pictures if one.name.casefold() == path.name.casefold()]
+        alike = [one for one in self.found.images if one.name.casefold() == path.name.casefold()]
         return f"file is missing; {len(alike)} of this name in other folders" if alike else "file is missing"
 
     def _masks(self, names: list[str]) -> dict[int, Path]:
-        """Position of a picture -> its mask; what belongs to no picture is noted."""
+        """Position of an image -> its mask; what belongs to no image is noted."""
         if not self.masks.is_dir():
             return {}
         found = scan(self.masks, SUFFIXES)
-        masks = [path.as_posix() for path in found.pictures]
+        masks = [path.as_posix() for path in found.images]
         matches = match(masks, names, MASKS)
         left = [shown(masks[i]) for i in matches.left]
         if left:
@@ -160,7 +160,7 @@ class Folder:
             self.notes.append(f"{len(left)} files in masks/ match no image: {', '.join(left[:NAMED])}{more}")
         if found.skipped:
             self.notes.append(f"in masks/ {found.told()} skipped: masks are {', '.join(sorted(SUFFIXES))}")
-        return {file: self.masks / found.pictures[name] for file, name in matches.of.items()}
+        return {file: self.masks / found.images[name] for file, name in matches.of.items()}
 
     @cached_property
     def _classes(self) -> list[dict[str, Any]]:

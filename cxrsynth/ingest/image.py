@@ -1,4 +1,4 @@
-"""One real radiograph: where it lies, what is known about it, and how it becomes a square gray picture.
+"""One real radiograph: where it lies, what is known about it, and how it becomes a square gray image.
 
 A layout says which images there are (`SourceImage`); reading pixels and fixing tone is the same for all of them.
 """
@@ -50,11 +50,11 @@ class SourceImage:
 
     Attributes:
         key: file stem in the dataset, unique.
-        path: the picture.
+        path: the image.
         row: what is known about it: prompt, split, patient, source, licence and all other useful columns.
         mask: its mask, or None where nobody labelled it.
         labels: pixel value in the mask -> class name, for example ``{1: "right_lung"}``.
-        box: (left, top, right, bottom) of the content, without image borders, in pixels of the picture; None for all.
+        box: (left, top, right, bottom) of the content, without image borders, in pixels of the image; None for all.
         colours: colour in the mask -> pixel value, where its classes are colours.
         reason: why it is refused without being opened; empty for all others.
         notes: what is known to be not as it should be, though it can be used.
@@ -96,7 +96,7 @@ class Layout(Protocol):
 
 
 def read_gray(path: Path) -> tuple[np.ndarray, list[str]]:
-    """Read a picture as (H, W) float32 of any range, with notes on what had to be fixed.
+    """Read an image as (H, W) float32 of any range, with notes on what had to be fixed.
 
     Raises:
         UnreadableError: missing, empty, corrupt, in colour, or too small; the message names which.
@@ -112,7 +112,7 @@ def read_gray(path: Path) -> tuple[np.ndarray, list[str]]:
             with Image.open(path) as opened:
                 if getattr(opened, "n_frames", 1) > 1:
                     raise UnreadableError("several frames; expected one")
-                upright = ImageOps.exif_transpose(opened)  # a phone stores the picture as it held it
+                upright = ImageOps.exif_transpose(opened)  # a phone stores the image as it held it
                 mode = upright.mode
                 array = np.asarray(
                     upright.convert("RGB") if mode in ("P", "RGBA", "LA", "PA", "CMYK", "YCbCr") else upright
@@ -120,11 +120,11 @@ def read_gray(path: Path) -> tuple[np.ndarray, list[str]]:
     except UnreadableError:
         raise
     except UnidentifiedImageError:
-        raise UnreadableError("not a picture") from None
+        raise UnreadableError("not an image") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise UnreadableError("more pixels than any radiograph") from None
     except Exception as error:  # a decoder that is given garbage may raise anything
-        raise UnreadableError(f"corrupt picture: {error}") from None
+        raise UnreadableError(f"corrupt image: {error}") from None
     notes = []
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise UnreadableError("pixels that are no numbers (NaN or infinite)")
@@ -136,7 +136,7 @@ def read_gray(path: Path) -> tuple[np.ndarray, list[str]]:
         array = channels.mean(axis=2)
         notes.append("gray stored as colour")
     elif array.dtype != np.uint8:
-        # Tone is stretched per image anyway, so deeper pictures lose nothing that 8 bits could hold.
+        # Tone is stretched per image anyway, so deeper images lose nothing that 8 bits could hold.
         notes.append(f"{array.dtype} tone mapped to 8 bits")
     if min(array.shape) < SMALLEST_SIDE:
         raise UnreadableError(f"only {array.shape[1]}x{array.shape[0]} pixels")
@@ -146,7 +146,7 @@ def read_gray(path: Path) -> tuple[np.ndarray, list[str]]:
 
 
 def colour(channels: np.ndarray) -> float:
-    """How much the channels of a (H, W, 3) float32 picture differ on average, in its own units, a tint not counted."""
+    """How much the channels of a (H, W, 3) float32 image differ on average, in its own units, a tint not counted."""
     means = channels.mean(axis=(0, 1))
     if means.min() > 0 and means.max() / means.min() <= TINT:
         channels = channels * (means.mean() / means)
@@ -157,7 +157,7 @@ def stretch(array: np.ndarray, tone: tuple[float, float] = TONE) -> np.ndarray:
     """(H, W) float32 -> (H, W) float32 in 0..255: the image's own percentiles become black and white.
 
     Raises:
-        UnreadableError: the picture has a single tone.
+        UnreadableError: the image has a single tone.
     """
     low, high = (float(value) for value in np.percentile(array, tone))
     if not np.isfinite([low, high]).all() or high - low < 1e-6:
@@ -178,7 +178,7 @@ def read_mask(
 
     Args:
         ids: class name -> id in the dataset.
-        shape: (H, W) of the image's picture before cropping; a mask of another size belongs to something else.
+        shape: (H, W) of the image before cropping; a mask of another size belongs to something else.
         turn: what made the image upright.
 
     Raises:
@@ -216,7 +216,7 @@ def read_segments(mask: Path, image: SourceImage, shape: tuple[int, int]) -> np.
 
 
 def crop(array: np.ndarray, box: tuple[int, int, int, int] | None) -> np.ndarray:
-    """(H, W) -> the part inside ``box``, clipped to the picture."""
+    """(H, W) -> the part inside ``box``, clipped to the image."""
     if box is None:
         return array
     left, top, right, bottom = box

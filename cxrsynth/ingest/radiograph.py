@@ -84,7 +84,7 @@ def was_turned(notes: Iterable[str]) -> bool:
 
 
 def images_at(place: Path) -> Iterator[SourceImage]:
-    """The images behind a path: a picture, a DICOM file, or all of both below a folder.
+    """The images behind a path: an image, a DICOM file, or all of both below a folder.
 
     Raises:
         UsageError: there is no such path, or no image in it.
@@ -95,7 +95,7 @@ def images_at(place: Path) -> Iterator[SourceImage]:
         if not dicoms or any(path.suffix.lower() in SUFFIXES for path in place.rglob("*")):
             yield from Folder(place).images()
     elif not place.is_file():
-        raise UsageError(f"{place} does not exist", "name a picture, a DICOM file, a folder of them, or a dataset")
+        raise UsageError(f"{place} does not exist", "name an image, a DICOM file, a folder of them, or a dataset")
     elif not dicoms:
         key = safe(place.stem)
         row = {"key": key, "prompt": "", "split": "test", "patient": key, "source": place.resolve().parent.name}

@@ -1,4 +1,4 @@
-"""What lies in a folder: the pictures, and everything else by its kind, so that nothing is passed over in silence."""
+"""What lies in a folder: the images, and everything else by its kind, so that nothing is passed over in silence."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 
 from cxrsynth.data.paths import is_clutter, shown
 
-# What people call the kinds of files that are not read as pictures here.
+# What people call the kinds of files that are not read as images here.
 KINDS = {
     ".dcm": "DICOM", ".dicom": "DICOM", ".ima": "DICOM", ".nii": "NIfTI", ".mha": "MetaImage", ".mhd": "MetaImage",
     ".nrrd": "NRRD", ".webp": "WebP", ".gif": "GIF", ".jp2": "JPEG 2000", ".j2k": "JPEG 2000", ".npy": "NumPy",
     ".npz": "NumPy", ".pdf": "PDF", ".zip": "ZIP", ".tar": "TAR", ".heic": "HEIC", ".avif": "AVIF",
 }  # fmt: skip
-# Say something about the pictures, and are none.
+# Say something about the images, and are none.
 ABOUT = {".csv", ".json", ".jsonl", ".txt", ".md", ".yaml", ".yml", ".xml", ".html", ""}
 
 
@@ -25,12 +25,12 @@ class Found:
     """The files below a folder.
 
     Attributes:
-        pictures: relative paths of the files that are read, sorted.
+        images: relative paths of the files that are read, sorted.
         skipped: kind -> how many files are not, and what desktops leave not counted.
         troubles: (relative path, reason) of folders that cannot be looked into.
     """
 
-    pictures: list[Path]
+    images: list[Path]
     skipped: dict[str, int] = field(default_factory=dict)
     troubles: list[tuple[str, str]] = field(default_factory=list)
 
@@ -43,10 +43,10 @@ def scan(root: Path, suffixes: Collection[str], without: Collection[Path] = ()) 
     """Look through a folder; links to folders are not followed, so that it ends and stays inside.
 
     Args:
-        suffixes: endings of pictures, lower case with their dot.
+        suffixes: endings of images, lower case with their dot.
         without: folders in it that hold something else.
     """
-    pictures: list[Path] = []
+    images: list[Path] = []
     skipped: Counter[str] = Counter()
     troubles: list[tuple[str, str]] = []
 
@@ -67,12 +67,12 @@ def scan(root: Path, suffixes: Collection[str], without: Collection[Path] = ()) 
                 continue
             ending = Path(name.removesuffix(".gz")).suffix.lower()
             if Path(name).suffix.lower() in suffixes:
-                pictures.append((here / name).relative_to(root))
+                images.append((here / name).relative_to(root))
             elif ending in KINDS:
                 skipped[KINDS[ending]] += 1
             elif ending not in ABOUT or _is_dicom(here / name):
                 skipped["DICOM" if ending in ABOUT else ending] += 1
-    return Found(sorted(pictures), dict(skipped), sorted(troubles))
+    return Found(sorted(images), dict(skipped), sorted(troubles))
 
 
 def _is_dicom(path: Path) -> bool:

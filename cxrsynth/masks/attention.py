@@ -19,7 +19,7 @@ EPSILON = 1e-8
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the maps of one picture say.
+    """What the maps of one image say.
 
     Attributes:
         prob: (K, H, W) float32 in 0..1; competing classes and the background sum to 1.
@@ -75,8 +75,8 @@ class Joint(BaseModel):
 
         Args:
             maps: (K, h, w) float32, >= 0, raw; values that are no numbers count as 0.
-            height: rows of the picture.
-            width: columns of the picture.
+            height: rows of the image.
+            width: columns of the image.
             competing: (K,) bool, false for classes that lie over others.
             known: values that maps of overlapping classes are compared with, instead of their own peak and floor.
         """

@@ -35,7 +35,7 @@ def refine(
     """(H, W) uint8, (K, H, W) float32 in 0..1 -> the same after every refiner in turn.
 
     Args:
-        reads: what the network answered about this picture, for refiners that ask.
+        reads: what the network answered about this image, for refiners that ask.
     """
     told = [one.given(reads or {}) if isinstance(one, Sighted) else one for one in chain]
     return reduce(lambda refined, refiner: refiner(image, refined), told, prob)

@@ -17,7 +17,7 @@ from cxrsynth.masks.refiner import Named
 ABSENT = 0.05
 # Keeps log(0) out of the unary; the same value as the library's own softmax helper.
 CLIP = 1e-5
-# Rows of the picture that distances are given for.
+# Rows of the image that distances are given for.
 REFERENCE = 256
 
 
@@ -27,7 +27,7 @@ class Crf(Named):
     The bilateral kernel sees the one gray channel of a radiograph; repeating it three times would triple the weight of
     contrast. Competing classes and the background share one field; an overlapping class gets a two-label field.
     The reach is short: what is common for photographs (60 pixels) leaks over the heart's border, follows ribs, and
-    makes masks of radiographs worse. Distances are pixels of a picture of 256 rows and grow with the picture, so that a
+    makes masks of radiographs worse. Distances are pixels of an image of 256 rows and grow with the image, so that a
     recipe may change its size.
 
     Attributes:
@@ -65,7 +65,7 @@ class Crf(Named):
         return refined
 
     def _kernels(self, image: np.ndarray) -> list[tuple[np.ndarray, float]]:
-        """Features (D, H*W) float32 and weight of each kernel; shared by all fields of one picture."""
+        """Features (D, H*W) float32 and weight of each kernel; shared by all fields of one image."""
         scale = image.shape[0] / REFERENCE
         gaussian = create_pairwise_gaussian((self.gaussian_sxy * scale,) * 2, image.shape)
         bilateral = create_pairwise_bilateral((self.bilateral_sxy * scale,) * 2, self.bilateral_srgb, image)

@@ -44,7 +44,7 @@ class Cross(Named):
     Attributes:
         affinity: parameters of the walk.
         crf: parameters of the random field.
-        select: whether the background's weight is selected for each picture.
+        select: whether the background's weight is selected for each image.
         reach: largest factor on the background's probability that is tried, either way.
         tried: how many weights are tried.
         balance: share of the walk in the product, 0 the field alone to 1 the walk alone.

@@ -23,7 +23,7 @@ class Labelling(BaseModel):
         classes: class name -> id (1..255), in the order of K and of painting.
         overlap: classes that lie over others (an opacity in a lung) and do not compete with them.
         gates, levels: overlapping class -> value of its map, as `cxrsynth.masks.attention.Calibrated` has them.
-        use: ``attention`` labels from the maps; ``control`` from the masks that were imposed on the picture,
+        use: ``attention`` labels from the maps; ``control`` from the masks that were imposed on the image,
             exactly, and from the maps where none was; ``fused`` from the maps weighed with the imposed masks.
         fuse: weight of the imposed masks in ``fused``.
         imposed: names of the classes that were imposed; None: all.
@@ -110,11 +110,11 @@ def make_sample(draw: Draw, labelling: Labelling, required: tuple[str, ...] = ()
     """Label one draw. A pure function of its arguments, at the top of a module so that pool workers can run it.
 
     Scores: ``presence.<class>`` (0..1), ``stability.<class>`` (0..1, before refinement), ``area.<class>`` (fraction of
-    the picture, after it), ``agreement.<class>`` (Dice of imposed mask and attention mask),
+    the image, after it), ``agreement.<class>`` (Dice of imposed mask and attention mask),
     ``uncertainty.<class>`` (0..1, of the final probabilities, see `layers.uncertainty`).
 
     Args:
-        draw: picture and maps, K in the order of ``labelling.classes``.
+        draw: image and maps, K in the order of ``labelling.classes``.
         required: classes that curation shall miss if they are not there.
 
     Raises:
@@ -220,5 +220,5 @@ def _certain(control: np.ndarray, competing: np.ndarray) -> Evidence:
 def _expect(planes: np.ndarray, classes: dict[str, int]) -> None:
     if len(planes) != len(classes):
         raise UsageError(
-            f"{len(planes)} maps for {len(classes)} classes", "label with the classes the picture was generated with"
+            f"{len(planes)} maps for {len(classes)} classes", "label with the classes the image was generated with"
         )

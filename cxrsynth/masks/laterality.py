@@ -1,6 +1,6 @@
 """Right and left by geometry: attention confuses the two lungs, the midline does not.
 
-The patient's right is on the left of the picture.
+The patient's right is on the left of the image.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cxrsynth.masks.refiner import Named
 def midline(lungs: np.ndarray) -> int:
     """The column of the mediastinum: (H, W) bool lung field of both sides -> the column with the least lung.
 
-    Looked for in the middle of the lungs' own extent, not of the picture, so that an off-centre image is no error.
+    Looked for in the middle of the lungs' own extent, not of the image, so that an off-centre image is no error.
     """
     profile = ndimage.gaussian_filter1d(lungs.sum(axis=0).astype(np.float64), lungs.shape[1] / 64, mode="nearest")
     columns = np.flatnonzero(lungs.any(axis=0))
@@ -33,11 +33,11 @@ class Laterality(Named):
 
     A component that lies almost wholly on the wrong side moves as a whole; one that has a good part on either side is
     cut at the midline; one that only reaches over (a rotated image, a hyperinflated lung) stays. Without both classes
-    in the recipe, or without any lung in the picture, nothing changes.
+    in the recipe, or without any lung in the image, nothing changes.
 
     Attributes:
-        right: class on the picture's left.
-        left: class on the picture's right.
+        right: class on the image's left.
+        left: class on the image's right.
         cut: share of a component on the smaller side above which it is cut at the midline.
     """
 
@@ -54,7 +54,7 @@ class Laterality(Named):
         own = layers(prob, self.competing(len(prob)))
         if not (own[right] | own[left]).any():
             return refined
-        beyond = np.arange(image.shape[1])[None] >= midline(own[right] | own[left])  # (1, W), the picture's right
+        beyond = np.arange(image.shape[1])[None] >= midline(own[right] | own[left])  # (1, W), the image's right
         for source, target, wrong in ((right, left, beyond), (left, right, ~beyond)):
             moved = self._wrong(own[source], wrong)
             # Both from the original: a pixel that both lungs claim changes hands, it is not moved twice.

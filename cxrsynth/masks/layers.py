@@ -54,7 +54,7 @@ def certainty(prob: np.ndarray, competing: np.ndarray) -> np.ndarray:
 def uncertainty(prob: np.ndarray, own: np.ndarray) -> float:
     """How much doubt there is about a class, next to its size.
 
-    The binary entropy of the class's final probability, summed over the picture, per pixel of its mask: 0 where every
+    The binary entropy of the class's final probability, summed over the image, per pixel of its mask: 0 where every
     pixel is decided, 0.1 where a tenth of the mask's size is a coin toss, at most 1. Doubt outside the mask counts as
     much as doubt inside it. Compare images by it for the same class and chain only: a small organ has more rim per
     area.

@@ -1,7 +1,7 @@
 """Class probabilities from a small head on the network's features, fitted on a few labelled images.
 
 After DatasetDM (Wu et al., NeurIPS 2023, section 3.3). The head itself needs the network and runs with it
-(`cxrsynth.nets.mask_head`); what it says of a picture is kept, and this refiner puts it in the place of attention.
+(`cxrsynth.nets.mask_head`); what it says of an image is kept, and this refiner puts it in the place of attention.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ class Morphology(Named):
     Attributes:
         keep: how many components a class may have, largest first: one number for all classes, or class name -> number.
             A class that is not named may have any number, as with 0.
-        min_area: components smaller than this fraction of the picture are removed.
+        min_area: components smaller than this fraction of the image are removed.
         holes: whether enclosed background is filled.
     """
 

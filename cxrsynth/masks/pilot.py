@@ -1,4 +1,4 @@
-"""A pilot dataset as an AffinityNet learns from it: pictures, and the pixels that attention is sure of."""
+"""A pilot dataset as an AffinityNet learns from it: images, and the pixels that attention is sure of."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cxrsynth.store import Row, Store
 
 @dataclass(frozen=True, slots=True)
 class Pilot:
-    """Pictures of a pilot dataset and what attention is sure of.
+    """Images of a pilot dataset and what attention is sure of.
 
     Attributes:
         images: (N, size, size) uint8.
@@ -68,10 +68,10 @@ def normaliser(store: Store) -> Joint:
 def read(
     store: Store, rows: list[Row], classes: list[str], size: int, certainty: float, band: float, pool: Executor
 ) -> Pilot:
-    """Pictures and seeds of some rows.
+    """Images and seeds of some rows.
 
     Args:
-        size: side of the pictures.
+        size: side of the images.
         certainty: how far DenseCRF believes the rough labels of the seeds.
         band: how far foreground seeds keep from the adapted threshold.
 

@@ -51,7 +51,7 @@ class Named(BaseModel, ABC):
 
 
 class Sighted(Named):
-    """Base of refiners that look at what the network saw in the picture, not at the picture alone.
+    """Base of refiners that look at what the network saw in the image, not at the image alone.
 
     The generator answers what a chain asks (`asks`); the answers are kept with the maps, so that another chain can
     use them later without a network.
@@ -65,7 +65,7 @@ class Sighted(Named):
         """What the generator has to answer."""
 
     def given(self, reads: Mapping[str, np.ndarray]) -> Self:
-        """A copy that knows the answers for one picture, as `Draw` holds them."""
+        """A copy that knows the answers for one image, as `Draw` holds them."""
         copy = self.model_copy()
         copy._reads = dict(reads)
         return copy
@@ -74,17 +74,17 @@ class Sighted(Named):
         """One answer, float32.
 
         Raises:
-            UsageError: it was not asked for when the picture was generated or read.
+            UsageError: it was not asked for when the image was generated or read.
         """
         if name not in self._reads:
             kept = ", ".join(self._reads) or "nothing"
             raise UsageError(
-                f"the network was not asked for '{name}' when this picture was made (kept beside the maps: {kept})",
+                f"the network was not asked for '{name}' when this image was made (kept beside the maps: {kept})",
                 "name this refiner with the same settings in the recipe of generate or annotate",
             )
         return self._reads[name].astype(np.float32)
 
     def box(self, height: int, width: int) -> tuple[slice, slice]:
-        """Rows and columns of a picture of this size that the answers cover."""
+        """Rows and columns of an image of this size that the answers cover."""
         top, bottom, left, right = self._reads.get(BOX, np.array([0.0, 1.0, 0.0, 1.0])).astype(float)
         return slice(round(top * height), round(bottom * height)), slice(round(left * width), round(right * width))

@@ -1,6 +1,6 @@
 """Pixels that attention is sure of, and nothing else: what an AffinityNet may learn from without any human mask.
 
-DiffuMask (Wu et al., ICCV 2023, section 3.2, and its public code): a threshold adapted to the picture; a high and a low
+DiffuMask (Wu et al., ICCV 2023, section 3.2, and its public code): a threshold adapted to the image; a high and a low
 background constant around it; DenseCRF on the labels of both. What stays foreground under the high constant is
 foreground, what stays background under the low one is background, the rest is disputed.
 """
@@ -31,7 +31,7 @@ def strength(maps: np.ndarray, height: int, width: int, joint: Joint) -> np.ndar
 
 
 def constants(claim: np.ndarray, band: float = 1.0) -> tuple[float, float]:
-    """The low and the high background constant of a picture.
+    """The low and the high background constant of an image.
 
     Args:
         claim: (H, W) float32 in 0..1, as `strength` gives it.
@@ -54,7 +54,7 @@ def constants(claim: np.ndarray, band: float = 1.0) -> tuple[float, float]:
 
 
 def confident(image: np.ndarray, maps: np.ndarray, joint: Joint, crf: Crf, band: float = 1.0) -> np.ndarray:
-    """The pixels of one picture that are beyond dispute.
+    """The pixels of one image that are beyond dispute.
 
     Args:
         image: (H, W) uint8.

@@ -1,4 +1,4 @@
-"""Propagation along the network's own self-attention: training-free, and no look at the picture's gray levels.
+"""Propagation along the network's own self-attention: training-free, and no look at the image's gray levels.
 
 Self-attention of a middle level says which places the network holds for parts of one thing; what is said of a place is
 said of those as well. Two readings. Dataset-Diffusion (Nguyen et al., NeurIPS 2023, section 3.2): M = S^k A, a place
@@ -27,7 +27,7 @@ PEAK = 99.5
 class SelfAttention(Sighted):
     """Spreads class probabilities along self-attention, averaged over layers and heads of one level.
 
-    Only the change goes from the coarse grid to the picture: an edge that is finer than the grid stays where the
+    Only the change goes from the coarse grid to the image: an edge that is finer than the grid stays where the
     network finds nothing to change. The map of a 16 x 16 grid takes 130 kB on disk before compression, that of a
     32 x 32 grid 2 MB.
 

@@ -1,4 +1,4 @@
-"""How much a class has to say before it beats the background, chosen for each picture on its own.
+"""How much a class has to say before it beats the background, chosen for each image on its own.
 
 The weight of the background is a factor on its probability: above 1 masks shrink, below 1 they grow. It moves every
 boundary without a second look at the maps, so that trying twenty of them costs no twenty random fields.

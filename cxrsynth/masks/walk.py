@@ -1,4 +1,4 @@
-"""Random walk over a picture: what is said of a place spreads to places that look alike, and stops at edges.
+"""Random walk over an image: what is said of a place spreads to places that look alike, and stops at edges.
 
 Ahn and Kwak, "Learning Pixel-level Semantic Affinity with Image-level Supervision" (psa), CVPR 2018, section 3.3, as
 DiffuMask (ICCV 2023, section 3.3) uses it: affinities of neighbours within a radius, sharpened by a power, normalised
@@ -112,7 +112,7 @@ def expansion(steps: int) -> np.ndarray:
 
 
 def stack(matrices: Sequence[csr_matrix]) -> csr_matrix:
-    """Several pictures as one walk: (N_i, N_i) each -> (sum N_i, sum N_i), without a step from one to another."""
+    """Several images as one walk: (N_i, N_i) each -> (sum N_i, sum N_i), without a step from one to another."""
     return block_diag(matrices, format="csr", dtype=np.float32)
 
 
@@ -120,7 +120,7 @@ def walk(matrix: csr_matrix, values: np.ndarray, steps: int, device: str | None 
     """``matrix**steps @ values`` by sparse products alone.
 
     Args:
-        matrix: (N, N) as `transition` gives it, or of several pictures as `stack` does.
+        matrix: (N, N) as `transition` gives it, or of several images as `stack` does.
         values: (N, K) float32.
         steps: how often the matrix is applied; psa takes 2**8.
         device: of torch (``cuda``, ``cpu``); None computes with scipy, which is faster than torch on a CPU.
@@ -168,7 +168,7 @@ def on_device(matrix: csr_matrix, values: np.ndarray, weights: np.ndarray, devic
 def spread(
     planes: np.ndarray, matrix: csr_matrix, height: int, width: int, steps: int, device: str | None = None
 ) -> np.ndarray:
-    """Walk with planes on a coarser grid, and come back to the picture's.
+    """Walk with planes on a coarser grid, and come back to the image's.
 
     Args:
         planes: (K, H, W) float32; each walks on its own.

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from cxrsynth.nets import auxiliary
 
-# The coarsest grid of the encoder: a picture is filled up to a multiple of it.
+# The coarsest grid of the encoder: an image is filled up to a multiple of it.
 COARSEST = 16
 
 

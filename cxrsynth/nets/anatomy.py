@@ -47,7 +47,7 @@ class AnatomyNet(nn.Module):
 
     Args:
         classes: names of the classes whose maps it reads, in the order of its channels.
-        widths: channels at 1/2, 1/4 and 1/8 of the picture; multiples of 8.
+        widths: channels at 1/2, 1/4 and 1/8 of the image; multiples of 8.
         middle: residual blocks at 1/8, with dilations 1, 2, 4, 8 in turn.
         size: side of the square it was trained at.
     """

@@ -11,7 +11,7 @@ from torch import Tensor
 from cxrsynth.encoding import sha256
 from cxrsynth.nets.bundle import Vae
 
-# Images at once; on a CPU one, so that the peak of memory is one image, and a picture does not depend on its batch.
+# Images at once; on a CPU one, so that the peak of memory is one image, and an image does not depend on its batch.
 CHUNK = {"cuda": 8}
 
 
@@ -48,20 +48,20 @@ def to_images(vae: Vae, latents: Tensor, chunk: int | None = None) -> Tensor:
     """(B, C, h, w) latents -> (B, H, W) float32 gray, about -1..1: the mean of equal channels."""
     config = vae.config
     mean, deviation = _statistics(vae, latents)
-    pictures = []
+    images = []
     for some in latents.float().split(chunk or CHUNK.get(latents.device.type, 1)):
         if mean is not None:
             z = some * deviation / config.scaling_factor + mean
         else:
             z = some / config.scaling_factor + (config.get("shift_factor") or 0.0)
-        pictures.append(vae.decode(z.to(vae.dtype)).sample.mean(dim=1).float())
-    return torch.cat(pictures)
+        images.append(vae.decode(z.to(vae.dtype)).sample.mean(dim=1).float())
+    return torch.cat(images)
 
 
-def to_gray(pictures: Tensor) -> tuple[Tensor, Tensor]:
+def to_gray(images: Tensor) -> tuple[Tensor, Tensor]:
     """(B, H, W) about -1..1 -> (B, H, W) uint8 and (B,) bool, whether every pixel was a number; on their device."""
-    finite = torch.isfinite(pictures).all(dim=(1, 2))
-    return (pictures.nan_to_num() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8), finite
+    finite = torch.isfinite(images).all(dim=(1, 2))
+    return (images.nan_to_num() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8), finite
 
 
 def _statistics(vae: Vae, like: Tensor) -> tuple[Tensor | None, Tensor | None]:

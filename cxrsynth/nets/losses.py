@@ -1,4 +1,4 @@
-"""Losses: of pictures, of label maps, of several labels; what is unlabelled or unknown does not count."""
+"""Losses: of images, of label maps, of several labels; what is unlabelled or unknown does not count."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cxrsynth.records import IGNORE
 
 
 def gradient_difference(first: Tensor, second: Tensor, scales: int = 3) -> Tensor:
-    """Mean difference of the horizontal and vertical steps of two (B, 1, H, W) pictures at several scales.
+    """Mean difference of the horizontal and vertical steps of two (B, 1, H, W) images at several scales.
 
     Without it thin things (ribs, vessels, letters) cost less than a slight change of tone and blur away.
     """

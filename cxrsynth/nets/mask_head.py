@@ -2,7 +2,7 @@
 
 DatasetDM (Wu et al., NeurIPS 2023, section 3.3) decodes features of Stable Diffusion; VPD (Zhao et al., ICCV 2023)
 shows that one pass with little noise is enough. The features know what is where on a grid an eighth as fine as the
-picture; two convolutions on the picture itself add where exactly its edges run.
+image; two convolutions on the image itself add where exactly its edges run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ GROUPS = 8
 
 
 class Head(nn.Module):
-    """Features of the network and the picture -> class logits at half the picture's size.
+    """Features of the network and the image -> class logits at half the image's size.
 
     Args:
         channels: of the features, in the order of `observe_features`.

@@ -1,8 +1,8 @@
-"""Attention taps: read where each class phrase looks, while the picture is generated, and change nothing.
+"""Attention taps: read where each class phrase looks, while the image is generated, and change nothing.
 
 Forward hooks on ``attn2.to_q`` hand over the queries a layer computes anyway. The keys come from a text of our own
 (*map-only keys*, as in Dataset-Diffusion, NeurIPS 2023, section 3.2) or from the prompt; both stay the same over all
-steps, so each layer projects them once. Nothing is replaced: the picture has the same bits as without taps.
+steps, so each layer projects them once. Nothing is replaced: the image has the same bits as without taps.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def identity(recipe: Recipe, weights: str) -> dict[str, Any]:
     else:
         body["control"] = in_fields(Control, recipe.control.identity(), content)
     if recipe.prompts.each == 1:
-        del body["prompts"]["each"]  # likewise where every picture has its own prompt
+        del body["prompts"]["each"]  # likewise where every image has its own prompt
     for source in ("csv", "text"):
         path = getattr(recipe.prompts, source)
         if path is not None:

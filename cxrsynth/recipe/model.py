@@ -52,9 +52,7 @@ class Sampler(Config):
     eta: float = Field(0.0, ge=0, le=1, description="DDIM noise; other schedulers ignore it")
     height: int | None = Field(None, ge=32, le=2048, description="pixels; default: the size the model was trained at")
     width: int | None = Field(None, ge=32, le=2048, description="pixels; default: the size the model was trained at")
-    batch: int = Field(
-        4, ge=1, le=256, description="samples per UNet call; part of what decides the bytes of a picture"
-    )
+    batch: int = Field(4, ge=1, le=256, description="samples per UNet call; part of what decides the bytes of an image")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
         description="of the denoiser; auto: as the dataset was begun, at first bfloat16 on a GPU and on a processor "
@@ -80,7 +78,7 @@ class AttentionSpec(Config):
     timesteps: tuple[int, ...] = Field(
         (10, 50, 100),
         min_length=1,
-        description="noise at which a finished picture is read, 0 none to 999: by annotate, and for refiners that ask "
+        description="noise at which a finished image is read, 0 none to 999: by annotate, and for refiners that ask "
         "the network (selfattention, mask_head)",
     )
 
@@ -118,7 +116,7 @@ class Masks(Config):
     )
 
 
-# The most telling reason first: a picture that is no picture also lacks its classes.
+# The most telling reason first: an image that is no image also lacks its classes.
 CHECKS = ("finite", "present", "area", "laterality", "border", "stability", "duplicate")
 
 

@@ -41,7 +41,7 @@ class Prompts(Part):
     too_long: Literal["refuse", "cut"] = Field(
         "refuse", description="prompts over the model's token limit: refuse them, or cut their ends and count how many"
     )
-    each: int = Field(1, ge=1, description="pictures per prompt, one after the other, each from its own noise")
+    each: int = Field(1, ge=1, description="images per prompt, one after the other, each from its own noise")
 
     @model_validator(mode="after")
     def _one_source(self) -> Prompts:

@@ -104,7 +104,7 @@ def test_what_is_no_picture_is_refused_with_its_reason(tmp_path: Path) -> None:
     assert "fractions" in reasons["half.tif"]
     assert "corrupt" in reasons["cut.png"]
     assert "empty" in reasons["empty.png"]
-    assert "not a picture" in reasons["text.png"]
+    assert "not an image" in reasons["text.png"]
     assert "broken link" in reasons["link.png"]
     assert "folder" in reasons["folder.png"]
     assert "pipe" in reasons["pipe.png"]

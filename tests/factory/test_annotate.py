@@ -49,7 +49,7 @@ def test_a_mask_has_the_size_of_its_image(label: Any, folder: Path, tmp_path: Pa
     sizes = {row["key"]: store.load_mask(row).shape for row in store.rows()}  # type: ignore[union-attr]
     assert sizes == {"phone": (1200, 900), "deep": (100, 150)}
     assert all(store.load_image(row).shape == sizes[row["key"]] for row in store.rows())
-    assert [(row["file"], row["reason"]) for row in result.refused] == [("text.png", "not a picture")]
+    assert [(row["file"], row["reason"]) for row in result.refused] == [("text.png", "not an image")]
     assert (tmp_path / "out/preview.png").exists()
 
 

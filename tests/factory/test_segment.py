@@ -103,7 +103,7 @@ def test_a_folder_of_broken_pictures_is_an_error(tmp_path: Path) -> None:
     folder = tmp_path / "images"
     folder.mkdir()
     (folder / "a.png").write_bytes(b"no picture")
-    with pytest.raises(UsageError, match="not a picture"):
+    with pytest.raises(UsageError, match="not an image"):
         segment(by_tone(), folder, tmp_path / "out")
 
 

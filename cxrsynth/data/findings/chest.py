@@ -133,7 +133,7 @@ def _lung(mask: np.ndarray, side: str, unit: float) -> Lung:
     first = np.where(mask.any(axis=1), mask.argmax(axis=1), start).astype(np.float32)
     last = np.where(mask.any(axis=1), width - mask[:, ::-1].argmax(axis=1), stop).astype(np.float32)
     across = (np.arange(width, dtype=np.float32)[None] + 0.5 - first[:, None]) / np.maximum(last - first, 1)[:, None]
-    out = 1 - across if side == "right" else across  # the patient's right is on the left of the picture
+    out = 1 - across if side == "right" else across  # the patient's right is on the left of the image
     soft = ndimage.gaussian_filter(mask.astype(np.float32), RIM * unit)
     wide = np.clip(2 * ndimage.gaussian_filter(mask.astype(np.float32), OVER * unit), 0, 1)
     # A little beyond the outer border: a mask that ends within the lung would leave a dark line along the ribs.

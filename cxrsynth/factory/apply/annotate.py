@@ -88,12 +88,12 @@ def annotate(
     """Label images; typing the same command again goes on where it stopped.
 
     Args:
-        images: a picture, a folder of pictures, or a dataset.
+        images: an image, a folder of images, or a dataset.
         recipe: classes, attention and mask chain; what it says about prompts and sampling does not matter here.
         splits: of a dataset: only these.
         origins: of a dataset: only images of these sources.
         most: at most so many images, spread evenly over all of them.
-        polarity: whether inverted, turned and mirrored pictures are looked for; never in a dataset.
+        polarity: whether inverted, turned and mirrored images are looked for; never in a dataset.
         workers: processes that label while the next batch is read; 0 labels in this one.
         on_images: called with (images done, images planned) after every batch.
 

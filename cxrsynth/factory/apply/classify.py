@@ -1,4 +1,4 @@
-"""Apply a trained classifier to images: a picture, a folder of pictures, or a dataset."""
+"""Apply a trained classifier to images: an image, a folder of images, or a dataset."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Classified:
 
     Attributes:
         images: ``{"key", "path", label: probability, ...}`` of every image.
-        refused: ``{"path", "reason"}`` of every picture that could not be read.
+        refused: ``{"path", "reason"}`` of every image that could not be read.
         turned: images that were not upright.
     """
 
@@ -41,7 +41,7 @@ def classify(
     Args:
         split: of a dataset, only this split.
         advance: told (images done, all images).
-        polarity: whether inverted, turned and mirrored pictures are looked for; never in a dataset.
+        polarity: whether inverted, turned and mirrored images are looked for; never in a dataset.
 
     Raises:
         UsageError: there is no image.

@@ -23,11 +23,11 @@ def shrink(picture: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def embed(maps: np.ndarray, box: tuple[slice, slice], shape: tuple[int, ...]) -> np.ndarray:
-    """Maps of a part of a picture -> maps of the whole picture, 0 outside the part.
+    """Maps of a part of an image -> maps of the whole image, 0 outside the part.
 
     Args:
         maps: (K, h, w) float32 of ``box``.
-        shape: (H, W) of the picture.
+        shape: (H, W) of the image.
 
     Returns:
         (K, h', w') float32; the same array where the part is the whole.
@@ -44,18 +44,18 @@ def embed(maps: np.ndarray, box: tuple[slice, slice], shape: tuple[int, ...]) ->
 
 
 def fractions(box: tuple[slice, slice], shape: tuple[int, ...]) -> np.ndarray:
-    """A part of a picture as `Draw` says it: (4,) float32 top, bottom, left, right, 0..1 of its sides."""
+    """A part of an image as `Draw` says it: (4,) float32 top, bottom, left, right, 0..1 of its sides."""
     rows, columns = box
     edges = (rows.start, rows.stop, columns.start, columns.stop)
     return np.array(edges, np.float32) / np.repeat(np.array(shape, np.float32), 2)
 
 
 def label_one(draw: Draw, labelling: Labelling, shape: tuple[int, int]) -> Labelled:
-    """Label one image at the size the model sees, and bring the labels to the size of the picture.
+    """Label one image at the size the model sees, and bring the labels to the size of the image.
 
     Args:
         draw: (h, w) uint8 image with its maps.
-        shape: (H, W) of the picture.
+        shape: (H, W) of the image.
 
     Returns:
         (H, W) uint8 class ids; (K, H, W) bool where classes overlap, or None; scores.

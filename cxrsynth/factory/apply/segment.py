@@ -1,4 +1,4 @@
-"""Apply a trained segmentation network to images: a picture, a folder of pictures, or a dataset.
+"""Apply a trained segmentation network to images: an image, a folder of images, or a dataset.
 
 The result has the on-disk form, with masks at the size of each image, so that report, export and training take it. It
 is the "teacher's masks" arm of a comparison too.
@@ -57,7 +57,7 @@ class Segmented:
 
     Attributes:
         images: images with a mask in the dataset.
-        refused: ``{"path", "reason"}`` of every picture that could not be read.
+        refused: ``{"path", "reason"}`` of every image that could not be read.
         turned: images that were not upright.
     """
 
@@ -70,7 +70,7 @@ def find(images: Path, split: str = "") -> list[Picture]:
     """The images behind a path, sorted.
 
     Args:
-        images: a picture, a folder of pictures, or a dataset.
+        images: an image, a folder of images, or a dataset.
         split: of a dataset, only this split.
 
     Raises:
@@ -120,7 +120,7 @@ def segment(
 
     Args:
         advance: told (images done, all images) after every shard.
-        polarity: whether inverted, turned and mirrored pictures are looked for; never in a dataset.
+        polarity: whether inverted, turned and mirrored images are looked for; never in a dataset.
 
     Raises:
         UsageError: no image, or none that can be read.
@@ -167,7 +167,7 @@ def segment(
     if not result.images:
         first = result.refused[0]
         raise UsageError(
-            f"{first['path']}: {first['reason']}", "none of the pictures can be read; give 8- or 16-bit gray"
+            f"{first['path']}: {first['reason']}", "none of the images can be read; give 8- or 16-bit gray"
         )
     return result
 

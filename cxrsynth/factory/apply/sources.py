@@ -1,4 +1,4 @@
-"""The images that are to be labelled: where they are, what is known of them, and their pictures."""
+"""The images that are to be labelled: where they are, what is known of them, and their pixels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Source:
         key: file stem in the result.
         digest: sha256 of its file.
         row: what is known about it.
-        image: where its picture is, or None where a dataset holds it.
+        image: where its file is, or None where a dataset holds it.
     """
 
     key: str

@@ -89,7 +89,7 @@ class Controlled:
         self.ahead.prepare(specs)
 
     def anatomy_of(self, spec: Spec) -> np.ndarray | None:
-        """(H, W) uint8 ids of the anatomy a Spec imposes, at the size of the picture; None where it imposes none."""
+        """(H, W) uint8 ids of the anatomy a Spec imposes, at the size of the image; None where it imposes none."""
         how = (spec.control or {}).get("anatomy")
         if how is None or self.control.anatomy is None:
             return None
@@ -97,7 +97,7 @@ class Controlled:
         return deform(resized(mask, self.height, self.width, f"the label map '{how['key']}'"), how)
 
     def render(self, specs: list[Spec], maps: Sequence[np.ndarray | None]) -> list[Draw]:
-        """One batch with given label maps, (H, W) uint8 ids each at the size of the picture, all or none."""
+        """One batch with given label maps, (H, W) uint8 ids each at the size of the image, all or none."""
         with Counting(self.latent, 1 + max(len(findings_of(spec)) for spec in specs)):
             known = [mask for mask in maps if mask is not None]
             draws, _ = self.latent.steered(specs, self._anatomy(known) if known else None)

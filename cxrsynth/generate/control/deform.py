@@ -20,7 +20,7 @@ SQUARINGS = 6
 HEART = CLASSES["heart"]
 ROOM = 0.02  # of the chest's width, that a heart leaves on either side
 FADE = 0.12  # of the height, over which the stretch of a heart fades out above and below it
-ASPECT = 0.03  # label maps whose sides are in another proportion than the picture's would be stretched
+ASPECT = 0.03  # label maps whose sides are in another proportion than the image's would be stretched
 
 
 def resized(mask: np.ndarray, height: int, width: int, what: str = "the label map") -> np.ndarray:
@@ -31,7 +31,7 @@ def resized(mask: np.ndarray, height: int, width: int, what: str = "the label ma
     """
     if abs(np.log(mask.shape[1] / mask.shape[0] * height / width)) > ASPECT:
         raise UsageError(
-            f"{what} has {mask.shape[1]} x {mask.shape[0]} pixels, the picture {width} x {height}: other proportions",
+            f"{what} has {mask.shape[1]} x {mask.shape[0]} pixels, the image {width} x {height}: other proportions",
             f"squash or pad it to {width} x {height}",
         )
     if mask.shape == (height, width):
@@ -51,7 +51,7 @@ def deform(mask: np.ndarray, how: Mapping[str, Any]) -> np.ndarray:
         (H, W) uint8, every class of ``mask`` still there.
 
     Raises:
-        UsageError: a class left the picture.
+        UsageError: a class left the image.
     """
     height, width = mask.shape
     field = warp(how["seed"], how["warp"], how["smooth"])  # (2, GRID, GRID), fractions
@@ -81,7 +81,7 @@ def warp(seed: int, amount: float, smooth: float) -> np.ndarray:
         smooth: deviation of the Gaussian that smooths it, of the width.
 
     Returns:
-        (2, GRID, GRID) float64, rows and columns, fractions of the picture.
+        (2, GRID, GRID) float64, rows and columns, fractions of the image.
     """
     rng = np.random.default_rng(seed)
     rough = rng.standard_normal((2, GRID, GRID))

@@ -22,7 +22,7 @@ SMALLEST = 2.0**-24
 
 
 class LatentBlending:
-    """Blends predicted clean latents with given ones while the picture is generated.
+    """Blends predicted clean latents with given ones while the image is generated.
 
     Args:
         target: (B, C, h, w) float32 clean latents.

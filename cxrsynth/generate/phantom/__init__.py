@@ -1,4 +1,4 @@
-"""A synthetic chest with exact masks: no weights, milliseconds a picture, for tests, documents and trying recipes.
+"""A synthetic chest with exact masks: no weights, milliseconds an image, for tests, documents and trying recipes.
 
 It follows a few words of the prompt (cardiomegaly, pleural effusion, opacity or pneumonia with side and zone, child,
 AP) and gives maps that are as coarse and noisy as attention, so that everything behind a generator has work to do.
@@ -25,11 +25,11 @@ OnStep = Callable[[int, int], None]
 
 
 class Phantom(BaseModel):
-    """Draws chests; a picture depends on its Spec's prompt and seed alone, not on the batch.
+    """Draws chests; an image depends on its Spec's prompt and seed alone, not on the batch.
 
     Attributes:
-        height: rows of the picture, pixels.
-        width: columns of the picture, pixels.
+        height: rows of the image, pixels.
+        width: columns of the image, pixels.
         noise: standard deviation of the image's grain, fraction of white.
         stride: pixels per cell of the maps.
         blur: how far attention spreads, cells.

@@ -1,6 +1,6 @@
-"""The shapes of a generated chest: smooth signed distances, from which both the picture and the exact masks are made.
+"""The shapes of a generated chest: smooth signed distances, from which both the image and the exact masks are made.
 
-Coordinates run from -1 to 1 over the picture, x to the right, y down. A positive distance is inside. ``u`` is the
+Coordinates run from -1 to 1 over the image, x to the right, y down. A positive distance is inside. ``u`` is the
 distance from the midline, positive on the side that is looked at, so that both lungs share their formulas.
 """
 
@@ -148,11 +148,11 @@ def _heart(x: np.ndarray, y: np.ndarray, middle: float, half: float, dome: float
 
 
 def _body(x: np.ndarray, y: np.ndarray, trunk: float, apex: float) -> np.ndarray:
-    """Neck, sloping shoulders, trunk. ``trunk``: its half-width at the middle of the picture."""
+    """Neck, sloping shoulders, trunk. ``trunk``: its half-width at the middle of the image."""
     fall = np.clip((y + 1.0) / (apex + 1.12), 0.0, None)
     shoulders = 0.26 + 0.75 * np.clip(fall, 0.0, 1.0) ** 1.6 + 0.12 * np.clip(fall - 1.0, 0.0, 1.0)
     part = np.clip((y + 0.45) / 1.0, 0.0, 1.0)
-    arm = part * part * (3.0 - 2.0 * part)  # the arms leave the picture below the arm-pits
+    arm = part * part * (3.0 - 2.0 * part)  # the arms leave the image below the arm-pits
     half = shoulders * (1.0 - arm) + np.minimum(shoulders, trunk + 0.05 * y) * arm
     return (_across(half, y) * (half - np.abs(x))).astype(np.float32)
 

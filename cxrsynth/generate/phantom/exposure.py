@@ -1,4 +1,4 @@
-"""The picture of a generated chest: densities that add up along the beam, then the tone of an image."""
+"""The image of a generated chest: densities that add up along the beam, then the tone of an image."""
 
 from __future__ import annotations
 

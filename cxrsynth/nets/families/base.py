@@ -162,7 +162,7 @@ class Model(ABC):
 
     @property
     def multiple(self) -> int:
-        """Sides of pictures are multiples of it."""
+        """Sides of images are multiples of it."""
         return self.factor * int(self.denoiser.config.get("patch_size") or 1)
 
     @property

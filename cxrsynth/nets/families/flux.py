@@ -113,7 +113,7 @@ class Flux(Model):
         return observe_joint(self.denoiser, callback, lambda: self.grid, rotary=True)
 
     def set_timesteps(self, scheduler: Any, steps: int, size: tuple[int, int]) -> None:
-        """Even steps, shifted with the size of the picture."""
+        """Even steps, shifted with the size of the image."""
         options: dict[str, Any] = {}
         known = inspect.signature(scheduler.set_timesteps).parameters
         if "sigmas" in known and not scheduler.config.get("use_flow_sigmas"):

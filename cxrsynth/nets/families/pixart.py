@@ -60,7 +60,7 @@ class PixArt(Model):
         return answer.sample.float()[:, : self.channels]  # type: ignore[no-any-return]
 
     def _size(self, x: Tensor) -> dict[str, Tensor | None]:
-        """PixArt-alpha at 1024 pixels is told size and shape of the picture."""
+        """PixArt-alpha at 1024 pixels is told size and shape of the image."""
         if not self.denoiser.use_additional_conditions:
             return {"resolution": None, "aspect_ratio": None}
         height, width = (side * self.factor for side in x.shape[-2:])

@@ -75,7 +75,7 @@ class StableDiffusion3(Model):
         return observe_joint(self.denoiser, callback, lambda: self.grid, rotary=False)
 
     def set_timesteps(self, scheduler: Any, steps: int, size: tuple[int, int]) -> None:
-        """A schedule that shifts with the size of the picture is told it."""
+        """A schedule that shifts with the size of the image is told it."""
         if scheduler.config.get("use_dynamic_shifting"):
             patch = self.denoiser.config.patch_size
             scheduler.set_timesteps(

@@ -1,4 +1,4 @@
-"""Stable Diffusion XL: two text encoders side by side, a pooled text, and the size of the picture as conditions."""
+"""Stable Diffusion XL: two text encoders side by side, a pooled text, and the size of the image as conditions."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class StableDiffusionXL(StableDiffusion):
         return Conditioning(found, pooled=pooled)
 
     def denoise(self, x: Tensor, t: Tensor, given: Conditioning, guidance: float) -> Tensor:
-        """The UNet, told that the picture is whole: original and target size are its own, nothing is cropped."""
+        """The UNet, told that the image is whole: original and target size are its own, nothing is cropped."""
         height, width = (side * self.factor for side in x.shape[-2:])
         size = torch.tensor([[height, width, 0, 0, height, width]], dtype=self.dtype, device=x.device)
         assert given.pooled is not None  # `encode` gives it

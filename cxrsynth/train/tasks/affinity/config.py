@@ -16,7 +16,7 @@ class AffinityConfig(LoopConfig):
     width: int = Field(32, ge=4, description="features per place")
     stride: int = Field(4, ge=4, le=8, multiple_of=4, description="pixels between places")
     radius: int = Field(5, ge=2, le=16, description="neighbours nearer than this, in places, are compared")
-    size: int = Field(256, ge=64, multiple_of=16, description="pictures are seen with so many rows and columns")
+    size: int = Field(256, ge=64, multiple_of=16, description="images are seen with so many rows and columns")
     crop: int = Field(192, ge=32, multiple_of=16)
     updates: int = Field(400, ge=1)
     final_lr: float = Field(0.05, ge=0, le=1)

@@ -36,17 +36,17 @@ class Batch:
 
     Attributes:
         features: (B, C, h, w) float32 each.
-        pictures: (B, 1, H, W) float32, with a tone of their own.
+        images: (B, 1, H, W) float32, with a tone of their own.
         masks: (B, H, W) uint8.
     """
 
     features: list[Tensor]
-    pictures: Tensor
+    images: Tensor
     masks: Tensor
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
-        return Batch([one.to(device) for one in self.features], self.pictures.to(device), self.masks.to(device))
+        return Batch([one.to(device) for one in self.features], self.images.to(device), self.masks.to(device))
 
 
 class MaskHeadTask:
@@ -61,7 +61,7 @@ class MaskHeadTask:
     def batch(self, update: int, rng: np.random.Generator) -> Batch:
         """Random images with another contrast and brightness, some channels of their features dropped."""
         seen, config = self.seen, self.config
-        which = rng.integers(len(seen.pictures), size=config.batch)
+        which = rng.integers(len(seen.images), size=config.batch)
         features = [level[which].float() for level in seen.features]
         if config.dropout:
             kept = [rng.random((len(which), level.shape[1], 1, 1)) >= config.dropout for level in features]
@@ -70,13 +70,13 @@ class MaskHeadTask:
                 for level, mask in zip(features, kept, strict=True)
             ]
         contrast, brightness = rng.uniform(-config.tone, config.tone, (2, len(which), 1, 1, 1)).astype(np.float32)
-        pictures = as_input(seen.pictures[which], torch.device("cpu"))
-        pictures = pictures * torch.from_numpy(1 + contrast) + torch.from_numpy(brightness)
-        return Batch(features, pictures, torch.from_numpy(seen.masks[which]))
+        images = as_input(seen.images[which], torch.device("cpu"))
+        images = images * torch.from_numpy(1 + contrast) + torch.from_numpy(brightness)
+        return Batch(features, images, torch.from_numpy(seen.masks[which]))
 
     def step(self, head: nn.Module, batch: Batch, update: int) -> tuple[Tensor, Figures]:
         """Cross-entropy and soft Dice of the shares that classes cover, see `coverage_loss`."""
-        return coverage_loss(head(batch.features, batch.pictures).float(), batch.masks), {}
+        return coverage_loss(head(batch.features, batch.images).float(), batch.masks), {}
 
     def look(self, network: nn.Module, update: int) -> Figures:
         """Nothing: all labelled images are learned from, since they are few."""
