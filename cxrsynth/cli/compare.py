@@ -64,7 +64,7 @@ def compare_classifiers(
     recipe: Path, out: Path | None, device: str, workers: int, changes: dict[str, Any], as_json: bool
 ) -> None:
     """The comparison of classifiers: the downstream utility of synthetic images for telling findings."""
-    from cxrsynth.compare import classify, keep_apart
+    from cxrsynth.compare import classify, keep_apart, updates
     from cxrsynth.compare.classify_recipe import load
     from cxrsynth.compare.report import csv_of
     from cxrsynth.evaluate.results import write
@@ -74,7 +74,7 @@ def compare_classifiers(
     loaded = load(recipe, changes)
     folder = out or Path("out/compare") / loaded.name
     keep_apart(loaded, folder)
-    total, done = classify.updates(loaded, folder)
+    total, done = updates(loaded, folder)
     with meter(total, f"compare {loaded.name}", done) as bar:
         records = classify.compare_classifiers(loaded, folder, device, bar.set, workers)
     with writing(folder):

@@ -2,44 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cxrsynth.compare.grid import identity, plan
-from cxrsynth.compare.recipe import CompareRecipe
+from cxrsynth.compare.recipe import CompareRecipe, TestSet
 from cxrsynth.data.labelled import LabelledImage, Source, choose_classes, gather, may_train
 from cxrsynth.data.paths import refuse_overlap
-from cxrsynth.data.patients import check_patients, subset
+from cxrsynth.data.patients import DatasetImage, check_patients, subset
 from cxrsynth.store import Store
 
+# (dataset, split, the test it is read for) -> its images with their labels
+Read = Callable[[Path, str, TestSet | None], Sequence[DatasetImage]]
 
-def check(recipe: CompareRecipe, out: Path) -> None:
-    """Open every dataset, every mask and every split that the comparison will need.
+
+def check(recipe: CompareRecipe, read: Read) -> None:
+    """Open every dataset, every label and every split that the comparison will need.
 
     Raises:
-        UsageError: classes that do not match, an empty split, fewer images than asked for, ``out`` lies in a dataset.
-        MismatchError: an unfinished dataset, a mask that does not fit its image, a patient in training and test.
+        UsageError: an empty split, or fewer images than asked for.
+        MismatchError: an unfinished dataset, labels that do not fit, a patient in training and test.
     """
-    keep_apart(recipe, out)
-    classes = choose_classes([root for root in (recipe.real, recipe.generated) if root], recipe.train.classes)
     for root in recipe.datasets():
         identity(root)
-    allowed = may_train(recipe.train.benchmark)
     runs = plan(recipe)
-    real: list[LabelledImage] = []
-    generated: list[LabelledImage] = []
-    if any(run.real is not None for run in runs):
-        real = gather(Source(recipe.real), "train", classes, allowed)
-        subset(real, max(run.real or 0 for run in runs))
-    if recipe.generated is not None:
-        generated = gather(Source(recipe.generated), "train", classes, allowed)
-        subset(generated, max(run.synthetic or 0 for run in runs))
-    check_patients([*real, *generated], gather(Source(recipe.real), "val", classes, allowed))
+    trained: list[DatasetImage] = []
+    for root, wanted in (
+        (recipe.real, [run.real for run in runs if run.real is not None]),
+        (recipe.generated, [run.synthetic for run in runs if run.synthetic is not None]),
+    ):
+        if root is not None and wanted:
+            images = list(read(root, "train", None))
+            subset(images, max(wanted))
+            trained += images
+    check_patients(trained, read(recipe.real, "val", None))
     for test in recipe.tests:
-        known = Store(test.data).classes()
+        check_patients(trained, read(test.data, test.split, test), test.label)
+
+
+def masks(recipe: CompareRecipe) -> Read:
+    """Images with their masks, as a segmentation network is trained and measured on them.
+
+    Raises:
+        UsageError: the classes of real and synthetic images do not match.
+    """
+    classes = choose_classes([root for root in (recipe.real, recipe.generated) if root], recipe.train.classes)
+    allowed = may_train(recipe.train.benchmark)
+
+    def read(root: Path, split: str, test: TestSet | None) -> list[LabelledImage]:
+        if test is None:
+            return gather(Source(root), split, classes, allowed)
+        known = Store(root).classes()
         # A test set may lack a class (only lungs, say): it measures the others.
-        wanted = [name for name in classes if name in known]
+        some = [name for name in classes if name in known]
         keep = None if not test.sources else (lambda row, names=test.sources: row.get("source") in names)
-        check_patients([*real, *generated], gather(Source(test.data), test.split, wanted, keep), test.label)
+        return gather(Source(root), split, some, keep)
+
+    return read
 
 
 def keep_apart(recipe: CompareRecipe, out: Path) -> None:

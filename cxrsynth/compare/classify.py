@@ -16,14 +16,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from cxrsynth.compare.check import keep_apart
+from cxrsynth.compare.check import Read, check, keep_apart
 from cxrsynth.compare.classify_recipe import ClassifyRecipe
-from cxrsynth.compare.grid import Grid, Run, identity, plan
+from cxrsynth.compare.grid import Grid, Run, plan
 from cxrsynth.compare.recipe import TestSet
-from cxrsynth.compare.schedule import Progress, one_by_one, side_by_side
+from cxrsynth.compare.schedule import Progress, run_all
 from cxrsynth.data.labelled import Source
-from cxrsynth.data.multilabel import gather_multilabel
-from cxrsynth.data.patients import check_patients, subset
+from cxrsynth.data.multilabel import MultiLabelImage, gather_multilabel
 from cxrsynth.device import resolve
 from cxrsynth.encoding import dumps
 from cxrsynth.evaluate.classification import patients_of, predict
@@ -123,42 +122,23 @@ def compare_classifiers(
         UsageError: a label that images of an arm do not have, an empty split, fewer images than asked for.
         MismatchError: an unfinished dataset, or a patient in training and test.
     """
-    check(recipe, out)
+    keep_apart(recipe, out)
+    check(recipe, labels(recipe))
     grid = ClassifyGrid(recipe, out, device)
     runs = plan(recipe)
     with writing(out):
-        if workers == 1:
-            one_by_one(grid, runs, progress)
-        else:
-            side_by_side(grid, runs, workers, progress)
+        run_all(grid, runs, workers, progress)
         return [item for test in recipe.tests for item in conclude(grid, runs, test)]
 
 
-def updates(recipe: ClassifyRecipe, out: Path) -> tuple[int, int]:
-    """How many updates a comparison takes, and how many of them are in finished runs."""
-    grid, runs = ClassifyGrid(recipe, out), plan(recipe)
-    done = sum(run.updates(recipe) for run in runs if grid.done(run))
-    return sum(run.updates(recipe) for run in runs), done
+def labels(recipe: ClassifyRecipe) -> Read:
+    """Images with the findings that are known of them, as a classifier is trained and measured on them."""
+    names, negatives = recipe.train.labels, recipe.train.negatives
 
+    def read(root: Path, split: str, test: TestSet | None) -> list[MultiLabelImage]:
+        return gather_multilabel(Source(root), split, names, negatives, test.sources if test else ())
 
-def check(recipe: ClassifyRecipe, out: Path) -> None:
-    """Cheap checks of all datasets that an arm uses before the first hour of training."""
-    keep_apart(recipe, out)
-    for root in recipe.datasets():
-        identity(root)
-    labels, negatives = recipe.train.labels, recipe.train.negatives
-    runs = plan(recipe)
-    real, generated = [], []
-    if any(run.real is not None for run in runs):
-        real = gather_multilabel(Source(recipe.real), "train", labels, negatives)
-        subset(real, max(run.real or 0 for run in runs))
-    if recipe.generated is not None:
-        generated = gather_multilabel(Source(recipe.generated), "train", labels, negatives)
-        subset(generated, max(run.synthetic or 0 for run in runs))
-    check_patients([*real, *generated], gather_multilabel(Source(recipe.real), "val", labels, negatives))
-    for test in recipe.tests:
-        images = gather_multilabel(Source(test.data), test.split, labels, negatives, test.sources)
-        check_patients([*real, *generated], images, test.label)
+    return read
 
 
 def scores_of(grid: ClassifyGrid, runs: Sequence[Run], test: TestSet) -> Scores:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxrsynth.compare.check import check
+from cxrsynth.compare.check import check, keep_apart, masks
 from cxrsynth.compare.grid import Grid, Run, plan
 from cxrsynth.compare.recipe import CompareRecipe, TestSet
-from cxrsynth.compare.schedule import Progress, one_by_one, side_by_side
+from cxrsynth.compare.schedule import Progress, run_all
 from cxrsynth.compare.significance import Table, difference, equivalent, holm, ratio, significance, wilcoxon
 from cxrsynth.evaluate.metrics import METRICS
 from cxrsynth.evaluate.results import Record, record
@@ -47,14 +47,12 @@ def compare(
         UsageError: classes that do not match, an empty split, fewer images than asked for, or ``out`` in a dataset.
         MismatchError: an unfinished dataset, a mask that does not fit, a patient in training and test.
     """
-    check(recipe, out)
+    keep_apart(recipe, out)
+    check(recipe, masks(recipe))
     grid = Grid(recipe, out, device)
     runs = plan(recipe)
     with writing(out):
-        if workers == 1:
-            one_by_one(grid, runs, progress)
-        else:
-            side_by_side(grid, runs, workers, progress)
+        run_all(grid, runs, workers, progress)
         return conclude(grid, runs)
 
 

@@ -21,6 +21,18 @@ LOOK_EVERY = 1.0  # seconds between two looks at how far the processes are
 GRACE = 5.0  # seconds in which a process that heard Ctrl-C itself writes its checkpoint
 
 
+def run_all(grid: Grid, runs: Sequence[Run], workers: int, progress: Progress | None) -> None:
+    """Train and measure all runs; those that are done are not made again.
+
+    Args:
+        workers: processes that train runs side by side; with 1 all is done in this one.
+    """
+    if workers == 1:
+        one_by_one(grid, runs, progress)
+    else:
+        side_by_side(grid, runs, workers, progress)
+
+
 def one_by_one(grid: Grid, runs: Sequence[Run], progress: Progress | None) -> None:
     """All runs in this process: a debugger works, and every update is told of."""
     finished = 0

@@ -6,7 +6,7 @@ Here an adapter is used by being merged into its base, which gives a plain model
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,23 +24,29 @@ from cxrsynth.encoding import dumps
 from cxrsynth.errors import MismatchError, MissingError, RecipeError, UsageError
 from cxrsynth.files import publish
 from cxrsynth.nets.bundle import TextEncoder, Unet, hush, save
-from cxrsynth.nets.config import WhatConfig
 from cxrsynth.weights import Weights
 
 ABOUT = "adapter.json"
 FILE = "pytorch_lora_weights.safetensors"
 
 
-def inject(model: nn.Module, targets: tuple[str, ...], what: WhatConfig) -> LoraConfig:
-    """Put a LoRA beside every target layer and freeze all else.
+def inject(
+    model: nn.Module, targets: Sequence[str], rank: int, alpha: int | None = None, dropout: float = 0.0
+) -> LoraConfig:
+    """Put a LoRA beside every target layer and freeze all else; it starts as no change.
+
+    Args:
+        targets: ends of the names of linear and convolution layers.
+        alpha: scale times rank; the rank by default, scale 1.
+        dropout: in front of the LoRA's own weights.
 
     Raises:
         RecipeError: the model has no such layer.
     """
     config = LoraConfig(
-        r=what.rank,
-        lora_alpha=what.alpha or what.rank,
-        lora_dropout=what.dropout,
+        r=rank,
+        lora_alpha=alpha or rank,
+        lora_dropout=dropout,
         init_lora_weights="gaussian",
         target_modules=list(targets),
     )
@@ -50,7 +56,7 @@ def inject(model: nn.Module, targets: tuple[str, ...], what: WhatConfig) -> Lora
     except ValueError as error:
         raise RecipeError(
             f"{type(model).__name__} has no layer called {', '.join(targets)}",
-            "name its linear layers in what.targets or what.text_targets",
+            "name its linear layers: what.targets, what.text_targets, or targets of a pathology adapter",
         ) from error
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("lora_" in name)

@@ -10,14 +10,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cxrsynth.auxiliary_files import AUXILIARY, about
-from cxrsynth.errors import MismatchError, MissingError
+from cxrsynth.errors import MismatchError, MissingError, RecipeError
+from cxrsynth.nets.lora import inject
 
 KEY = "adapter"
 
@@ -31,13 +31,11 @@ class Adapter:
         targets: ends of the names of linear and convolution layers.
 
     Raises:
-        ValueError: no layer is called so.
+        RecipeError: no layer is called so.
     """
 
     def __init__(self, net: nn.Module, rank: int, targets: Sequence[str]) -> None:
-        net.requires_grad_(False)
-        config = LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=list(targets))
-        inject_adapter_in_model(config, net)
+        inject(net, targets, rank)
         self.layers = [layer for layer in net.modules() if isinstance(layer, BaseTunerLayer)]
         self.parameters = {name: value for name, value in net.named_parameters() if "lora_" in name}
         self.switch(False)
@@ -86,6 +84,6 @@ def attach(path: Path, net: nn.Module, model: str) -> Adapter:
     try:
         adapter = Adapter(net, told["net"]["rank"], told["net"]["targets"])
         adapter.load(load_file(path))
-    except (SafetensorError, OSError, RuntimeError, ValueError, KeyError) as error:
+    except (SafetensorError, OSError, RuntimeError, RecipeError, KeyError) as error:
         raise MissingError(f"{path} cannot be read as pathology weights: {error}", f"make it again: {make}") from error
     return adapter

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from cxrsynth.compare.classify import ClassifyGrid, Scores, compare_classifiers, conclude, updates, with_mean
+from cxrsynth.compare import updates
+from cxrsynth.compare.classify import ClassifyGrid, Scores, compare_classifiers, conclude, with_mean
 from cxrsynth.compare.classify_recipe import ClassifyRecipe, load
 from cxrsynth.compare.grid import Run
 from cxrsynth.compare.recipe import TestSet

@@ -59,7 +59,7 @@ def build(base: Base, recipe: DiffusionRecipe, words: Mapping[str, str]) -> Setu
     ):
         model.requires_grad_(how == "full")
         if how == "lora":
-            lora[name] = inject(model, targets, what)
+            lora[name] = inject(model, targets, what.rank, what.alpha, what.dropout)
     for name, parameter in base.text_encoder.named_parameters():
         if "pooler" in name:  # nothing is read from it, and several GPUs would wait for its gradient
             parameter.requires_grad_(False)
