@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cxrsynth.cli.answer import answer
-from cxrsynth.cli.generate import LOADING
 from cxrsynth.cli.options import Base, Device, Json, Lora, Model, Offline, OtherModel, Polarity, Threads
+from cxrsynth.cli.told import LOADING
 from cxrsynth.cli.train import configured, progress
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from cxrsynth.cli.generate import emit
 from cxrsynth.cli.options import Json
 from cxrsynth.cli.segment import split_names
+from cxrsynth.cli.told import emit
 from cxrsynth.console import console, meter
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,24 +11,24 @@ import typer
 
 from cxrsynth.cli.options import Base, Device, FarDevice, Json, Lora, Offline, OtherModel, Threads
 from cxrsynth.cli.pages import pages_are_stale, write_pages
+from cxrsynth.cli.told import LOADING, emit, loading, plan_json, show_plan, tell, tell_cut
 from cxrsynth.clock import CLOCK
 from cxrsynth.console import console, counted, meter
 from cxrsynth.errors import ShardsFailed, UsageError
 from cxrsynth.lock import writing
-from cxrsynth.weights import read_json
 
 if TYPE_CHECKING:
-    from cxrsynth.factory.plan import Plan
     from cxrsynth.recipe import Recipe
 
+VARIABLE = "CXRSYNTH_PROMPTS"
 RecipeOption = Annotated[
-    Path,
+    Path | None,
     typer.Option(
         "--prompts",
         "--recipe",
         "-p",
-        envvar="CXRSYNTH_PROMPTS",
-        help="Recipe: a YAML file or the name of a bundled one.",
+        envvar=VARIABLE,
+        help="Recipe: a YAML file or the name of a bundled one; the same as without --prompts.",
     ),
 ]
 RecipeArgument = Annotated[
@@ -51,7 +51,10 @@ Set = Annotated[
 
 
 def generate(
-    prompts: RecipeOption,
+    recipe: Annotated[
+        Path | None, typer.Argument(help="Recipe: a YAML file or the name of a bundled one ('cxrsynth recipes').")
+    ] = None,
+    prompts: RecipeOption = None,
     out: Out = None,
     count: Count = None,
     seed: Seed = None,
@@ -107,10 +110,12 @@ def generate(
     from cxrsynth.factory.run import run
     from cxrsynth.recipe import load
 
-    recipe = load(
-        prompts, {"count": count, "seed": seed, "model": model, "base": base, "lora": lora or None}, assignments
+    loaded = load(
+        one_recipe(recipe, prompts),
+        {"count": count, "seed": seed, "model": model, "base": base, "lora": lora or None},
+        assignments,
     )
-    folder = out or Path("out") / recipe.name
+    folder = out or Path("out") / loaded.name
     part = parse_part(shard)
     registry.load("engines", engine)  # an unknown name is said before a folder is made
     if profile and (engine != "local" or workers > 1):
@@ -123,29 +128,29 @@ def generate(
     options: dict[str, Any] = {"workers": workers}
     if engine == "ray" and ray_address is not None:
         options["address"] = ray_address
-    plan = plans.make_plan(recipe, folder, device=device, resume=resume, offline=offline, part=part)
+    plan = plans.make_plan(loaded, folder, device=device, resume=resume, offline=offline, part=part)
     show_plan(plan)
     if dry_run:
         if as_json:
             emit(plan_json(plan))
         return
     if plan.todo:
-        check_device(recipe, device)
+        check_device(loaded, device)
         tell_cut(plans.check_prompts(plan))
     if profile:
         CLOCK.start()
-    slots = plan.slots + sum(len(recipe.shard_indices(s)) for s in plan.done)
-    bar_of = meter(slots, recipe.name, done=slots - plan.slots, waiting=loading(plan))
+    slots = plan.slots + sum(len(loaded.shard_indices(s)) for s in plan.done)
+    bar_of = meter(slots, loaded.name, done=slots - plan.slots, waiting=loading(plan))
     with writing(folder, part), bar_of as bar:
         settled = float(slots - plan.slots)
 
         def advance(samples: float) -> None:
             # Regenerated slots would overshoot: a shard never counts for more than its slots.
-            bar.set(min(bar.done + samples, settled + recipe.shard - 1))
+            bar.set(min(bar.done + samples, settled + loaded.shard - 1))
 
         def finished(result: Any) -> None:
             nonlocal settled
-            settled += len(recipe.shard_indices(result.shard))
+            settled += len(loaded.shard_indices(result.shard))
             rejected = sum(getattr(result, "rejects", {}).values())
             bar.set(
                 settled,
@@ -249,65 +254,18 @@ def refine(
         emit(asdict(summary))
 
 
-# -- shared by the commands above ------------------------------------------------------------------------------------
+def one_recipe(recipe: Path | None, prompts: Path | None) -> Path:
+    """The recipe, which may be named with or without ``--prompts``; what stands in the environment gives way.
 
-
-LOADING = "loading model"
-
-
-def loading(plan: Plan) -> str:
-    """What a run does before its first image, if it has a model to load and anything to make."""
-    return LOADING if plan.todo and plan.job.model is not None else ""
-
-
-def tell(summary: Any, folder: Path) -> None:
-    """The end of a run in a few lines."""
-    from cxrsynth.curate import words
-
-    rejected = sum(summary.rejected.values())
-    console.print(
-        f"{summary.kept} of {counted(summary.planned, 'slot')} filled in {folder}"
-        + (f", {summary.missing} missing" if summary.missing else "")
-    )
-    if rejected:
-        often = sorted(summary.rejected.items(), key=lambda item: -item[1])[:6]
-        reasons = ", ".join(f"{words.full(reason)} {times}" for reason, times in often)
-        console.print(f"{counted(rejected, 'attempt')} rejected: {reasons}")
-    if summary.kept:
-        console.print(f"open {folder / 'preview.png'} or {folder / 'report.html'}")
-
-
-def show_plan(plan: Plan) -> None:
-    """What is going to happen, in two lines."""
-    recipe = plan.job.recipe
-    source = "no weights" if plan.job.model is None else recipe.model
-    size = f"{counted(recipe.count, 'slot')} in {counted(recipe.shards, 'shard')}"
-    console.print(f"{recipe.name}: {size}, {recipe.generator} ({source}), {plan.job.fingerprint[:12]}")
-    if plan.job.model is not None and recipe.sampler.scheduler is not None:
-        own = read_json(plan.job.model / "scheduler" / "scheduler_config.json").get("_class_name", "unknown")
-        console.print(f"  sampled with {recipe.sampler.scheduler}, as the recipe says; the model's own is {own}")
-    work = f"{counted(len(plan.done), 'shard')} done, {len(plan.todo)} to make, about {plan.needed / 2**20:.0f} MiB"
-    console.print(f"  {work}, into {plan.job.out}", soft_wrap=True)
-
-
-def tell_cut(prompts: int) -> None:
-    """Say that prompts will be cut, and how many."""
-    if prompts:
-        over = "is" if prompts == 1 else "are"
-        console.print(f"{counted(prompts, 'prompt')} {over} over the model's token limit: what is beyond it is cut")
-
-
-def plan_json(plan: Plan) -> dict[str, Any]:
-    """A plan as JSON."""
-    return {
-        "fingerprint": plan.job.fingerprint,
-        "out": str(plan.job.out),
-        "done": plan.done,
-        "todo": plan.todo,
-        "slots": plan.slots,
-        "bytes_needed": plan.needed,
-        "bytes_free": plan.free,
-    }
+    Raises:
+        UsageError: it is named twice, or not at all.
+    """
+    if recipe is not None and prompts is not None and str(prompts) != os.environ.get(VARIABLE):
+        raise UsageError(f"two recipes: {recipe} and --prompts {prompts}", "name one; a run makes one dataset")
+    chosen = recipe or prompts
+    if chosen is None:
+        raise UsageError("no recipe is named", "cxrsynth generate --prompts recipes/lung.yaml; all: cxrsynth recipes")
+    return chosen
 
 
 def parse_part(text: str) -> tuple[int, int]:
@@ -328,8 +286,3 @@ def check_device(recipe: Recipe, device: str) -> None:
         from cxrsynth.device import resolve
 
         resolve(device)
-
-
-def emit(value: Any) -> None:
-    """JSON on stdout."""
-    print(json.dumps(value, indent=2, sort_keys=True))

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from cxrsynth.cli.generate import LOADING, Set, check_device
+from cxrsynth.cli.generate import Set, check_device
 from cxrsynth.cli.options import Base, Device, Lora, Offline, Threads
+from cxrsynth.cli.told import LOADING
 from cxrsynth.console import console, meter
 
 PROMPT = "Frontal chest X-ray, PA view. Findings: {row} {col} pleural effusion."

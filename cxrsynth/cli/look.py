@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from cxrsynth.cli.generate import emit
 from cxrsynth.cli.options import Base, Json, Lora, Offline
+from cxrsynth.cli.told import emit
 from cxrsynth.console import console, counted
 from cxrsynth.errors import MismatchError, UsageError
 

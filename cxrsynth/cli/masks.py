@@ -9,8 +9,8 @@ import typer
 
 from cxrsynth.cli.answer import answer, tell_refused, tell_turned
 from cxrsynth.cli.dicom import To, give_back, ready
-from cxrsynth.cli.generate import LOADING
 from cxrsynth.cli.options import Base, Device, Json, Lora, Offline, OtherModel, Polarity, Threads
+from cxrsynth.cli.told import LOADING
 from cxrsynth.cli.train import configured, progress
 
 

@@ -22,11 +22,22 @@ def test_an_error_is_two_lines_without_a_traceback(write_recipe: Any, tmp_path: 
     assert re.fullmatch(r"error: .*promts.*\n  try: .*\n", result.stderr)
 
 
+def test_a_recipe_may_be_named_without_its_option_and_beats_the_environment(
+    write_recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXRSYNTH_PROMPTS", "lung")
+    recipe = write_recipe(phantom_body(count=1))
+    first = cli("generate", recipe, "-o", tmp_path / "d")
+    assert first.returncode == 0, first.stderr
+    assert "1 of 1 slot filled" in cli("generate", "--prompts", recipe, "-o", tmp_path / "d").stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
         (["generate"], 2, "--prompts"),
         (["generate", "-p", "lungs"], 2, "bundled recipes"),
+        (["generate", "phantom", "-p", "lung"], 2, "two recipes"),
         (["generate", "-p", "phantom", "--engine", "slurm"], 2, "local"),
         (["generate", "-p", "phantom", "--shard", "4/4"], 2, "0/4"),
         (["generate", "-p", "lung", "--model", "maxi"], 2, "mini"),
