@@ -67,15 +67,18 @@ bench-speed: $(READY)  ## taps, memory, start-up, DenseCRF; every family beside 
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.families $(if $(DAAM),--daam $(DAAM))
 	$(BIN)/python -m benchmarks.rejects
+	$(MAKE) tables
 
 bench-precision: $(READY)  ## what bfloat16 changes in images and masks; writes results/precision.json
 	$(BIN)/python -m benchmarks.precision
+	$(MAKE) tables
 
 # About 5 GB of disk and some hours; SIZES="1000 4000" is a try.
 SIZES ?= 1000 10000 100000
 
 bench-scale: $(READY)  ## time and memory of planning, resuming, verify and report at several sizes; writes results/scale.json
 	$(BIN)/python -m benchmarks.scale $(SIZES)
+	$(MAKE) tables
 
 data/train256: $(READY)
 	$(BIN)/cxrsynth ingest --layout collection --polarity keep $(DATA) -o $@

@@ -2,7 +2,8 @@
 
 A table stands between ``<!-- table: speed rows=arm columns=metric -->`` and ``<!-- /table -->``. The first word is the
 benchmark (``results/<benchmark>.json``); ``rows`` and ``columns`` name the fields that span the table; any other
-``field=value`` picks the records with that value.
+``field=value`` picks the records with that value; an underscore stands for a space. Where there are none yet, the page
+says `NOT_YET`: a page may have the place of a figure before somebody has the machine to measure it.
 
     python -m cxrsynth.pages.tables README.md
 """
@@ -18,6 +19,7 @@ from cxrsynth.errors import UsageError
 from cxrsynth.evaluate.results import Record
 from cxrsynth.files import write_atomic
 
+NOT_YET = "Not measured yet.\n"
 BLOCK = re.compile(r"(<!-- table: (\w+)((?: [\w-]+=\S+)*) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
 
@@ -28,27 +30,30 @@ def render(text: str, results: Path) -> str:
         results: folder of the ``<benchmark>.json`` files.
 
     Raises:
-        UsageError: a table names a benchmark that was never run, or picks no record of it.
+        UsageError: a table names a field that its records do not have.
     """
 
     def fill(match: re.Match[str]) -> str:
         path = results / f"{match[2]}.json"
-        if not path.exists():
-            raise UsageError(
-                f"a table wants {path}, which is not there", "run its benchmark first; make help lists them"
-            )
         options = dict(option.split("=", 1) for option in match[3].split())
-        body = table(json.loads(path.read_text()), **options)
+        body = table(json.loads(path.read_text()), **options) if path.exists() else NOT_YET
         return f"{match[1]}{body}{match[4]}"
 
     return BLOCK.sub(fill, text)
 
 
 def table(records: list[Record], rows: str = "arm", columns: str = "metric", **only: str) -> str:
-    """Records as one Markdown table, rows and columns in the order in which they were measured."""
-    picked = [record for record in records if all(str(record[name]) == value for name, value in only.items())]
+    """Records as one Markdown table, rows and columns in the order in which they were measured; `NOT_YET` without any.
+
+    Raises:
+        UsageError: a field that the records do not have.
+    """
+    for name in (rows, columns, *only):
+        if any(name not in record for record in records):
+            raise UsageError(f"no record has a field '{name}'", "name fields of the records: arm, class, metric ...")
+    picked = [record for record in records if all(_same(record[name], value) for name, value in only.items())]
     if not picked:
-        raise UsageError(f"no record with {only}", "check the fields of the table against the results")
+        return NOT_YET
     across = list(dict.fromkeys(str(record[columns]) for record in picked))
     down = list(dict.fromkeys(str(record[rows]) for record in picked))
     cells = {(str(record[rows]), str(record[columns])): cell(record) for record in picked}
@@ -58,6 +63,10 @@ def table(records: list[Record], rows: str = "arm", columns: str = "metric", **o
         filled = " | ".join(cells.get((row, column), "") for column in across)
         lines.append(f"| {plain(row)} | {filled} | {', '.join(map(str, counts))} |")
     return "\n".join(lines) + "\n"
+
+
+def _same(field: object, wanted: str) -> bool:
+    return str(field).replace(" ", "_") == wanted.replace(" ", "_")
 
 
 def cell(record: Record) -> str:

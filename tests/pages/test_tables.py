@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cxrsynth.errors import UsageError
-from cxrsynth.pages.tables import render, table
+from cxrsynth.pages.tables import NOT_YET, render, table
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -46,9 +46,21 @@ def test_only_the_block_is_replaced(tmp_path: Path) -> None:
     assert render(made, tmp_path) == made
 
 
-def test_a_benchmark_that_was_never_run_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"masks\.json"):
-        render("<!-- table: masks -->\n<!-- /table -->", tmp_path)
+@pytest.mark.parametrize("marker", ["never_run", "masks metric=iou"])
+def test_what_was_not_measured_yet_says_so(marker: str, tmp_path: Path) -> None:
+    (tmp_path / "masks.json").write_text(json.dumps(RECORDS))
+    made = render(f"<!-- table: {marker} -->\nold\n<!-- /table -->", tmp_path)
+    assert made == f"<!-- table: {marker} -->\n{NOT_YET}<!-- /table -->"
+
+
+def test_a_field_that_no_record_has_is_named(tmp_path: Path) -> None:
+    (tmp_path / "masks.json").write_text(json.dumps(RECORDS))
+    with pytest.raises(UsageError, match="'metrics'"):
+        render("<!-- table: masks columns=metrics -->\n<!-- /table -->", tmp_path)
+
+
+def test_an_underscore_picks_a_value_with_a_space() -> None:
+    assert "0.5" in table([one("mixed arm", "heart", 0.5)], columns="class", arm="mixed_arm")
 
 
 PAGES = [ROOT / "README.md", ROOT / "cxrsynth/models/mini/README.md", *sorted((ROOT / "docs").rglob("*.md"))]
