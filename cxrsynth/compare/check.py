@@ -29,7 +29,8 @@ def check(recipe: CompareRecipe, read: Read) -> None:
     trained: list[DatasetImage] = []
     for root, wanted in (
         (recipe.real, [run.real for run in runs if run.real is not None]),
-        (recipe.generated, [run.synthetic for run in runs if run.synthetic is not None]),
+        (recipe.generated, [run.synthetic for run in runs if run.synthetic is not None and not run.dataset]),
+        *((root, [0]) for root in recipe.others.values()),
     ):
         if root is not None and wanted:
             images = list(read(root, "train", None))
@@ -46,7 +47,8 @@ def masks(recipe: CompareRecipe) -> Read:
     Raises:
         UsageError: the classes of real and synthetic images do not match.
     """
-    classes = choose_classes([root for root in (recipe.real, recipe.generated) if root], recipe.train.classes)
+    roots = [root for root in (recipe.real, recipe.generated, *recipe.others.values()) if root]
+    classes = choose_classes(roots, recipe.train.classes)
     allowed = may_train(recipe.train.benchmark)
 
     def read(root: Path, split: str, test: TestSet | None) -> list[LabelledImage]:

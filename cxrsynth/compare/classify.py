@@ -157,15 +157,18 @@ def scores_of(grid: ClassifyGrid, runs: Sequence[Run], test: TestSet) -> Scores:
 
 def conclude(grid: ClassifyGrid, runs: Sequence[Run], test: TestSet) -> list[Record]:
     """Figures of every arm, and differences to the same real images alone; of synthetic images alone to every number of
-    real ones."""
+    real ones; of another synthetic dataset to the first one too."""
     recipe = grid.recipe
     scores = scores_of(grid, runs, test)
     dataset = f"{recipe.name}:{test.label}"
     only_real = list(dict.fromkeys(run.arm for run in runs if run.synthetic is None))
+    seen = {run.arm: run for run in runs if run.shown and run.synthetic is not None}
     rivals = {
-        run.arm: only_real if run.real is None else [Run(0, real=run.real).arm]
-        for run in runs
-        if run.shown and run.synthetic is not None
+        run.arm: [
+            *(only_real if run.real is None else [Run(0, real=run.real).arm]),
+            *(other.arm for other in seen.values() if run.dataset and not other.dataset and run.like(other)),
+        ]
+        for run in seen.values()
     }
     counts = (~np.isnan(scores.truth)).sum(axis=0).tolist()
     names, images = [*scores.labels, "mean"], [*counts, len(scores.truth)]

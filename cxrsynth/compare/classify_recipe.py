@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from cxrsynth.compare.recipe import Arms, CompareRecipe, read_recipe
+from cxrsynth.compare.recipe import Arms, CompareRecipe, Others, read_recipe
 from cxrsynth.train.tasks.classify.config import ClassifyConfig
 
 
@@ -29,6 +29,13 @@ class ClassifyRecipe(CompareRecipe):
         if "teacher" in arms:
             raise ValueError("a classifier has no masks that a teacher could draw")
         return arms
+
+    @field_validator("also")
+    @classmethod
+    def _no_hardness(cls, also: Others) -> Others:
+        if any(one.hardness for one in also.values()):
+            raise ValueError("hardness is of segmenters: images for classifiers have no such score")
+        return also
 
     @field_validator("train")
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ def conclude(grid: Grid, runs: Sequence[Run]) -> Outcome:
             arms.setdefault(run.arm, []).append(grid.figures(run, test))
         table = Table(arms)
         records += values_of(table, test, recipe)
-        pairs = compare_arms(table, test, pairs_of(shown))
+        pairs = compare_arms(table, test, pairs_of(shown, recipe.others))
         comparisons += pairs
         for item in pairs:
             names = (item["arm"], item["against"], item["class"])
@@ -108,9 +108,17 @@ def values_of(table: Table, test: TestSet, recipe: CompareRecipe) -> list[Record
     return found
 
 
-def pairs_of(runs: Sequence[Run]) -> list[tuple[str, str]]:
+def pairs_of(runs: Sequence[Run], others: Mapping[str, Path] | None = None) -> list[tuple[str, str]]:
     """Which arms are compared: synthetic with all real; mixed and fine-tuned with the same real images alone, and with
-    each other; the teacher's masks with those of the same images, and its synthetic images with its real ones."""
+    each other; the teacher's masks with those of the same images, and its synthetic images with its real ones.
+
+    Another synthetic dataset is compared with the first, for every number of its images, and with other trainings on
+    the same images.
+
+    Args:
+        others: name -> folder of the other synthetic datasets.
+    """
+    folders = others or {}
     arms = {run.arm: run for run in runs}
     pairs = []
     for arm, run in arms.items():
@@ -118,7 +126,13 @@ def pairs_of(runs: Sequence[Run]) -> list[tuple[str, str]]:
             pairs.append((arm, ALL_REAL))
         elif run.synthetic is not None:
             pairs.append((arm, Run(0, real=run.real).arm))
-            pairs.append((arm, Run(0, run.real, run.synthetic).arm))
+            pairs.append((arm, Run(0, run.real, run.synthetic, dataset=run.dataset).arm))
+        if run.dataset:
+            beside = [other for other in arms.values() if run.like(other)]
+            pairs += [(arm, other.arm) for other in beside if not other.dataset]
+            earlier = list(folders)[: list(folders).index(run.dataset)]
+            same = [name for name in earlier if folders[name] == folders[run.dataset]]
+            pairs += [(arm, other.arm) for other in beside if other.dataset in same]
         if run.teacher and run.synthetic is not None:
             pairs.append((arm, Run(0, synthetic=run.synthetic).arm))
             pairs.append((arm, Run(0, real=0, teacher=True).arm))
@@ -159,7 +173,9 @@ def scaling(
         if estimate is None:
             continue
         value, low, high = estimate.interval
-        if run.teacher:
+        if run.dataset:
+            kind = "other"
+        elif run.teacher:
             kind = "real_teacher" if run.synthetic is None else "teacher"
         elif run.synthetic is None:
             kind = "real"

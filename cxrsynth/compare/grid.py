@@ -4,6 +4,7 @@
     R-N+S-M      both, each half of the draws          S-M>R-N      half of the updates on each, synthetic first
     S-M teacher  synthetic images, labelled by a network that learned from all real ones
     R-all teacher  all real images, labelled by that network too
+    S-all NAME   the images of another synthetic dataset (``also``), alone, mixed and fine-tuned as those of the first
 
 All arms get the same number of updates. The teacher is the R-all run of the first seed. Its masks separate what the
 synthetic images add from what their attention masks add: S teacher against S is the masks alone (same
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -32,6 +33,7 @@ from cxrsynth.nets.segmenter import load, own_config
 from cxrsynth.pages.sheet import save
 from cxrsynth.store import Store
 from cxrsynth.train.curves import Progress
+from cxrsynth.train.tasks.segment.config import SegmentConfig
 from cxrsynth.train.tasks.segment.training import train_segmenter
 
 # (finished updates of this run, its name)
@@ -48,6 +50,7 @@ class Run:
         synthetic: images of the synthetic dataset, 0 for all; None without.
         order: ``mixed``; ``first`` for the synthetic half before fine-tuning; ``then`` for the real half after it.
         teacher: whether a network labelled the images.
+        dataset: name of the synthetic dataset, where it is not the first.
     """
 
     seed: int
@@ -55,12 +58,13 @@ class Run:
     synthetic: int | None = None
     order: str = "mixed"
     teacher: bool = False
+    dataset: str = ""
 
     @property
     def arm(self) -> str:
         """The name of its row."""
-        by = " teacher" if self.teacher else ""
-        real, synthetic = f"R-{self.real or 'all'}{by}", f"S-{self.synthetic or 'all'}{by}"
+        by, of = " teacher" if self.teacher else "", f" {self.dataset}" if self.dataset else ""
+        real, synthetic = f"R-{self.real or 'all'}{by}", f"S-{self.synthetic or 'all'}{of}{by}"
         if self.real is None:
             return synthetic
         if self.synthetic is None:
@@ -72,6 +76,11 @@ class Run:
         """Whether it is an arm; the first half of a fine-tuning is none."""
         return self.order != "first"
 
+    def like(self, other: Run) -> bool:
+        """Whether two runs differ in nothing but which synthetic images they have, and how many."""
+        both = self.synthetic is not None and other.synthetic is not None
+        return both and replace(self, synthetic=0, dataset="") == replace(other, synthetic=0, dataset="")
+
     def updates(self, recipe: CompareRecipe) -> int:
         """How many updates it takes; both halves of a fine-tuning together are as many as any other arm."""
         whole = recipe.train.updates
@@ -80,24 +89,39 @@ class Run:
 
 def plan(recipe: CompareRecipe) -> list[Run]:
     """All runs, in an order in which none needs a later one, and in which tables show the arms."""
-    most = 0 if 0 in recipe.synthetic_images else max(recipe.synthetic_images)
-    mixed, fine_tuned = recipe.mixed_patients, recipe.fine_tuned_patients
     runs: list[Run] = []
     for seed in recipe.seeds:
         found = []
         if "real" in recipe.arms:
             found += [Run(seed, real=n) for n in recipe.real_patients]
-        if "synthetic" in recipe.arms:
-            found += [Run(seed, synthetic=m) for m in recipe.synthetic_images]
-        if "mixed" in recipe.arms:
-            found += [Run(seed, real=n, synthetic=most) for n in mixed or recipe.real_patients]
-        if "fine_tuned" in recipe.arms:
-            found += [Run(seed, synthetic=most, order="first")]
-            found += [Run(seed, real=n, synthetic=most, order="then") for n in fine_tuned or recipe.real_patients]
+        found += with_synthetic(recipe, seed, recipe.synthetic_images)
         if "teacher" in recipe.arms:
+            most = largest(recipe.synthetic_images)
             found += [Run(seed, real=0), Run(seed, synthetic=most, teacher=True), Run(seed, real=0, teacher=True)]
+        for name in recipe.others:
+            found += with_synthetic(recipe, seed, (0,), name)
         runs += dict.fromkeys(found)
     return runs
+
+
+def with_synthetic(recipe: CompareRecipe, seed: int, images: Sequence[int], dataset: str = "") -> list[Run]:
+    """The runs of one seed with the images of one synthetic dataset, alone, mixed and before real ones."""
+    most, found = largest(images), []
+    if "synthetic" in recipe.arms:
+        found += [Run(seed, synthetic=m, dataset=dataset) for m in images]
+    if "mixed" in recipe.arms:
+        patients = recipe.mixed_patients or recipe.real_patients
+        found += [Run(seed, real=n, synthetic=most, dataset=dataset) for n in patients]
+    if "fine_tuned" in recipe.arms:
+        patients = recipe.fine_tuned_patients or recipe.real_patients
+        found += [Run(seed, synthetic=most, order="first", dataset=dataset)]
+        found += [Run(seed, real=n, synthetic=most, order="then", dataset=dataset) for n in patients]
+    return found
+
+
+def largest(images: Sequence[int]) -> int:
+    """The largest of some numbers of images, of which 0 is all."""
+    return 0 if 0 in images else max(images)
 
 
 @dataclass(slots=True)
@@ -122,9 +146,10 @@ class Grid:
             self._identities[root] = identity(root)
         return self._identities[root]
 
-    @property
-    def generated(self) -> Path:
-        """The synthetic images; the recipe names them where an arm has any."""
+    def generated(self, run: Run) -> Path:
+        """The synthetic images of a run; the recipe names them where an arm has any."""
+        if run.dataset:
+            return self.recipe.also[run.dataset].data
         if self.recipe.synthetic is None:
             raise UsageError(f"comparison '{self.recipe.name}' names no synthetic images", "synthetic: FOLDER")
         return self.recipe.synthetic
@@ -132,13 +157,21 @@ class Grid:
     def folder(self, run: Run) -> Path:
         """The folder of a run; another recipe or other data give another folder, so nothing is mistaken."""
         recipe = self.recipe
-        used = [recipe.real, *([] if run.synthetic is None else [self.generated])]
-        config = recipe.settings(run.seed, run.updates(recipe)).digest("workers", "checkpoint_minutes")
+        used = [recipe.real, *([] if run.synthetic is None else [self.generated(run)])]
+        config = self.config(run).digest("workers", "checkpoint_minutes")
         whole = recipe.train.updates if run.order == "then" or run.teacher else 0
-        digest = sha256(dumps([asdict(run), config, whole, [self.identity(root) for root in used], recipe.seeds[0]]))
+        # What a dataset is counts, not what it is called here.
+        what = {name: value for name, value in asdict(run).items() if name != "dataset"}
+        digest = sha256(dumps([what, config, whole, [self.identity(root) for root in used], recipe.seeds[0]]))
         name = run.arm.replace(">", "-then-").replace(" ", "-")
         part = "-first-half" if not run.shown else ""
         return self.out / "runs" / f"{name}{part}-seed{run.seed}-{digest[:8]}"
+
+    def config(self, run: Run) -> SegmentConfig:
+        """The training of a run; real images of a fine-tuning are none of the dataset's."""
+        config = self.recipe.settings(run.seed, run.updates(self.recipe))
+        hardness = self.recipe.also[run.dataset].hardness if run.dataset and run.order != "then" else 0
+        return config.model_copy(update={"hardness": hardness}) if hardness else config
 
     def done(self, run: Run) -> bool:
         """Whether a run is trained and was measured on all tests."""
@@ -160,7 +193,7 @@ class Grid:
 
     def first_half(self, run: Run) -> Run:
         """What a fine-tuned run goes on from."""
-        return Run(run.seed, synthetic=run.synthetic, order="first")
+        return Run(run.seed, synthetic=run.synthetic, order="first", dataset=run.dataset)
 
     def seen(self, run: Run) -> int:
         """Finished updates of a run that may be running in another process."""
@@ -185,14 +218,14 @@ class Grid:
 
     def fit(self, run: Run, place: Path, init: Path | None, on_step: Progress) -> None:
         """Train the network of a run into ``place/model``."""
-        config = self.recipe.settings(run.seed, run.updates(self.recipe))
+        config = self.config(run)
         train_segmenter(self.sources(run), place, config, [Source(self.recipe.real)], init, None, self.device, on_step)
 
     def sources(self, run: Run) -> list[Source]:
         """What a run learns from."""
         found = [] if run.real is None else [(self.recipe.real, run.real)]
         if run.synthetic is not None and run.order != "then":
-            found.append((self.generated, run.synthetic))
+            found.append((self.generated(run), run.synthetic))
         return [Source(self.labelled_by_teacher(root) if run.teacher else root, images=n) for root, n in found]
 
     def labelled_by_teacher(self, root: Path) -> Path:

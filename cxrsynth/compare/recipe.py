@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from cxrsynth.errors import RecipeError
 from cxrsynth.recipe.part import Part
@@ -32,12 +32,33 @@ class TestSet(Part):
         return self.name or f"{self.data.name}:{self.split}"
 
 
+class OtherImages(Part):
+    """A synthetic dataset beside the first: the same images pruned or labelled anew, or images made in another way."""
+
+    data: Path
+    hardness: float = Field(0.0, ge=0, le=1, description="of the trainings on it; see the configuration of train-seg")
+
+
+def _from_path(value: Any) -> Any:
+    """A folder alone stands for the dataset in it."""
+    return {"data": value} if isinstance(value, str | Path) else value
+
+
+# It stands in the names of arms.
+OtherName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
+Others = dict[OtherName, Annotated[OtherImages, BeforeValidator(_from_path)]]
+
+
 class CompareRecipe(Part):
     """The downstream utility of synthetic images next to real ones. Folders are relative to the working directory."""
 
     name: str = Field("compare", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="default folder out/compare/NAME")
     real: Path = Field(description="dataset with reference masks, splits train and val")
     synthetic: Path | None = Field(None, description="dataset that `cxrsynth generate` wrote; not for arms: [real]")
+    also: Others = Field(
+        default_factory=dict,
+        description="name -> another synthetic dataset; all its images get the arms of the first: {pruned: FOLDER}",
+    )
     tests: tuple[TestSet, ...] = Field(min_length=1)
     arms: tuple[Arms, ...] = ("real", "synthetic", "mixed", "fine_tuned", "teacher")
     real_patients: tuple[int, ...] = Field((8, 32, 0), min_length=1, description="N of R(N); 0 is all of them")
@@ -51,6 +72,10 @@ class CompareRecipe(Part):
     def _synthetic_where_used(self) -> CompareRecipe:
         if self.synthetic is None and set(self.arms) - {"real"}:
             raise ValueError("synthetic: name a dataset, or set arms: [real]")
+        if "teacher" in self.also:
+            raise ValueError("also: 'teacher' is the name of an arm; call the dataset otherwise")
+        if getattr(self.train, "hardness", 0):
+            raise ValueError("train.hardness: real images have no scores; give it to a dataset of also:")
         return self
 
     @property
@@ -58,9 +83,15 @@ class CompareRecipe(Part):
         """The synthetic images, where an arm uses them."""
         return self.synthetic if set(self.arms) - {"real"} else None
 
+    @property
+    def others(self) -> dict[str, Path]:
+        """The other synthetic datasets, where an arm uses them."""
+        used = set(self.arms) - {"real", "teacher"}
+        return {name: one.data for name, one in self.also.items()} if used else {}
+
     def datasets(self) -> list[Path]:
         """The folders that are read, each once."""
-        roots = (self.real, self.generated, *(test.data for test in self.tests))
+        roots = (self.real, self.generated, *self.others.values(), *(test.data for test in self.tests))
         return list(dict.fromkeys(root for root in roots if root is not None))
 
     def settings(self, seed: int, updates: int) -> SegmentConfig:

@@ -25,6 +25,7 @@ KINDS = {
     "then": ("synthetic, then real", "tab:red", "v-"),
     "teacher": ("synthetic, teacher's masks", "tab:purple", "D--"),
     "real_teacher": ("real, teacher's masks", "tab:cyan", "D--"),
+    "other": ("other synthetic datasets", "tab:olive", "P"),
 }
 SEVERAL = (
     "Mean over test patients and {} trainings of each arm, with the 95 % interval over resampled patients and seeds; p "
@@ -40,11 +41,14 @@ ARMS = (
     "ones. All arms have the same number of updates."
 )
 
+OTHERS = " S-all NAME: another synthetic dataset: {}."
+
 
 def intro(recipe: CompareRecipe) -> str:
     """What the figures are of."""
     seeds = len(recipe.seeds)
-    return (SEVERAL.format(seeds) if seeds > 1 else ONE) + ARMS
+    others = ", ".join(f"{name} ({folder.name})" for name, folder in recipe.others.items())
+    return (SEVERAL.format(seeds) if seeds > 1 else ONE) + ARMS + (OTHERS.format(others) if others else "")
 
 
 def write_report(recipe: CompareRecipe, outcome: Outcome, out: Path) -> None:

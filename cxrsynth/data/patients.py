@@ -139,13 +139,25 @@ class Mixture(Generic[AnyImage]):
     Args:
         images: one list per dataset.
         weights: share of the draws of each dataset.
+        chances: per dataset the chance of each image, which sum to 1, or None where all are alike; None where all are
+            everywhere.
     """
 
-    def __init__(self, images: Sequence[Sequence[AnyImage]], weights: Sequence[float]) -> None:
+    def __init__(
+        self,
+        images: Sequence[Sequence[AnyImage]],
+        weights: Sequence[float],
+        chances: Sequence[np.ndarray | None] | None = None,
+    ) -> None:
         self.images = [list(part) for part in images]
         self.shares = np.asarray(weights, float) / sum(weights)
+        self.chances = chances or [None] * len(self.images)
 
     def __call__(self, rng: np.random.Generator, count: int) -> list[AnyImage]:
-        """Images chosen with replacement: a dataset by its share, then any of its images."""
+        """Images chosen with replacement: a dataset by its share, then one of its images."""
         which = rng.choice(len(self.images), size=count, p=self.shares)
-        return [self.images[i][rng.integers(len(self.images[i]))] for i in which]
+        return [self.images[i][self._one_of(i, rng)] for i in which]
+
+    def _one_of(self, i: int, rng: np.random.Generator) -> int:
+        count, chances = len(self.images[i]), self.chances[i]
+        return int(rng.integers(count) if chances is None else rng.choice(count, p=chances))

@@ -22,6 +22,12 @@ class SegmentConfig(LoopConfig):
     dice_weight: float = Field(1.0, ge=0)
     cross_entropy_weight: float = Field(1.0, ge=0)
     validation_images: int = Field(100, ge=1, description="at most so many decide which weights are best")
+    hardness: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="part of the draws in proportion to the disagreement that prune wrote; 0 takes all images alike",
+    )
     benchmark: bool = Field(
         False, description="also masks that may only be used to measure; keep the weights to yourself"
     )

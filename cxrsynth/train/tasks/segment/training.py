@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 from cxrsynth.alone import alone
 from cxrsynth.data.augment import augmenter
+from cxrsynth.data.hardness import chances_of
 from cxrsynth.data.held_out import Keep
 from cxrsynth.data.labelled import LabelledImage, Source, choose_classes, gather, may_train
 from cxrsynth.data.patients import Mixture
 from cxrsynth.domain.anatomy import sided
-from cxrsynth.encoding import file_sha256
+from cxrsynth.encoding import file_sha256, sha256
 from cxrsynth.errors import UsageError
 from cxrsynth.evaluate.segmentation import mean_dice, validate
 from cxrsynth.nets.losses import SegmentationLoss
@@ -41,6 +42,7 @@ class SegmentTask:
 
     Args:
         weights: share of the draws of each dataset.
+        chances: of the images of each dataset, as `Mixture` takes them.
     """
 
     stem, score = "segment", "dice"
@@ -54,9 +56,10 @@ class SegmentTask:
         config: SegmentConfig,
         device: torch.device,
         identity: str,
+        chances: Sequence[np.ndarray | None] | None = None,
     ) -> None:
         self.images, self.config, self.device, self.identity = images, config, device, identity
-        self.draw, self.augment = Mixture(images.train, weights), augmenter(config.augment)
+        self.draw, self.augment = Mixture(images.train, weights, chances), augmenter(config.augment)
         self.loss = SegmentationLoss(len(images.names), config.dice_weight, config.cross_entropy_weight)
         self.turns = [Turn("loss", network, self.step)]
 
@@ -122,7 +125,12 @@ def train_segmenter(
     if init is not None:
         origin["init_sha256"] = start_from(network, images.names, init, config.arch, config.encoder, config.options)
     shares = [source.weight for source in sources]
-    task = SegmentTask(network, images, shares, config, accelerator.device, identity(config, images, sources, origin))
+    chances = [chances_of(part, config.hardness) for part in images.train] if config.hardness else None
+    if chances and all(one is None for one in chances):
+        raise UsageError("no image says how hard it is, and hardness is set", "cxrsynth prune DATASET -o OUT writes it")
+    said = [None if one is None else sha256(one.tobytes()) for one in chances or ()]
+    told = identity(config, images, sources, origin, *([said] if said else []))
+    task = SegmentTask(network, images, shares, config, accelerator.device, told, chances)
     done = train(task, run, config, accelerator, on_step)
     if accelerator.is_main_process:
         figures = done.per_image(config.batch)
