@@ -44,22 +44,22 @@ class Folder:
         if not root.is_dir():
             raise UsageError(f"{root} is not a folder", "point to the folder that holds the images")
         self.root = root
-        self.images = root / "images" if (root / "images").is_dir() else root
+        self.place = root / "images" if (root / "images").is_dir() else root
         self.masks = root / "masks"
-        if not contained(root, self.images) or not contained(root, self.masks):
-            raise UsageError(f"{self.images} or {self.masks} leaves {root}", "point to the real folder")
+        if not contained(root, self.place) or not contained(root, self.masks):
+            raise UsageError(f"{self.place} or {self.masks} leaves {root}", "point to the real folder")
         self.options: dict[str, Any] = {}
         self.notes: list[str] = []
         if not self.found.images:
             why = "; ".join(filter(None, [self.found.told(), *(f"{p}: {r}" for p, r in self.found.troubles[:3])]))
             expected = "DICOM files are read with --layout dicom; " if "DICOM" in self.found.skipped else ""
             expected += f"expected files that end in {', '.join(sorted(SUFFIXES))}"
-            raise UsageError(f"no image below {self.images}" + (f", but {why}" if why else ""), expected)
+            raise UsageError(f"no image below {self.place}" + (f", but {why}" if why else ""), expected)
 
     @cached_property
     def found(self) -> Found:
         """The images and what is passed over; masks are not counted."""
-        return scan(self.images, SUFFIXES, [self.masks])
+        return scan(self.place, SUFFIXES, [self.masks])
 
     def images(self) -> Iterator[SourceImage]:
         """One record per image; then the lines of the table that have no image, each with its reason."""
@@ -85,12 +85,12 @@ class Folder:
                 "mask_use": "train" if mask else "",
                 "mask_classes": list(labels.values()) if mask else [],
             }
-            outside = "" if contained(self.root, self.images / path) else "a link leads out of the folder"
-            yield SourceImage(key, self.images / path, row, mask, labels, colours=self._colours(), reason=outside)
+            outside = "" if contained(self.root, self.place / path) else "a link leads out of the folder"
+            yield SourceImage(key, self.place / path, row, mask, labels, colours=self._colours(), reason=outside)
         for extra, reason in lost:
             key = keys.take(extra["file"])
             body = {"key": key, "prompt": extra.get("caption") or CAPTION, "source": shown(self.root.resolve().name)}
-            yield SourceImage(key, self.images / "missing", body, reason=reason)
+            yield SourceImage(key, self.place / "missing", body, reason=reason)
         if masks and not (self.root / "classes.json").exists():
             self.notes.append(f"no classes.json: {', '.join(f'{i} {name}' for i, name in labels.items())} assumed")
         if not any(_patient(line) for line in lines.values()):
@@ -139,7 +139,7 @@ class Folder:
     def _why(self, name: str) -> str:
         """Why a line has no image."""
         try:
-            path = inside(self.images, name)
+            path = inside(self.place, name)
         except UsageError as error:
             return error.message
         if path.is_symlink() and not path.exists():
