@@ -67,6 +67,8 @@ def evaluate_grounding(
         cxrsynth evaluate grounding data/images --phrase opacity --phrase consolidation --against "no finding"
 
     A network instead of a model:  cxrsynth evaluate grounding data/images --segmenter runs/simulated --phrase opacity
+
+    Patients that it was trained on are left out.
     """
     from cxrsynth.data.boxes import READERS, READINGS
     from cxrsynth.errors import UsageError
@@ -78,22 +80,28 @@ def evaluate_grounding(
     if predicted is not None and segmenter is not None:
         raise UsageError("--pred and --segmenter exclude each other", "leave one out")
     from cxrsynth.device import resolve
-    from cxrsynth.evaluate import findings, results
+    from cxrsynth.evaluate import finding_maps, findings, results
+    from cxrsynth.evaluate.lesions import cases
     from cxrsynth.factory.plan import find_weights
 
-    chosen = findings.cases(images, half, tuple(boxes or READERS), lungs)
+    seen: list[str] = []
+    if segmenter is not None:
+        from cxrsynth.evaluate.segmentation import patients_of
+
+        seen = patients_of(segmenter).get("train", [])
+    chosen = cases(images, half, tuple(boxes or READERS), lungs, seen)
     asked = list(dict.fromkeys(case.finding for case in chosen))
     if predicted is not None:
-        read, arm = findings.stored(predicted, phrase or asked), predicted.resolve().name
+        read, arm = finding_maps.stored(predicted, phrase or asked), predicted.resolve().name
     elif segmenter is not None:
         from cxrsynth.nets.segmenter import load
 
-        read, arm = findings.segmented(load(segmenter, resolve(device)), phrase or asked), segmenter.resolve().name
+        read, arm = finding_maps.segmented(load(segmenter, resolve(device)), phrase or asked), segmenter.resolve().name
     else:
         words = list(dict.fromkeys([*phrase, *findings.CONTROLS])) if phrase else findings.phrases_for(asked)
-        steps = tuple(timestep or findings.TIMESTEPS)
+        steps = tuple(timestep or finding_maps.TIMESTEPS)
         weights = find_weights(model, base, lora, offline)
-        read = findings.attention(weights.path, words, against, steps, device=resolve(device).type)
+        read = finding_maps.attention(weights.path, words, against, steps, device=resolve(device).type)
         arm = Path(model).name
     with meter(len({case.row["key"] for case in chosen}), "evaluate grounding") as bar:
         values = findings.measure(images, chosen, read, lambda done, total: bar.set(done))

@@ -10,7 +10,9 @@ from typer.testing import CliRunner
 from cxrsynth.cli import app
 from cxrsynth.encoding import dumps
 from cxrsynth.errors import UsageError
-from cxrsynth.evaluate.findings import CONTROLS, attention, cases, half_of, measure, records, stored
+from cxrsynth.evaluate.finding_maps import attention, stored
+from cxrsynth.evaluate.findings import CONTROLS, measure, records
+from cxrsynth.evaluate.lesions import cases, half_of
 from cxrsynth.store import Entry, Store
 from cxrsynth.weights import MODELS
 from tests.small_dataset import CLASSES, chest
@@ -48,6 +50,11 @@ def test_every_patient_is_in_one_half_and_stays_there(boxed: Path) -> None:
     assert not halves[0] & halves[1]
     assert halves[0] | halves[1] == {f"image-{number}" for number in range(1, COUNT)}
     assert {half_of(f"p{number}") for number in range(40)} == {"working", "reporting"}
+
+
+def test_patients_that_a_network_has_seen_are_left_out(boxed: Path) -> None:
+    left = {case.row["key"] for case in cases(boxed, "both", seen=["clinic/p1", "clinic/p2"])}
+    assert left == {"image-3", "image-4", "image-5"}
 
 
 def test_images_without_boxes_are_refused(boxed: Path) -> None:
