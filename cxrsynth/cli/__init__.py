@@ -25,6 +25,7 @@ from cxrsynth.cli import (
     onnx,
     segment,
     simulate,
+    subset,
     train,
 )
 from cxrsynth.cli.apart import Apart
@@ -106,6 +107,7 @@ app.command("export-onnx", rich_help_panel=TRAIN)(onnx.export_onnx)
 app.command("open", rich_help_panel=LOOK)(look.open_report)
 app.command("info", rich_help_panel=LOOK)(look.info)
 app.command("ingest", rich_help_panel=REAL)(ingest.ingest)
+app.command("subset", rich_help_panel=REAL)(subset.subset)
 app.command("train-vae", rich_help_panel=TRAIN)(train.train_vae)
 app.command("train-diffusion", rich_help_panel=TRAIN)(train.train_diffusion)
 app.command("merge-adapter", rich_help_panel=TRAIN)(train.merge_adapter)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cxrsynth.compare.grid import identity, plan
 from cxrsynth.compare.recipe import CompareRecipe, TestSet
+from cxrsynth.data.dataset import rows
 from cxrsynth.data.labelled import LabelledImage, Source, choose_classes, gather, may_train
 from cxrsynth.data.paths import refuse_overlap
 from cxrsynth.data.patients import DatasetImage, check_patients, subset
@@ -36,6 +37,9 @@ def check(recipe: CompareRecipe, read: Read) -> None:
             images = list(read(root, "train", None))
             subset(images, max(wanted))
             trained += images
+    if recipe.unlabelled is not None and any(run.pseudo for run in runs):
+        store = Store(recipe.unlabelled)
+        trained += [DatasetImage(store, row) for row in rows(recipe.unlabelled, ("train",))]
     check_patients(trained, read(recipe.real, "val", None))
     for test in recipe.tests:
         check_patients(trained, read(test.data, test.split, test), test.label)

@@ -26,8 +26,8 @@ class ClassifyRecipe(CompareRecipe):
     @field_validator("arms")
     @classmethod
     def _no_teacher(cls, arms: tuple[str, ...]) -> tuple[str, ...]:
-        if "teacher" in arms:
-            raise ValueError("a classifier has no masks that a teacher could draw")
+        if {"teacher", "pseudo"} & set(arms):
+            raise ValueError("arms teacher and pseudo label images with masks, which a classifier has not")
         return arms
 
     @field_validator("also")

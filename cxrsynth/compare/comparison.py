@@ -124,9 +124,10 @@ def pairs_of(runs: Sequence[Run], others: Mapping[str, Path] | None = None) -> l
     for arm, run in arms.items():
         if run.real is None or run.teacher:
             pairs.append((arm, ALL_REAL))
-        elif run.synthetic is not None:
+        elif run.synthetic is not None or run.pseudo:
             pairs.append((arm, Run(0, real=run.real).arm))
             pairs.append((arm, Run(0, run.real, run.synthetic, dataset=run.dataset).arm))
+            pairs.append((arm, Run(0, run.real, pseudo=True).arm))
         if run.dataset:
             beside = [other for other in arms.values() if run.like(other)]
             pairs += [(arm, other.arm) for other in beside if not other.dataset]
@@ -173,8 +174,13 @@ def scaling(
         if estimate is None:
             continue
         value, low, high = estimate.interval
-        if run.dataset:
+        images = counted[arm]
+        if run.dataset and (made_with := recipe.also[run.dataset].made_with) is not None:
+            kind, images = ("few", made_with) if run.real is None else ("few_mixed", images)
+        elif run.dataset:
             kind = "other"
+        elif run.pseudo:
+            kind = "pseudo"
         elif run.teacher:
             kind = "real_teacher" if run.synthetic is None else "teacher"
         elif run.synthetic is None:
@@ -184,7 +190,7 @@ def scaling(
             kind = "synthetic"
         else:
             kind = run.order
-        point = {"test": test.label, "kind": kind, "arm": arm, "images": counted[arm]}
+        point = {"test": test.label, "kind": kind, "arm": arm, "images": images}
         points.append({**point, "value": value, "lo": low, "hi": high})
     ladder = sorted(real, key=lambda arm: real[arm])
     if len(ladder) > 1:

@@ -4,6 +4,7 @@
     R-N+S-M      both, each half of the draws          S-M>R-N      half of the updates on each, synthetic first
     S-M teacher  synthetic images, labelled by a network that learned from all real ones
     R-all teacher  all real images, labelled by that network too
+    R-N+pseudo   real images of N patients, and unlabelled real images labelled by the R-N network (Lee, 2013)
     S-all NAME   the images of another synthetic dataset (``also``), alone, mixed and fine-tuned as those of the first
 
 All arms get the same number of updates. The teacher is the R-all run of the first seed. Its masks separate what the
@@ -51,6 +52,7 @@ class Run:
         order: ``mixed``; ``first`` for the synthetic half before fine-tuning; ``then`` for the real half after it.
         teacher: whether a network labelled the images.
         dataset: name of the synthetic dataset, where it is not the first.
+        pseudo: whether unlabelled real images, labelled by a network of the same N patients, are learned from too.
     """
 
     seed: int
@@ -59,6 +61,7 @@ class Run:
     order: str = "mixed"
     teacher: bool = False
     dataset: str = ""
+    pseudo: bool = False
 
     @property
     def arm(self) -> str:
@@ -68,7 +71,7 @@ class Run:
         if self.real is None:
             return synthetic
         if self.synthetic is None:
-            return real
+            return f"{real}+pseudo" if self.pseudo else real
         return f"{real}+{synthetic}" if self.order == "mixed" else f"{synthetic}>{real}"
 
     @property
@@ -94,12 +97,16 @@ def plan(recipe: CompareRecipe) -> list[Run]:
         found = []
         if "real" in recipe.arms:
             found += [Run(seed, real=n) for n in recipe.real_patients]
-        found += with_synthetic(recipe, seed, recipe.synthetic_images)
+        if recipe.synthetic is not None:
+            found += with_synthetic(recipe, seed, recipe.synthetic_images)
         if "teacher" in recipe.arms:
             most = largest(recipe.synthetic_images)
             found += [Run(seed, real=0), Run(seed, synthetic=most, teacher=True), Run(seed, real=0, teacher=True)]
         for name in recipe.others:
             found += with_synthetic(recipe, seed, (0,), name)
+        if "pseudo" in recipe.arms:
+            found += [Run(seed, real=n) for n in recipe.real_patients if seed == recipe.seeds[0]]
+            found += [Run(seed, real=n, pseudo=True) for n in recipe.real_patients]
         runs += dict.fromkeys(found)
     return runs
 
@@ -110,13 +117,19 @@ def with_synthetic(recipe: CompareRecipe, seed: int, images: Sequence[int], data
     if "synthetic" in recipe.arms:
         found += [Run(seed, synthetic=m, dataset=dataset) for m in images]
     if "mixed" in recipe.arms:
-        patients = recipe.mixed_patients or recipe.real_patients
+        patients = own_patients(recipe, dataset, recipe.mixed_patients)
         found += [Run(seed, real=n, synthetic=most, dataset=dataset) for n in patients]
     if "fine_tuned" in recipe.arms:
-        patients = recipe.fine_tuned_patients or recipe.real_patients
+        patients = own_patients(recipe, dataset, recipe.fine_tuned_patients)
         found += [Run(seed, synthetic=most, order="first", dataset=dataset)]
         found += [Run(seed, real=n, synthetic=most, order="then", dataset=dataset) for n in patients]
     return found
+
+
+def own_patients(recipe: CompareRecipe, dataset: str, wanted: tuple[int, ...]) -> tuple[int, ...]:
+    """The N of R(N) that stand beside the images of a dataset."""
+    own = recipe.also[dataset].patients if dataset else None
+    return (wanted or recipe.real_patients) if own is None else own
 
 
 def largest(images: Sequence[int]) -> int:
@@ -154,14 +167,23 @@ class Grid:
             raise UsageError(f"comparison '{self.recipe.name}' names no synthetic images", "synthetic: FOLDER")
         return self.recipe.synthetic
 
+    @property
+    def unlabelled(self) -> Path:
+        """The images that pseudo-labels are made for; the recipe names them where an arm has any."""
+        if self.recipe.unlabelled is None:
+            raise UsageError(f"comparison '{self.recipe.name}' names no unlabelled images", "unlabelled: FOLDER")
+        return self.recipe.unlabelled
+
     def folder(self, run: Run) -> Path:
         """The folder of a run; another recipe or other data give another folder, so nothing is mistaken."""
         recipe = self.recipe
         used = [recipe.real, *([] if run.synthetic is None else [self.generated(run)])]
+        used += [self.unlabelled] if run.pseudo else []
         config = self.config(run).digest("workers", "checkpoint_minutes")
-        whole = recipe.train.updates if run.order == "then" or run.teacher else 0
-        # What a dataset is counts, not what it is called here.
-        what = {name: value for name, value in asdict(run).items() if name != "dataset"}
+        whole = recipe.train.updates if run.order == "then" or run.teacher or run.pseudo else 0
+        # What a dataset is counts, not what it is called here; older folders say nothing of pseudo-labels.
+        left_out = {"dataset", *(() if run.pseudo else ("pseudo",))}
+        what = {name: value for name, value in asdict(run).items() if name not in left_out}
         digest = sha256(dumps([what, config, whole, [self.identity(root) for root in used], recipe.seeds[0]]))
         name = run.arm.replace(">", "-then-").replace(" ", "-")
         part = "-first-half" if not run.shown else ""
@@ -184,12 +206,11 @@ class Grid:
         """The runs that have to be done before it."""
         if run.order == "then":
             return [self.first_half(run)]
-        return [self.teacher] if run.teacher else []
+        return [self.teacher(run)] if run.teacher or run.pseudo else []
 
-    @property
-    def teacher(self) -> Run:
-        """The one network that labels for all seeds."""
-        return Run(self.recipe.seeds[0], real=0)
+    def teacher(self, run: Run) -> Run:
+        """The network that labels for a run, one for all seeds: of all real images, or of the same N patients."""
+        return Run(self.recipe.seeds[0], real=run.real if run.pseudo else 0)
 
     def first_half(self, run: Run) -> Run:
         """What a fine-tuned run goes on from."""
@@ -226,11 +247,12 @@ class Grid:
         found = [] if run.real is None else [(self.recipe.real, run.real)]
         if run.synthetic is not None and run.order != "then":
             found.append((self.generated(run), run.synthetic))
-        return [Source(self.labelled_by_teacher(root) if run.teacher else root, images=n) for root, n in found]
+        sources = [Source(self.labelled(root, run) if run.teacher else root, images=n) for root, n in found]
+        return [*sources, Source(self.labelled(self.unlabelled, run))] if run.pseudo else sources
 
-    def labelled_by_teacher(self, root: Path) -> Path:
-        """The images of a dataset with the masks of the network that learned from all real ones."""
-        segmenter = load(self.folder(self.teacher), resolve(self.device))
+    def labelled(self, root: Path, run: Run) -> Path:
+        """The images of a dataset with the masks of a run's teacher."""
+        segmenter = load(self.folder(self.teacher(run)), resolve(self.device))
         made = self.out / "teacher" / f"{root.name}-{segmenter.config['sha256'][:8]}"
         made.parent.mkdir(parents=True, exist_ok=True)
         # Runs of other seeds may want the same images at the same time.

@@ -13,7 +13,9 @@ from cxrsynth.recipe.part import Part
 from cxrsynth.recipe.settings import load_as
 from cxrsynth.train.tasks.segment.config import SegmentConfig
 
-Arms = Literal["real", "synthetic", "mixed", "fine_tuned", "teacher"]
+Arms = Literal["real", "synthetic", "mixed", "fine_tuned", "teacher", "pseudo"]
+# Every other arm needs synthetic images.
+REAL_ONLY = {"real", "pseudo"}
 
 
 class TestSet(Part):
@@ -37,6 +39,10 @@ class OtherImages(Part):
 
     data: Path
     hardness: float = Field(0.0, ge=0, le=1, description="of the trainings on it; see the configuration of train-seg")
+    patients: tuple[int, ...] | None = Field(None, description="N of R(N)+S with it; by default as with the first")
+    made_with: int | None = Field(
+        None, ge=0, description="patients whose masks everything that made it has seen: where the curve shows it"
+    )
 
 
 def _from_path(value: Any) -> Any:
@@ -59,6 +65,9 @@ class CompareRecipe(Part):
         default_factory=dict,
         description="name -> another synthetic dataset; all its images get the arms of the first: {pruned: FOLDER}",
     )
+    unlabelled: Path | None = Field(
+        None, description="real images without masks, for arm pseudo: labelled by the network of the same N patients"
+    )
     tests: tuple[TestSet, ...] = Field(min_length=1)
     arms: tuple[Arms, ...] = ("real", "synthetic", "mixed", "fine_tuned", "teacher")
     real_patients: tuple[int, ...] = Field((8, 32, 0), min_length=1, description="N of R(N); 0 is all of them")
@@ -70,10 +79,13 @@ class CompareRecipe(Part):
 
     @model_validator(mode="after")
     def _synthetic_where_used(self) -> CompareRecipe:
-        if self.synthetic is None and set(self.arms) - {"real"}:
+        wanted = set(self.arms) - REAL_ONLY
+        if wanted and self.synthetic is None and (not self.also or "teacher" in wanted):
             raise ValueError("synthetic: name a dataset, or set arms: [real]")
-        if "teacher" in self.also:
-            raise ValueError("also: 'teacher' is the name of an arm; call the dataset otherwise")
+        if self.unlabelled is None and "pseudo" in self.arms:
+            raise ValueError("unlabelled: name a dataset of real images for arm pseudo")
+        if {"teacher", "pseudo"} & set(self.also):
+            raise ValueError("also: 'teacher' and 'pseudo' are names of arms; call the dataset otherwise")
         if getattr(self.train, "hardness", 0):
             raise ValueError("train.hardness: real images have no scores; give it to a dataset of also:")
         return self
@@ -81,17 +93,17 @@ class CompareRecipe(Part):
     @property
     def generated(self) -> Path | None:
         """The synthetic images, where an arm uses them."""
-        return self.synthetic if set(self.arms) - {"real"} else None
+        return self.synthetic if set(self.arms) - REAL_ONLY else None
 
     @property
     def others(self) -> dict[str, Path]:
         """The other synthetic datasets, where an arm uses them."""
-        used = set(self.arms) - {"real", "teacher"}
+        used = set(self.arms) - REAL_ONLY - {"teacher"}
         return {name: one.data for name, one in self.also.items()} if used else {}
 
     def datasets(self) -> list[Path]:
         """The folders that are read, each once."""
-        roots = (self.real, self.generated, *self.others.values(), *(test.data for test in self.tests))
+        roots = (self.real, self.generated, *self.others.values(), self.unlabelled, *(test.data for test in self.tests))
         return list(dict.fromkeys(root for root in roots if root is not None))
 
     def settings(self, seed: int, updates: int) -> SegmentConfig:

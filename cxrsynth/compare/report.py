@@ -25,6 +25,9 @@ KINDS = {
     "then": ("synthetic, then real", "tab:red", "v-"),
     "teacher": ("synthetic, teacher's masks", "tab:purple", "D--"),
     "real_teacher": ("real, teacher's masks", "tab:cyan", "D--"),
+    "few": ("synthetic, made with so many patients' masks", "tab:orange", "s-"),
+    "few_mixed": ("real + synthetic, both of the same patients", "tab:green", "^--"),
+    "pseudo": ("real + pseudo-labels", "tab:brown", "x-"),
     "other": ("other synthetic datasets", "tab:olive", "P"),
 }
 SEVERAL = (
@@ -38,7 +41,8 @@ ONE = (
 ARMS = (
     "R-N: real images of N patients. S-M: M synthetic images. R-N+S-M: both, half of the draws each. S-M>R-N: "
     "synthetic first, then real, half of the updates each. Teacher: images labelled by a network trained on all real "
-    "ones. All arms have the same number of updates."
+    "ones. Pseudo: unlabelled real images beside the N, labelled by the R-N network. All arms have the same number of "
+    "updates."
 )
 
 OTHERS = " S-all NAME: another synthetic dataset: {}."

@@ -223,8 +223,9 @@ def _planned(root: Path) -> int:
         return whole(read_yaml(recipe), "count")
     if summary.exists():
         return whole(read_json(summary), "planned")
-    if (root / "segment.json").exists():
-        return whole(read_json(root / "segment.json"), "planned")
+    for about in ("segment.json", "subset.json"):
+        if (root / about).exists():
+            return whole(read_json(root / about), "planned")
     if (root / "ingest.json").exists():
         raise MismatchError(f"{root} was not ingested to its end", "run the ingest command again")
     return 0

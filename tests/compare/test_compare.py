@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from cxrsynth.compare import CompareRecipe, compare, load, updates, write_report
 from cxrsynth.compare.grid import Grid, Run, plan
@@ -253,3 +254,47 @@ def test_a_typo_in_the_recipe_names_the_place(tmp_path: Path) -> None:
 
 def test_the_bundled_comparison_can_be_loaded() -> None:
     assert load(Path("compare/lung"), {"train.updates": 7}).train.updates == 7
+
+
+@pytest.fixture(scope="module")
+def several(datasets: Path) -> CompareRecipe:
+    """Two arms that need datasets of their own: pseudo-labels, and synthetic images made with two patients' masks."""
+    make(datasets / "unlabelled", splits="tt", source="unlabelled")
+    return recipe(
+        datasets, seeds=[0], synthetic=None, arms=["real", "synthetic", "mixed", "pseudo"], real_patients=[2, 0],
+        also={"few": {"data": datasets / "generated", "patients": [2], "made_with": 2}},
+        unlabelled=datasets / "unlabelled",
+    )  # fmt: skip
+
+
+def test_the_network_that_makes_pseudo_labels_has_seen_the_same_patients(
+    several: CompareRecipe, tmp_path: Path
+) -> None:
+    grid = Grid(several, tmp_path)
+    for count in (2, 0):
+        assert grid.needs(Run(0, real=count, pseudo=True)) == [Run(0, real=count)]
+
+
+def test_further_synthetic_images_and_pseudo_labels_are_arms_beside_the_same_real_images(
+    several: CompareRecipe, tmp_path: Path
+) -> None:
+    outcome = compare(several, tmp_path, "cpu")
+    arms = {item["arm"] for item in outcome.records if item["metric"] == "dice"}
+    assert arms == {"R-2", "R-all", "S-all few", "R-2+S-all few", "R-2+pseudo", "R-all+pseudo"}
+    pairs = {(item["arm"], item["against"]) for item in outcome.comparisons}
+    assert {("R-2+S-all few", "R-2"), ("R-2+S-all few", "R-2+pseudo"), ("S-all few", "R-all")} <= pairs
+    places = {(point["arm"], point["images"]) for point in outcome.curves}
+    assert {("S-all few", 2), ("R-2+S-all few", 2), ("R-2+pseudo", 2)} <= places
+
+
+def test_a_patient_of_the_unlabelled_images_is_in_no_test(
+    datasets: Path, several: CompareRecipe, tmp_path: Path
+) -> None:
+    make(datasets / "leaking", splits="t", rows={0: {"patient": "p5"}})  # a test patient
+    with pytest.raises(MismatchError, match="two splits"):
+        compare(several.model_copy(update={"unlabelled": datasets / "leaking"}), tmp_path, "cpu")
+
+
+def test_pseudo_labels_need_unlabelled_images(datasets: Path) -> None:
+    with pytest.raises(ValidationError, match="unlabelled: name a dataset"):
+        recipe(datasets, arms=["real", "pseudo"])
