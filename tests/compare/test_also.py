@@ -95,7 +95,7 @@ def test_hardness_of_all_arms_is_refused(datasets: Path) -> None:
 
 
 def test_the_name_of_an_arm_is_no_name_of_a_dataset(datasets: Path) -> None:
-    with pytest.raises(ValidationError, match="'teacher' is the name of an arm"):
+    with pytest.raises(ValidationError, match="names of arms"):
         recipe(datasets, also={"teacher": datasets / "pruned"})
 
 
