@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help docs fuzz test-cuda benchmark-labels benchmark-strong demo test lint train-mini bench-speed bench-precision bench-scale mini-auxiliary bench-masks bench-control bench-grounding tables benchmark benchmark-smoke benchmark-roentgen bench-train bench-adapt bench-adaptation benchmark-findings bench-upright upright
+.PHONY: help docs fuzz test-cuda benchmark-few benchmark-labels benchmark-strong demo test lint train-mini bench-speed bench-precision bench-scale mini-auxiliary bench-masks bench-control bench-grounding tables benchmark benchmark-smoke benchmark-roentgen bench-train bench-adapt bench-adaptation benchmark-findings bench-upright upright
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -204,6 +204,29 @@ benchmark-labels: data/real/summary.json data/montgomery/summary.json  ## synthe
 	$(BIN)/cxrsynth compare --recipe recipes/compare/labels.yaml --workers $(WORKERS)
 	cp out/compare/labels/compare.json results/labels.json
 	$(MAKE) tables
+
+# Labelled patients of the few-label comparison, and the model that has seen captions only.
+PATIENTS   ?= 4 8 16 32 64 211
+UNGROUNDED ?= runs/mini/model
+SCARCE     := out/few
+
+benchmark-few: data/real/summary.json data/montgomery/summary.json $(SCARCE)/unlabelled/subset.json $(PATIENTS:%=$(SCARCE)/%/.generated)  ## what the masks of 4, 8 ... 211 patients buy, with every mask used anywhere of the same patients; writes results/few.json; run it again to resume
+	$(BIN)/python -m benchmarks.few $(PATIENTS:%=$(SCARCE)/%) --real data/real
+	$(BIN)/cxrsynth compare --recipe recipes/compare/few.yaml --workers $(WORKERS)
+	cp out/compare/few/compare.json results/few.json
+	cp out/compare/few/curves.png docs/few.png
+	$(MAKE) tables
+
+$(SCARCE)/unlabelled/subset.json: | data/train256
+	$(BIN)/cxrsynth subset data/train256 --split train --masks 0 -o $(@D)
+
+$(SCARCE)/%/.generated: | data/train256
+	$(BIN)/cxrsynth subset data/train256 --masks $* -o $(@D)/data
+	$(BIN)/cxrsynth train-diffusion $(@D)/data --base $(UNGROUNDED) --recipe recipes/train/few.yaml -o $(@D)/run $(SET)
+	$(BIN)/cxrsynth train-mask-head $(@D)/data --model $(@D)/run/model -o $(@D)/mask_head.safetensors
+	$(BIN)/cxrsynth generate --prompts recipes/bench/few.yaml --model $(@D)/run/model --workers $(WORKERS) \
+	  --set 'masks.refine=[{use: mask_head, head: $(@D)/mask_head.safetensors}, laterality, morphology]' -o $(@D)/images
+	touch $@
 
 data/strong/summary.json: | $(READY)
 	$(BIN)/cxrsynth ingest --layout collection --polarity keep $(DATA) --source wingspan --source shenzhen --benchmark -o data/strong
