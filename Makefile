@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help docs fuzz test-cuda benchmark-few benchmark-labels benchmark-strong demo test lint train-mini bench-speed bench-precision bench-scale mini-auxiliary bench-masks bench-control bench-grounding tables benchmark benchmark-smoke benchmark-roentgen bench-train bench-adapt bench-adaptation benchmark-findings bench-upright upright
+.PHONY: help docs fuzz test-cuda benchmark-better benchmark-classify benchmark-few benchmark-labels benchmark-strong demo test lint train-mini bench-speed bench-precision bench-scale mini-auxiliary bench-masks bench-control bench-grounding tables benchmark benchmark-smoke benchmark-roentgen bench-train bench-adapt bench-adaptation benchmark-findings bench-upright upright
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -235,6 +235,17 @@ $(SCARCE)/%/.generated: | data/train256
 	  --set 'masks.refine=[{use: mask_head, head: $(@D)/mask_head.safetensors}, laterality, morphology]' -o $(@D)/images
 	touch $@
 
+BETTER := out/better
+FOLDS  := --folds 3 --updates 400 --size 96
+
+benchmark-better: data/real/summary.json data/montgomery/summary.json  ## pruned, hard, relabelled and varied synthetic images beside the plain ones; writes results/better.json; run it again to resume
+	$(GENERATE) -o $(BETTER)/plain
+	$(BIN)/cxrsynth prune $(BETTER)/plain -o $(BETTER)/pruned --drop 0.1 $(FOLDS)
+	$(BIN)/cxrsynth prune $(BETTER)/plain -o $(BETTER)/relabelled --drop 0 --relabel $(FOLDS)
+	$(BIN)/cxrsynth generate --prompts recipes/varied.yaml --count $(IMAGES) --workers $(WORKERS) --set sampler.dtype=bfloat16 -o $(BETTER)/varied
+	$(BIN)/cxrsynth compare --recipe recipes/compare/better.yaml --workers $(WORKERS)
+	cp out/compare/better/compare.json results/better.json
+
 data/strong/summary.json: | $(READY)
 	$(BIN)/cxrsynth ingest --layout collection --polarity keep $(DATA) --source wingspan --source shenzhen --benchmark -o data/strong
 
@@ -266,6 +277,18 @@ benchmark-roentgen: data/train256 $(LEARNED)/model/config.json $(SEGMENTER)/mode
 	cp out/compare/findings/compare.json results/classify.json
 	$(BIN)/cxrsynth evaluate cls data/train256 --weights $(LEARNED)
 	@echo "open out/findings/images-findings.html and out/compare/findings/compare.md"
+
+STRONG := out/strong
+LABELS := --labels pneumonia,tuberculosis,covid,cardiomegaly,effusion,infiltration
+PRETRAINED := --encoder tf_efficientnet_lite0 --size 256 --set train.imagenet=true --set train.lr=0.0003
+
+benchmark-classify: data/train256  ## plain, filtered and balanced synthetic images for a strong classifier, five seeds; for a GPU; writes results/classify-strong.json
+	$(BIN)/cxrsynth generate --prompts recipes/bench/roentgen.yaml --count 4096 --workers $(WORKERS) -o $(STRONG)/plain
+	$(BIN)/cxrsynth confirm $(STRONG)/plain --real data/train256 $(LABELS) $(PRETRAINED) -o $(STRONG)/confirmed
+	$(BIN)/cxrsynth balance $(STRONG)/plain $(LABELS) -o $(STRONG)/balanced
+	$(BIN)/cxrsynth balance $(STRONG)/confirmed $(LABELS) -o $(STRONG)/both
+	$(BIN)/cxrsynth compare --task classify --recipe recipes/compare/findings-strong.yaml --workers $(WORKERS)
+	cp out/compare/findings-strong/compare.json results/classify-strong.json
 
 $(LEARNED)/model/config.json: data/train256
 	$(BIN)/cxrsynth train-cls --data data/train256 -o $(LEARNED) --size 128 --updates 400

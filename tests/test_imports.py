@@ -42,6 +42,7 @@ ORDER = [
     {"train"},
     {"train.tasks"},
     {"train.recipe"},
+    {"crossfit"},
     {"compare"},
     {"pages"},
     {"export"},

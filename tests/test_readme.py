@@ -11,7 +11,7 @@ from tests.conftest import cli
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 # In this order: a later one works on what an earlier one made.
-GUIDES = [ROOT / f"docs/guide/{name}.md" for name in ("generate", "control", "label", "findings", "train")]
+GUIDES = [ROOT / f"docs/guide/{name}.md" for name in ("generate", "control", "label", "findings", "train", "curate")]
 # Guides whose examples have a test of their own.
 ELSEWHERE = {ROOT / f"docs/guide/{name}.md" for name in ("dicom", "export", "models", "scale")}
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -23,6 +23,7 @@ from cxrsynth.cli import (
     mask_head,
     masks,
     onnx,
+    prune,
     segment,
     simulate,
     subset,
@@ -95,6 +96,9 @@ app.command("preview", rich_help_panel=MAKE)(generate.preview)
 app.command("grid", rich_help_panel=MAKE)(grid.grid)
 app.command("check", rich_help_panel=MAKE)(generate.check)
 app.command("refine", rich_help_panel=MAKE)(generate.refine)
+app.command("prune", rich_help_panel=MAKE)(prune.prune)
+app.command("confirm", rich_help_panel=MAKE)(prune.confirm)
+app.command("balance", rich_help_panel=MAKE)(prune.balance)
 app.command("control", rich_help_panel=MAKE)(control.control)
 app.command("simulate", rich_help_panel=MAKE)(simulate.simulate)
 app.command("recipes", rich_help_panel=LOOK)(look.recipes)

@@ -28,11 +28,13 @@ class Source:
         root: its folder.
         weight: share of the draws, relative to the other datasets.
         images: at most the images of so many patients, 0 for all; a smaller number takes a subset of a larger one.
+        without: keys of images that are left out, such as those of a fold.
     """
 
     root: Path
     weight: float = 1.0
     images: int = 0
+    without: frozenset[str] = frozenset()
 
     @classmethod
     def parse(cls, text: str) -> Source:
@@ -154,7 +156,7 @@ def gather(
             "give images that split when they are ingested or generated, or name another dataset",
         )
     fit = [row for row in rows if row.get("mask") and set(classes) <= set(row.get("mask_classes", declared))]
-    fit = [row for row in fit if keep is None or keep(row)]
+    fit = [row for row in fit if (keep is None or keep(row)) and row["key"] not in source.without]
     if not fit:
         raise UsageError(
             f"no image of split '{split}' in {source.root} has a usable mask of {', '.join(classes)}",
@@ -219,6 +221,8 @@ def check_finished(root: Path) -> None:
 def _planned(root: Path) -> int:
     """How many images the recipe of a dataset, or what was found at ingest, asks for; 0 where nothing says so."""
     recipe, summary = root / "recipe.yaml", root / "summary.json"
+    if (root / "derived.json").exists():
+        return whole(read_json(root / "derived.json"), "planned")
     if recipe.exists():
         return whole(read_yaml(recipe), "count")
     if summary.exists():

@@ -62,7 +62,7 @@ def gather_multilabel(
     images = [
         MultiLabelImage(store, row, truth(row, labels, known, negatives))
         for row in chosen
-        if (not sources or row.get("source") in sources) and keep(row)
+        if (not sources or row.get("source") in sources) and keep(row) and row["key"] not in source.without
     ]
     images = [image for image in images if not np.isnan(image.truth).all()]
     if not images:

@@ -32,7 +32,7 @@ Classes = list[dict[str, Any]]
 TREES = ("images", "masks", "layers", "maps", "meta", "rejected")
 PATHS = {"image": "images", "mask": "masks", "layers": "layers", "maps": "maps"}
 # Say what a folder is for, and carry a seal over the rest of themselves.
-SEALED = ("ingest.json", "segment.json", "subset.json")
+SEALED = ("derived.json", "ingest.json", "segment.json", "subset.json")
 
 
 @dataclass(slots=True)

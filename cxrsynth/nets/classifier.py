@@ -21,7 +21,17 @@ import torch
 from torch import Tensor, nn
 
 from cxrsynth.errors import MismatchError, UsageError
-from cxrsynth.nets.segmenter import DEVIATION, MEAN, built, read_config, read_encoder, read_weights, squash
+from cxrsynth.nets import imagenet
+from cxrsynth.nets.segmenter import (
+    DEVIATION,
+    MEAN,
+    built,
+    fill_encoder,
+    read_config,
+    read_encoder,
+    read_weights,
+    squash,
+)
 from cxrsynth.registry import unknown
 
 WHAT, COMMAND = "classifier", "train-cls"
@@ -96,6 +106,17 @@ class ClassifierNetwork(nn.Module):
 def start_encoder(network: ClassifierNetwork, path: Path) -> None:
     """Start from a file of encoder weights; the last layer stays fresh."""
     read_encoder(network.body, path, network.head())
+
+
+def start_from_imagenet(network: ClassifierNetwork) -> None:
+    """Start from the ImageNet weights that come with the extra ``pretrained``; the last layer stays fresh.
+
+    Raises:
+        UsageError: there are none of this encoder.
+        MissingError: the extra is not installed.
+    """
+    name = imagenet.name_of(network.encoder)
+    fill_encoder(network.body, imagenet.state(name), f"the ImageNet weights of {name}", network.head())
 
 
 @dataclass(slots=True)

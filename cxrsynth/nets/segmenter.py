@@ -98,7 +98,18 @@ def read_encoder(encoder: nn.Module, path: Path, fresh: Collection[str] = ()) ->
         state = load_file(path)
     else:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    state = state.get("state_dict", state)
+    fill_encoder(encoder, state.get("state_dict", state), str(path), fresh)
+
+
+def fill_encoder(encoder: nn.Module, state: Mapping[str, Tensor], origin: str, fresh: Collection[str] = ()) -> None:
+    """Start an encoder from weights under the names of timm or smp, as `read_encoder` does from a file.
+
+    Args:
+        origin: where they are from, for the error.
+
+    Raises:
+        MismatchError: the weights belong to another encoder.
+    """
     ours = encoder.state_dict()
     # timm encoders live one level deeper inside smp than in a file of timm itself.
     nested = all(name.startswith("model.") for name in ours) and not any(name in ours for name in state)
@@ -116,8 +127,8 @@ def read_encoder(encoder: nn.Module, path: Path, fresh: Collection[str] = ()) ->
     missing = [name for name in needed if name not in found]
     if missing:
         raise MismatchError(
-            f"{path} lacks {len(missing)} of {len(needed)} tensors of the encoder, for example {missing[0]}",
-            "the file belongs to another --encoder",
+            f"{origin} lacks {len(missing)} of {len(needed)} tensors of the encoder, for example {missing[0]}",
+            "the weights belong to another --encoder",
         )
     encoder.load_state_dict({**ours, **found})
 

@@ -7,12 +7,14 @@ import pytest
 from pydantic import ValidationError
 
 from cxrsynth.compare import CompareRecipe, compare, keep_apart, load
+from cxrsynth.compare.classify_recipe import load as load_findings
 from cxrsynth.compare.comparison import Outcome, pairs_of
 from cxrsynth.compare.grid import Grid, Run, plan
 from cxrsynth.compare.report import intro
 from cxrsynth.data.hardness import chances_of
 from cxrsynth.data.labelled import Source, gather
 from cxrsynth.errors import MismatchError, UsageError
+from cxrsynth.recipe import bundled_recipes
 from cxrsynth.train.tasks.segment.training import train_segmenter
 from tests.compare.test_compare import TRAIN
 from tests.train.chests import CLASSES, make
@@ -114,6 +116,14 @@ def test_a_comparison_does_not_write_into_another_dataset(datasets: Path) -> Non
 def test_the_report_says_what_the_names_mean(datasets: Path) -> None:
     assert "pruned (pruned), hard (pruned)" in intro(recipe(datasets))
     assert "NAME" not in intro(recipe(datasets, also={}))
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (bundled_recipes() / "compare").glob("*.yaml")))
+def test_every_bundled_comparison_can_be_loaded(name: str) -> None:
+    path = Path("compare") / name
+    body = load_findings(path) if name.startswith("findings") else load(path)
+    assert body.name == name
+    assert len(plan(body)) >= len(body.seeds)
 
 
 def test_a_dataset_is_added_on_the_command_line(datasets: Path) -> None:

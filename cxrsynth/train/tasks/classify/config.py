@@ -17,6 +17,9 @@ class ClassifyConfig(LoopConfig):
 
     encoder: str = Field("resnet18", description="any classification network of timm")
     options: dict[str, Any] = Field(default_factory=dict, description="further arguments of the encoder")
+    imagenet: bool = Field(
+        False, description="start from the ImageNet weights of the extra 'pretrained': tf_efficientnet_lite0, 1 or 2"
+    )
     labels: tuple[str, ...] = Field((), description="all with enough images by default")
     least: int = Field(60, ge=1, description="images of each kind in the train split that make a label by itself")
     negatives: Negatives = "normal"

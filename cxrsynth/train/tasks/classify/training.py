@@ -22,7 +22,7 @@ from cxrsynth.data.multilabel import MultiLabelImage, choose_labels, gather_mult
 from cxrsynth.data.patients import Mixture, check_patients
 from cxrsynth.encoding import file_sha256, sha256
 from cxrsynth.evaluate.classification import mean_auroc, scores_of
-from cxrsynth.nets.classifier import ClassifierNetwork, start_encoder, start_from
+from cxrsynth.nets.classifier import ClassifierNetwork, start_encoder, start_from, start_from_imagenet
 from cxrsynth.nets.losses import MaskedLoss
 from cxrsynth.nets.segmenter import squash
 from cxrsynth.store import Store
@@ -108,7 +108,8 @@ def train_classifier(
         The folder with ``model.safetensors``, ``config.json``, ``metrics.json``, ``patients.json`` and ``curves.png``.
 
     Raises:
-        UsageError: a label without images of both kinds, an empty split, an unknown encoder.
+        UsageError: a label without images of both kinds, an empty split, an unknown encoder, or one without ImageNet
+            weights that shall start from them.
         MismatchError: an unfinished shard, a patient in two splits, another run's checkpoint.
         NotFiniteError: the loss became NaN or infinite.
     """
@@ -117,6 +118,8 @@ def train_classifier(
     torch.manual_seed(config.seed)
     network = ClassifierNetwork(config.encoder, len(images.names), config.options, config.dropout)
     origin: dict[str, str] = {}
+    if config.imagenet:
+        start_from_imagenet(network)
     if encoder_weights is not None:
         start_encoder(network, encoder_weights)
         origin["encoder_sha256"] = file_sha256(encoder_weights)
