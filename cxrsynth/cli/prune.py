@@ -33,7 +33,7 @@ def prune(
     out: Out,
     folds: Folds = None,
     drop: Annotated[
-        float | None, typer.Option(min=0, help="Part of the images that is left out.  [default: 0.1]")
+        float | None, typer.Option(min=0, help="Part of each fold that is left out.  [default: 0.1]")
     ] = None,
     relabel: Annotated[
         bool, typer.Option("--relabel", help="Replace the masks by those of the network that did not learn from them.")
@@ -51,7 +51,7 @@ def prune(
 
     The dataset is divided into folds, a segmenter learns from the others, and its masks of the images of a fold are set
     against theirs (DiffuMask, ICCV 2023). dropped.png shows the worst of what is left out: look whether it should be.
-    Every image gets its disagreement as a score, which `train-seg --set hardness=0.5` uses. Example:
+    Every image gets its hardness as a score, which `train-seg --set hardness=0.5` uses. Example:
 
         cxrsynth prune out/lung -o out/lung-pruned --folds 3 --drop 0.1
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field, field_validator
 
-from cxrsynth.crossfit.folds import check_folds, fold_of, others
+from cxrsynth.crossfit.folds import Folds, check_folds, others
 from cxrsynth.data.documents import read_json
 from cxrsynth.data.labelled import ALL, Source
 from cxrsynth.data.multilabel import MultiLabelImage, gather_multilabel
@@ -105,10 +105,11 @@ def confirm(
     settings = config.model_dump(mode="json", exclude=free)
     derived = Derived.plan_of("confirm", dataset, out, settings, *([real] if real else []))
     images = gather_multilabel(Source(dataset), ALL, config.findings, config.train.negatives)
-    places = {image.row["key"]: fold_of(origin(image.row, real is None), config.folds, config.seed) for image in images}
-    train = list(Store(learned).rows())
-    folds = {row["key"]: fold_of(patient_id(row), config.folds, config.seed) for row in train}
-    check_folds(learned, (folds[row["key"]] for row in train if row.get("split") == "train"))
+    train = [row for row in Store(learned).rows() if row.get("split") == "train"]
+    division = Folds((patient_id(row) for row in train), config.folds, config.seed)
+    check_folds(learned, division.places.values())
+    folds = division.keys(train)
+    places = {image.row["key"]: division.of(origin(image.row, real is None)) for image in images}
     used = sorted(set(places.values()))
     total = len(used) * config.train.updates + len(images)
     with writing(out):

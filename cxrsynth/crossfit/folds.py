@@ -1,19 +1,41 @@
-"""The division of a dataset into folds: by patient, and the same on every machine."""
+"""The division of a dataset into folds of equal size: by patient, and the same on every machine."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from cxrsynth.data.labelled import Source
+from cxrsynth.data.patients import patient_id
 from cxrsynth.errors import UsageError
+from cxrsynth.store import Row
 
 
-def fold_of(name: str, folds: int, seed: int) -> int:
-    """The fold of a patient, by the name alone: other images of the dataset change nothing."""
-    digest = hashlib.sha256(f"fold {seed} {name}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") % folds
+class Folds:
+    """Which patient is in which fold.
+
+    Args:
+        names: of the patients, as `patient_id` gives them.
+        count: of the folds.
+        seed: another one gives another division.
+    """
+
+    def __init__(self, names: Iterable[str], count: int, seed: int) -> None:
+        self.count, self.seed = count, seed
+        order = sorted(set(names), key=lambda name: (self._digest(name), name))
+        self.places = {name: place % count for place, name in enumerate(order)}
+
+    def of(self, name: str) -> int:
+        """The fold of a patient; one that was not divided is in any of them, chosen by the name."""
+        return self.places.get(name, int.from_bytes(self._digest(name)[:8], "big") % self.count)
+
+    def keys(self, rows: Iterable[Row]) -> dict[str, int]:
+        """Key -> fold of images, by their patients."""
+        return {row["key"]: self.of(patient_id(row)) for row in rows}
+
+    def _digest(self, name: str) -> bytes:
+        return hashlib.sha256(f"fold {self.seed} {name}".encode()).digest()
 
 
 def others(root: Path, folds: Mapping[str, int], fold: int) -> Source:
@@ -25,11 +47,11 @@ def others(root: Path, folds: Mapping[str, int], fold: int) -> Source:
     return Source(root, without=frozenset(key for key, own in folds.items() if own == fold))
 
 
-def check_folds(root: Path, found: Iterable[int]) -> None:
-    """Refuse a dataset of which all images are in one fold.
+def check_folds(root: Path, found: Collection[int]) -> None:
+    """Refuse a dataset of which all images to learn from are in one fold.
 
     Raises:
         UsageError: naming it.
     """
     if len(set(found)) < 2:
-        raise UsageError(f"{root} has too few patients for folds", "more images, or more --folds")
+        raise UsageError(f"{root} has too few patients for folds", "give a dataset with more of them in split 'train'")

@@ -2,7 +2,8 @@
 
 As DiffuMask does it (Wu et al., ICCV 2023, section 3.3): a dataset is divided into folds, a segmenter learns from the
 others, and what it says about the images of a fold is set against their labels. Where an image does not show what its
-label claims, networks that learned from other images do not find it there. No reference mask is needed.
+label claims, networks that learned from other images do not find it there. No reference mask is needed. Networks of two
+folds are not equally good, so the images of a fold are compared with each other only.
 
 The same networks can relabel: ``relabel`` replaces each label by what the network says that did not learn from it, one
 round of self-training.
@@ -17,9 +18,9 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from cxrsynth.crossfit.folds import check_folds, fold_of, others
+from cxrsynth.crossfit.folds import Folds, check_folds, others
 from cxrsynth.data.documents import read_json
-from cxrsynth.data.hardness import DISAGREEMENT
+from cxrsynth.data.hardness import HARDNESS
 from cxrsynth.data.labelled import ALL, LabelledImage, Source, choose_classes, gather, may_train
 from cxrsynth.data.patients import patient_id
 from cxrsynth.device import resolve
@@ -41,6 +42,7 @@ from cxrsynth.train.tasks.segment.config import SegmentConfig
 from cxrsynth.train.tasks.segment.training import train_segmenter
 
 CHUNK = 64
+DISAGREEMENT = "disagreement"
 # Image -> Dice of each class, None where neither label nor network has it.
 Table = dict[str, list[float | None]]
 
@@ -49,7 +51,9 @@ class PruneConfig(Part):
     """How labels are put to the test, and what is left out."""
 
     folds: int = Field(3, ge=2, le=20)
-    drop: float = Field(0.1, ge=0, lt=1, description="part of the images, those with the largest disagreement")
+    drop: float = Field(
+        0.1, ge=0, lt=1, description="part of the images of each fold, those with the largest disagreement"
+    )
     relabel: bool = Field(False, description="replace the labels by those of the networks")
     seed: int = Field(0, ge=0, description="of the folds")
     train: SegmentConfig = SegmentConfig()
@@ -65,8 +69,9 @@ def prune(
 ) -> tuple[Derived, float]:
     """Write the dataset without the images whose labels networks of other folds confirm least.
 
-    Every image that is looked at gets the scores ``disagreement`` (1 - Dice, mean of the classes) and
-    ``disagreement.CLASS``. Calling it again goes on where it stopped, with the same result.
+    Every image that is looked at gets the scores ``disagreement`` (1 - Dice, mean of the classes),
+    ``disagreement.CLASS``, and ``hardness``, which is 1 where the disagreement is that of its fold on the average.
+    Calling it again goes on where it stopped, with the same result.
 
     Args:
         out: the new dataset; its ``folds`` holds the networks, ``dropped.png`` shows the worst of what is left out.
@@ -81,13 +86,17 @@ def prune(
     free = {"train": set(FREE) - {"updates"}}
     derived = Derived.plan_of("prune", dataset, out, config.model_dump(mode="json", exclude=free))
     images = labelled(dataset, config)
-    folds = {image.row["key"]: fold_of(patient_id(image.row), config.folds, config.seed) for image in images}
-    check_folds(dataset, (folds[image.row["key"]] for image in images if image.row.get("split") == "train"))
+    learned = [image.row for image in images if image.row.get("split") == "train"]
+    division = Folds((patient_id(row) for row in learned), config.folds, config.seed)
+    check_folds(dataset, division.places.values())
+    folds = division.keys(image.row for image in images)
     used = sorted(set(folds.values()))
     total = len(used) * config.train.updates + len(images)
     with writing(out):
         derived.claim()
         table: Table = {}
+        reasons: dict[str, str] = {}
+        hardness: dict[str, float] = {}
         networks: dict[int, Segmenter] = {}
         for place, fold in enumerate(used):
             before = place * config.train.updates
@@ -98,8 +107,11 @@ def prune(
 
             networks[fold] = network = fitted(dataset, out / f"folds/{fold}", folds, fold, config, device, advance)
             mine = [image for image in images if folds[image.row["key"]] == fold]
-            table |= measured(network, mine, out / f"folds/{fold}/agreement.json")
-        reasons = worst(table, list(network.classes), config.drop)
+            own = measured(network, mine, out / f"folds/{fold}/agreement.json")
+            table |= own
+            reasons |= worst(own, network.classes, config.drop)
+            hardness |= relative(own)
+        reasons = dict(sorted(reasons.items(), key=lambda item: (mean(table[item[0]]) or 0.0, item[0])))
         pictures(derived, images, folds, networks, table, reasons)
         written = total - len(images)
 
@@ -109,7 +121,15 @@ def prune(
             if on_step:
                 on_step(written, total, {})
 
-        derived.write(reasons, lambda entry: judged(entry, table, folds, networks, config, derived), count)
+        def change(entry: Entry) -> Entry:
+            key = entry.row["key"]
+            if key not in table:
+                return entry
+            network = networks[folds[key]]
+            told = replace(entry, row=scored(entry.row, scores(table[key], network.classes, hardness.get(key))))
+            return relabelled(told, network, derived, config) if config.relabel else told
+
+        derived.write(reasons, change, count)
     known = [value for row in table.values() for value in row if value is not None]
     return derived, float(np.mean(known)) if known else float("nan")
 
@@ -172,32 +192,28 @@ def worst(table: Table, classes: Sequence[str], drop: float) -> dict[str, str]:
     return reasons
 
 
-def judged(
-    entry: Entry,
-    table: Table,
-    folds: Mapping[str, int],
-    networks: Mapping[int, Segmenter],
-    config: PruneConfig,
-    derived: Derived,
-) -> Entry:
-    """A sample with its scores and, where it shall be relabelled, the mask of the network of its fold."""
-    key = entry.row["key"]
-    if key not in table:
-        return entry
-    network, average = networks[folds[key]], mean(table[key])
-    apart = {f"{DISAGREEMENT}.{name}": value for name, value in zip(network.classes, table[key], strict=True)}
-    whole = {**apart, DISAGREEMENT: average}
-    row = scored(entry.row, {name: None if value is None else 1 - value for name, value in whole.items()})
-    if not config.relabel:
-        return replace(entry, row=row)
+def relative(table: Table) -> dict[str, float]:
+    """Key -> disagreement, as a multiple of the average over the images of a fold; 1 for all where there is none."""
+    apart = {key: 1 - value for key, row in table.items() if (value := mean(row)) is not None}
+    average = float(np.mean(list(apart.values()))) if apart else 0.0
+    return {key: value / average if average else 1.0 for key, value in apart.items()}
+
+
+def scores(dice: Sequence[float | None], classes: Sequence[str], hardness: float | None) -> dict[str, float | None]:
+    """What the row of an image says of it."""
+    whole = {DISAGREEMENT: mean(dice), **dict(zip([f"{DISAGREEMENT}.{name}" for name in classes], dice, strict=True))}
+    return {**{name: None if value is None else 1 - value for name, value in whole.items()}, HARDNESS: hardness}
+
+
+def relabelled(entry: Entry, network: Segmenter, derived: Derived, config: PruneConfig) -> Entry:
+    """A sample with the mask of the network of its fold, cleaned as masks of `cxrsynth segment` are."""
     mask = clean(network([entry.image])[0], entry.image, network.classes)
-    ids = np.zeros(256, np.uint8)
-    declared = derived.source.classes()
+    declared, ids = derived.source.classes(), np.zeros(256, np.uint8)
     for number, name in enumerate(network.classes, start=1):
         ids[number] = declared[name]
-    use = "benchmark" if config.train.benchmark else row.get("mask_use", "train")
+    use = "benchmark" if config.train.benchmark else entry.row.get("mask_use", "train")
     told = {"mask_classes": list(network.classes), "mask_definition": "network", "mask_use": use}
-    return replace(entry, row={**row, **told, "mask_by": network.config["sha256"][:12]}, mask=ids[mask])
+    return replace(entry, row={**entry.row, **told, "mask_by": network.config["sha256"][:12]}, mask=ids[mask])
 
 
 def pictures(

@@ -9,23 +9,23 @@ import numpy as np
 from cxrsynth.data.patients import DatasetImage
 from cxrsynth.store import Row
 
-# A row's score: 1 - Dice of its label and of a network that did not learn from it, mean of the classes.
-DISAGREEMENT = "disagreement"
+# A row's score: how far its label is from what a network sees that did not learn from it; 1 is the average.
+HARDNESS = "hardness"
 
 
-def disagreement_of(row: Row) -> float | None:
-    """The score of a row, 0..1; None where nobody measured it."""
-    value = (row.get("scores") or {}).get(DISAGREEMENT)
-    return None if value is None else min(max(float(value), 0.0), 1.0)
+def hardness_of(row: Row) -> float | None:
+    """The score of a row, 0 or more; None where nobody measured it."""
+    value = (row.get("scores") or {}).get(HARDNESS)
+    return None if value is None else max(float(value), 0.0)
 
 
 def chances_of(images: Sequence[DatasetImage], hardness: float) -> np.ndarray | None:
     """(N,) float64, the chance of each image; None where none of them was measured, or none is hard at all.
 
     A part ``1 - hardness`` of the draws takes all images alike, so that none is forgotten; the rest takes them in
-    proportion to their disagreement. An image that was not measured counts as the mean of the others.
+    proportion to their score. An image that was not measured counts as the mean of the others.
     """
-    scores = np.array([np.nan if (value := disagreement_of(image.row)) is None else value for image in images], float)
+    scores = np.array([np.nan if (value := hardness_of(image.row)) is None else value for image in images], float)
     known = ~np.isnan(scores)
     if not known.any() or not scores[known].sum():
         return None

@@ -20,7 +20,7 @@ from tests.compare.test_compare import TRAIN
 from tests.train.chests import CLASSES, make
 from tests.train.test_segment import config, stop_after
 
-SCORES = {number: {"scores": {"disagreement": 0.1 * number}} for number in range(5)}
+SCORES = {number: {"scores": {"hardness": 0.1 * number}} for number in range(5)}
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_a_dataset_is_added_on_the_command_line(datasets: Path) -> None:
 def test_hard_images_come_in_proportion_and_none_is_forgotten(datasets: Path) -> None:
     images = gather(Source(datasets / "pruned"), "train", tuple(CLASSES))
     chances = chances_of(images, 0.5)
-    assert chances == pytest.approx([1 / 6, 1 / 6 + 1 / 6, 1 / 6 + 1 / 3])  # disagreement 0, 0.1, 0.2
+    assert chances == pytest.approx([1 / 6, 1 / 6 + 1 / 6, 1 / 6 + 1 / 3])  # hardness 0, 0.1, 0.2
 
 
 def test_images_that_nobody_measured_are_all_alike(datasets: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_training_with_hardness_wants_images_that_were_measured(datasets: Path
 
 def test_other_scores_are_another_training(datasets: Path, tmp_path: Path) -> None:
     hard = config(updates=2, hardness=1.0)
-    flat = {number: {"scores": {"disagreement": 0.5}} for number in range(5)}
+    flat = {number: {"scores": {"hardness": 0.5}} for number in range(5)}
     make(tmp_path / "flat", splits="tttv", source="generated", rows=flat)
     with pytest.raises(KeyboardInterrupt):
         train_segmenter([Source(datasets / "pruned")], tmp_path / "run", hard, device="cpu", on_step=stop_after(1))

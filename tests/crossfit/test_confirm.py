@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from cxrsynth.cli import app
 from cxrsynth.crossfit.confirm import ConfirmConfig, confirm, origin, unconfirmed
-from cxrsynth.crossfit.folds import fold_of
+from cxrsynth.crossfit.folds import Folds
 from cxrsynth.data.documents import read_json
 from cxrsynth.data.patients import patient_id
 from cxrsynth.errors import UsageError
@@ -42,16 +42,21 @@ def confirmed(real: Path, generated: Path, tmp_path_factory: pytest.TempPathFact
     return out
 
 
-def thresholds(out: Path, row: dict[str, Any]) -> float:
-    fold = fold_of(origin(row, own=False), CONFIG.folds, CONFIG.seed)
+def division(real: Path) -> Folds:
+    names = [patient_id(row) for row in Store(real).rows() if row["split"] == "train"]
+    return Folds(names, CONFIG.folds, CONFIG.seed)
+
+
+def threshold(real: Path, out: Path, row: dict[str, Any]) -> float:
+    fold = division(real).of(origin(row, own=False))
     return float(own_config(out / f"folds/{fold}/model")["thresholds"]["effusion"])
 
 
-def test_what_stays_reaches_the_threshold_of_its_fold_and_what_goes_does_not(confirmed: Path) -> None:
+def test_what_stays_reaches_the_threshold_of_its_fold_and_what_goes_does_not(real: Path, confirmed: Path) -> None:
     store = Store(confirmed)
     left_out = list(store.rejects())
     for row in [*store.rows(), *left_out]:
-        seen = row["scores"]["probability.effusion"] >= thresholds(confirmed, row) - 1e-5
+        seen = row["scores"]["probability.effusion"] >= threshold(real, confirmed, row) - 1e-5
         said = row["findings"] == "effusion"
         assert (seen == said) == ("reason" not in row)
     assert {row["reason"] for row in left_out} <= {"unconfirmed.effusion", "unconfirmed.no_finding"}
@@ -62,10 +67,11 @@ def test_the_confirmed_images_are_a_dataset_that_verifies(confirmed: Path) -> No
 
 
 def test_a_classifier_has_not_seen_the_patients_of_its_fold(real: Path, confirmed: Path) -> None:
+    folds = division(real)
     for fold in range(CONFIG.folds):
         seen = read_json(confirmed / f"folds/{fold}/model/patients.json")["train"]
         assert seen
-        assert all(fold_of(name, CONFIG.folds, CONFIG.seed) != fold for name in seen)
+        assert all(folds.of(name) != fold for name in seen)
 
 
 def test_an_image_goes_where_the_patient_of_its_text_was_not_learned_from() -> None:

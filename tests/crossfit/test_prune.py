@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from cxrsynth.cli import app
-from cxrsynth.crossfit.folds import fold_of
-from cxrsynth.crossfit.prune import PruneConfig, prune, worst
+from cxrsynth.crossfit.folds import Folds
+from cxrsynth.crossfit.prune import PruneConfig, prune, relative, worst
 from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.factory.verify import verify
 from cxrsynth.store import Entry, Store
@@ -25,7 +25,7 @@ TRAIN = {
 
 
 def config(updates: int = 25, **changes: object) -> PruneConfig:
-    return PruneConfig.model_validate({"folds": 2, "drop": 0.15, "train": {**TRAIN, "updates": updates}, **changes})
+    return PruneConfig.model_validate({"folds": 2, "drop": 0.2, "train": {**TRAIN, "updates": updates}, **changes})
 
 
 def exchange_sides(root: Path, keys: tuple[str, ...]) -> None:
@@ -67,7 +67,7 @@ def test_what_is_kept_is_as_it_was_but_for_its_scores(data: Path, pruned: Path) 
     for row in Store(pruned).rows():
         scores = row.pop("scores")
         assert 0 <= scores["disagreement"] <= 1
-        assert {"disagreement.right_lung", "disagreement.heart"} <= set(scores)
+        assert {"disagreement.right_lung", "disagreement.heart", "hardness"} <= set(scores)
         assert row == before[row["key"]]
     files = tree(data)
     assert all(
@@ -136,10 +136,20 @@ def test_the_smallest_agreement_goes_first_and_ties_go_by_key() -> None:
     assert worst({"a": [0.9, 0.1], "b": [1.0, 1.0]}, ["lung", "heart"], 0.5) == {"a": "disagreement.heart"}
 
 
-def test_the_fold_of_a_patient_depends_on_nothing_else() -> None:
-    folds = [fold_of(f"clinic/p{i}", 3, 0) for i in range(300)]
-    assert {folds.count(fold) > 70 for fold in range(3)} == {True}
-    assert fold_of("clinic/p7", 3, 0) == folds[7]
+def test_hardness_is_relative_to_the_images_that_the_same_network_saw() -> None:
+    weak = relative({"a": [0.2], "b": [0.6], "c": [None]})
+    strong = relative({"d": [0.92], "e": [0.96]})
+    assert weak == pytest.approx({"a": 4 / 3, "b": 2 / 3})
+    assert strong == pytest.approx({"d": 4 / 3, "e": 2 / 3})
+    assert relative({"f": [1.0]}) == {"f": 1.0}
+
+
+def test_folds_are_of_equal_size_and_another_seed_makes_others() -> None:
+    names = [f"clinic/p{i}" for i in range(30)]
+    folds, again, other = Folds(names, 3, 0), Folds(reversed(names), 3, 0), Folds(names, 3, 1)
+    assert sorted(folds.places.values()) == sorted([0, 1, 2] * 10)
+    assert folds.places == again.places != other.places
+    assert folds.of("elsewhere/p1") in (0, 1, 2)
 
 
 def test_one_patient_cannot_be_divided(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ class SegmentConfig(LoopConfig):
         0.0,
         ge=0,
         le=1,
-        description="part of the draws in proportion to the disagreement that prune wrote; 0 takes all images alike",
+        description="part of the draws in proportion to the hardness that prune wrote; 0 takes all images alike",
     )
     benchmark: bool = Field(
         False, description="also masks that may only be used to measure; keep the weights to yourself"
