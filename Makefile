@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help docs fuzz test-cuda benchmark-better benchmark-classify benchmark-few benchmark-labels benchmark-strong demo test lint train-mini bench-speed bench-precision bench-scale mini-auxiliary bench-masks bench-control bench-grounding tables benchmark benchmark-smoke benchmark-roentgen bench-train bench-adapt bench-adaptation benchmark-findings bench-upright upright
+.PHONY: help docs fuzz test-cuda benchmark-better benchmark-classify benchmark-few benchmark-labels benchmark-networks benchmark-strong demo test lint train-mini bench-speed bench-precision bench-scale mini-auxiliary bench-masks bench-control bench-grounding tables benchmark benchmark-smoke benchmark-roentgen bench-train bench-adapt bench-adaptation benchmark-findings bench-upright upright
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -245,6 +245,17 @@ benchmark-better: data/real/summary.json data/montgomery/summary.json  ## pruned
 	$(BIN)/cxrsynth generate --prompts recipes/varied.yaml --count $(IMAGES) --workers $(WORKERS) --set sampler.dtype=bfloat16 -o $(BETTER)/varied
 	$(BIN)/cxrsynth compare --recipe recipes/compare/better.yaml --workers $(WORKERS)
 	cp out/compare/better/compare.json results/better.json
+
+# Test sets of your own, for example TESTS="mine=hospital other=data/other".
+TESTS ?=
+NETWORKS := $(BIN)/cxrsynth compare --workers $(WORKERS) $(addprefix --test ,$(TESTS)) $(SET) --recipe recipes/compare
+
+benchmark-networks: data/real/summary.json data/montgomery/summary.json  ## strong networks: an ImageNet encoder and a transformer at 256 px until validation stops improving; writes results/{pretrained,segformer}.json; run it again to resume
+	$(GENERATE) -o out/benchmark/mask-head
+	for net in pretrained segformer; do \
+	  $(NETWORKS)/$$net.yaml && cp out/compare/$$net/compare.json results/$$net.json || exit 1; \
+	done
+	$(MAKE) tables
 
 data/strong/summary.json: | $(READY)
 	$(BIN)/cxrsynth ingest --layout collection --polarity keep $(DATA) --source wingspan --source shenzhen --benchmark -o data/strong

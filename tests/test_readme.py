@@ -13,7 +13,7 @@ README = (ROOT / "README.md").read_text()
 # In this order: a later one works on what an earlier one made.
 GUIDES = [ROOT / f"docs/guide/{name}.md" for name in ("generate", "control", "label", "findings", "train", "curate")]
 # Guides whose examples have a test of their own.
-ELSEWHERE = {ROOT / f"docs/guide/{name}.md" for name in ("dicom", "export", "models", "scale")}
+ELSEWHERE = {ROOT / f"docs/guide/{name}.md" for name in ("dicom", "export", "hospital", "models", "scale")}
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TEXT = "\n".join(path.read_text() for path in [ROOT / "README.md", *GUIDES])
 BLOCKS = re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)

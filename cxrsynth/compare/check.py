@@ -10,7 +10,8 @@ from cxrsynth.compare.recipe import CompareRecipe, TestSet
 from cxrsynth.data.dataset import rows
 from cxrsynth.data.labelled import LabelledImage, Source, choose_classes, gather, may_train
 from cxrsynth.data.paths import refuse_overlap
-from cxrsynth.data.patients import DatasetImage, check_patients, subset
+from cxrsynth.data.patients import DatasetImage, check_patients, refuse_copies, subset
+from cxrsynth.errors import UsageError
 from cxrsynth.store import Store
 
 # (dataset, split, the test it is read for) -> its images with their labels
@@ -22,7 +23,7 @@ def check(recipe: CompareRecipe, read: Read) -> None:
 
     Raises:
         UsageError: an empty split, or fewer images than asked for.
-        MismatchError: an unfinished dataset, labels that do not fit, a patient in training and test.
+        MismatchError: an unfinished dataset, labels that do not fit, a patient or an image in training and test.
     """
     for root in recipe.datasets():
         identity(root)
@@ -40,9 +41,13 @@ def check(recipe: CompareRecipe, read: Read) -> None:
     if recipe.unlabelled is not None and any(run.pseudo for run in runs):
         store = Store(recipe.unlabelled)
         trained += [DatasetImage(store, row) for row in rows(recipe.unlabelled, ("train",))]
-    check_patients(trained, read(recipe.real, "val", None))
+    held_out = list(read(recipe.real, "val", None))
+    check_patients(trained, held_out)
     for test in recipe.tests:
-        check_patients(trained, read(test.data, test.split, test), test.label)
+        images = read(test.data, test.split, test)
+        check_patients(trained, images, test.label)
+        check_patients(held_out, images, test.label, "val")
+        refuse_copies([*trained, *held_out], images, test.label)
 
 
 def masks(recipe: CompareRecipe) -> Read:
@@ -61,6 +66,11 @@ def masks(recipe: CompareRecipe) -> Read:
         known = Store(root).classes()
         # A test set may lack a class (only lungs, say): it measures the others.
         some = [name for name in classes if name in known]
+        if not some:
+            raise UsageError(
+                f"test {test.label}: {root} labels {', '.join(known)}, the comparison {', '.join(classes)}",
+                "give a class the same name in both classes.json, or leave the test out",
+            )
         keep = None if not test.sources else (lambda row, names=test.sources: row.get("source") in names)
         return gather(Source(root), split, some, keep)
 

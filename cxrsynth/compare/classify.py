@@ -18,6 +18,7 @@ import numpy as np
 
 from cxrsynth.compare.check import Read, check, keep_apart
 from cxrsynth.compare.classify_recipe import ClassifyRecipe
+from cxrsynth.compare.cost import costs
 from cxrsynth.compare.grid import Grid, Run, plan
 from cxrsynth.compare.recipe import TestSet
 from cxrsynth.compare.schedule import Progress, run_all
@@ -116,7 +117,8 @@ def compare_classifiers(
     """Train and measure all runs; what is done is kept, so calling it again goes on.
 
     Returns:
-        AUROC of every arm and label, over all pairs and within sources, and differences to the same real images alone.
+        What each arm's training took; AUROC of every arm and label, over all pairs and within sources, and differences
+        to the same real images alone.
 
     Raises:
         UsageError: a label that images of an arm do not have, an empty split, fewer images than asked for.
@@ -128,7 +130,8 @@ def compare_classifiers(
     runs = plan(recipe)
     with writing(out):
         run_all(grid, runs, workers, progress)
-        return [item for test in recipe.tests for item in conclude(grid, runs, test)]
+        figures = [item for test in recipe.tests for item in conclude(grid, runs, test)]
+        return [*costs(grid, runs, "classify"), *figures]
 
 
 def labels(recipe: ClassifyRecipe) -> Read:

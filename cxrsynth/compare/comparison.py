@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrsynth.compare.check import check, keep_apart, masks
+from cxrsynth.compare.cost import costs
 from cxrsynth.compare.grid import Grid, Run, plan
 from cxrsynth.compare.recipe import CompareRecipe, TestSet
 from cxrsynth.compare.schedule import Progress, run_all
@@ -24,7 +25,7 @@ class Outcome:
     """The results of a comparison.
 
     Attributes:
-        records: tidy records: figures of every arm, differences, ratios and real equivalents.
+        records: tidy records: what each arm's training took, its figures, differences, ratios and real equivalents.
         comparisons: one entry per pair, test and class. ``p`` and its correction come from the draws of the interval;
             ``p_wilcoxon`` takes the trainings as they are.
         curves: what the plot shows: ``{"test", "kind", "images", "value", "lo", "hi", "arm"}``, of the classes' mean.
@@ -66,7 +67,7 @@ def updates(recipe: CompareRecipe, out: Path) -> tuple[int, int]:
 def conclude(grid: Grid, runs: Sequence[Run]) -> Outcome:
     """Statistics of finished runs."""
     recipe = grid.recipe
-    records: list[Record] = []
+    records: list[Record] = costs(grid, runs, "compare")
     comparisons: list[dict[str, Any]] = []
     curves: list[dict[str, Any]] = []
     shown = [run for run in runs if run.shown]

@@ -7,9 +7,10 @@
     R-N+pseudo   real images of N patients, and unlabelled real images labelled by the R-N network (Lee, 2013)
     S-all NAME   the images of another synthetic dataset (``also``), alone, mixed and fine-tuned as those of the first
 
-All arms get the same number of updates. The teacher is the R-all run of the first seed. Its masks separate what the
-synthetic images add from what their attention masks add: S teacher against S is the masks alone (same
-images), S teacher against R teacher the images alone (same labeller), R teacher against R the teacher's own mistakes.
+All arms get the same number of updates, or as many as they need (``until: plateau``). The teacher is the R-all run of
+the first seed. Its masks separate what the synthetic images add from what their attention masks add: S teacher against
+S is the masks alone (same images), S teacher against R teacher the images alone (same labeller), R teacher against R
+the teacher's own mistakes.
 """
 
 from __future__ import annotations

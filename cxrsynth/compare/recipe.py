@@ -75,6 +75,10 @@ class CompareRecipe(Part):
     fine_tuned_patients: tuple[int, ...] = Field((), description="N of S>R(N); those of real_patients by default")
     synthetic_images: tuple[int, ...] = Field((0,), min_length=1, description="M of S(M); 0 is all of them")
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
+    until: Literal["fixed", "plateau"] = Field(
+        "fixed",
+        description="fixed: train.updates in every arm; plateau: at most so many, until validation stops improving",
+    )
     train: SegmentConfig = SegmentConfig()
 
     @model_validator(mode="after")
@@ -88,6 +92,8 @@ class CompareRecipe(Part):
             raise ValueError("also: 'teacher' and 'pseudo' are names of arms; call the dataset otherwise")
         if getattr(self.train, "hardness", 0):
             raise ValueError("train.hardness: real images have no scores; give it to a dataset of also:")
+        if self.until == "plateau" and not self.train.patience:
+            raise ValueError("until: plateau needs train.patience, the validations without gain that end a training")
         return self
 
     @property
@@ -107,9 +113,18 @@ class CompareRecipe(Part):
         return list(dict.fromkeys(root for root in roots if root is not None))
 
     def settings(self, seed: int, updates: int) -> SegmentConfig:
-        """The training of one run. Its last average is taken, so that no image decides when an arm is at its best."""
-        fixed = {"seed": seed, "updates": updates, "look_every": updates, "patience": 0}
-        return self.train.model_copy(update=fixed)
+        """The training of one run.
+
+        ``fixed``: every arm gets the same number of updates, and the last average is taken, so that no image decides
+        when an arm is at its best. ``plateau``: a run ends after ``train.patience`` validations without gain, one every
+        ``train.look_every`` updates, and its best average is taken. The real ``val`` images decide that, the same ones
+        for every arm of a seed: so arms of synthetic images alone owe real masks their stopping time, though no update.
+        Both halves of a fine-tuning end in this way, each after at most its half of the updates.
+        """
+        chosen: dict[str, Any] = {"seed": seed, "updates": updates}
+        if self.until == "fixed":
+            chosen |= {"look_every": updates, "patience": 0}
+        return self.train.model_copy(update=chosen)
 
 
 AnyRecipe = TypeVar("AnyRecipe", bound=CompareRecipe)

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from cxrsynth.compare.comparison import Outcome
+from cxrsynth.compare.cost import COSTS
 from cxrsynth.compare.recipe import CompareRecipe
 from cxrsynth.encoding import dumps
 from cxrsynth.evaluate.results import Record, write
 from cxrsynth.files import write_atomic
-from cxrsynth.pages.tables import plain, table
+from cxrsynth.pages.tables import cell, plain, table
 
 COLUMNS = ("benchmark", "arm", "dataset", "class", "metric", "value", "lo", "hi", "n", "seeds", "commit", "machine")
 KINDS = {
@@ -41,8 +42,16 @@ ONE = (
 ARMS = (
     "R-N: real images of N patients. S-M: M synthetic images. R-N+S-M: both, half of the draws each. S-M>R-N: "
     "synthetic first, then real, half of the updates each. Teacher: images labelled by a network trained on all real "
-    "ones. Pseudo: unlabelled real images beside the N, labelled by the R-N network. All arms have the same number of "
-    "updates."
+    "ones. Pseudo: unlabelled real images beside the N, labelled by the R-N network. "
+)
+FIXED = "All arms have the same number of updates."
+PLATEAU = (
+    "Each training ended when the score of the real validation images, the same for all arms, stopped improving, after "
+    "{} updates at most, and its best average was taken: real labels also say when arms without real images stop."
+)
+SPENT = (
+    "Means over the trainings of an arm, in brackets the least and the most. Seconds are of batches and updates on the "
+    "machine that trained, with whatever ran beside; a fine-tuned arm counts both halves."
 )
 
 OTHERS = " S-all NAME: another synthetic dataset: {}."
@@ -52,7 +61,8 @@ def intro(recipe: CompareRecipe) -> str:
     """What the figures are of."""
     seeds = len(recipe.seeds)
     others = ", ".join(f"{name} ({folder.name})" for name, folder in recipe.others.items())
-    return (SEVERAL.format(seeds) if seeds > 1 else ONE) + ARMS + (OTHERS.format(others) if others else "")
+    length = FIXED if recipe.until == "fixed" else PLATEAU.format(recipe.train.updates)
+    return (SEVERAL.format(seeds) if seeds > 1 else ONE) + ARMS + length + (OTHERS.format(others) if others else "")
 
 
 def write_report(recipe: CompareRecipe, outcome: Outcome, out: Path) -> None:
@@ -80,9 +90,12 @@ def csv_of(records: Sequence[Record]) -> str:
 def markdown(recipe: CompareRecipe, outcome: Outcome) -> str:
     """Dice per class, and the comparisons, one table each per test."""
     parts = [f"# {plain(recipe.name)}\n\n{intro(recipe)}\n"]
-    for dataset in dict.fromkeys(item["dataset"] for item in outcome.records):
+    for dataset in tests_of(outcome):
         dice = [item for item in outcome.records if item["dataset"] == dataset and item["metric"] == "dice"]
         parts.append(f"## {plain(dataset)}\n\nDice\n\n{table(dice, rows='arm', columns='class')}")
+    spent = cost_rows(outcome)
+    if spent:
+        parts.append(f"## Training\n\n{SPENT}\n\n{table(spent, rows='arm', columns='metric')}")
     if outcome.comparisons:
         rows = comparison_rows(outcome)
         head = f"| {' | '.join(rows[0])} |\n{'|---' * len(rows[0])}|\n"
@@ -92,6 +105,16 @@ def markdown(recipe: CompareRecipe, outcome: Outcome) -> str:
     if lines:
         parts.append("## Real equivalents\n\n" + "".join(f"- {line}\n" for line in lines))
     return "\n".join(parts)
+
+
+def tests_of(outcome: Outcome) -> list[str]:
+    """The tests that have figures of masks, in order."""
+    return list(dict.fromkeys(item["dataset"] for item in outcome.records if item["metric"] == "dice"))
+
+
+def cost_rows(outcome: Outcome) -> list[Record]:
+    """What the trainings took."""
+    return [item for item in outcome.records if item["metric"] in COSTS]
 
 
 def comparison_rows(outcome: Outcome) -> list[list[str]]:
@@ -167,7 +190,7 @@ def page(recipe: CompareRecipe, outcome: Outcome, plot: bytes) -> str:
     parts = [f"<h1>{html.escape(recipe.name)}</h1><p>{html.escape(intro(recipe))}</p>"]
     picture = base64.b64encode(plot).decode()
     parts.append(f'<img alt="Dice against the number of images" src="data:image/png;base64,{picture}">')
-    for dataset in dict.fromkeys(item["dataset"] for item in outcome.records):
+    for dataset in tests_of(outcome):
         found = [item for item in outcome.records if item["dataset"] == dataset and item["metric"] == "dice"]
         arms, classes = (list(dict.fromkeys(item[name] for item in found)) for name in ("arm", "class"))
         cells = {
@@ -175,6 +198,11 @@ def page(recipe: CompareRecipe, outcome: Outcome, plot: bytes) -> str:
         }
         rows = [["Dice", *classes]] + [[arm, *(cells.get((arm, klass), "") for klass in classes)] for arm in arms]
         parts.append(f"<h2>{html.escape(dataset)}</h2>{html_table(rows)}")
+    spent = cost_rows(outcome)
+    arms = list(dict.fromkeys(item["arm"] for item in spent))
+    told = {(item["arm"], item["metric"]): cell(item) for item in spent}
+    rows = [["Training", *map(plain, COSTS)]] + [[arm, *(told.get((arm, name), "") for name in COSTS)] for arm in arms]
+    parts.append(f"<h2>Training</h2><p>{html.escape(SPENT)}</p>{html_table(rows)}")
     parts.append(f"<h2>Paired comparisons of Dice</h2>{html_table(comparison_rows(outcome))}")
     parts += [f"<p>{html.escape(line)}</p>" for line in equivalents(outcome)]
     style = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cxrsynth.recipe.part import Part
 
@@ -71,6 +71,9 @@ class WordConfig(Part):
 class SegmentAugment(Part):
     """Geometry and tone of the training images. ``flip`` is 0: a mirrored chest has its heart on the wrong side."""
 
+    style: Literal["plain", "nnunet"] = Field(
+        "plain", description="plain: what is set below; nnunet: the changes, chances and strengths of nnU-Net v2"
+    )
     p: float = Field(0.8, ge=0, le=1, description="share of images whose geometry is changed")
     tone_p: float = Field(0.5, ge=0, le=1, description="share that each change of tone meets")
     shift: float = Field(0.06, ge=0, lt=0.5, description="of the side")
@@ -80,3 +83,15 @@ class SegmentAugment(Part):
     contrast: float = Field(0.15, ge=0, lt=1, description="brightness changes by half of it")
     noise: float = Field(0.03, ge=0, lt=1, description="largest deviation, of full scale")
     flip: float = Field(0.0, ge=0, le=1, description="chance of a left-right flip; wrong wherever sides have names")
+    elastic: float = Field(0.0, ge=0, le=1, description="chance of an elastic deformation; nnU-Net has none either")
+
+    @model_validator(mode="after")
+    def _numbers_of_its_own(self) -> SegmentAugment:
+        fields = type(self).model_fields.items()
+        changed = [name for name, field in fields if name not in IN_BOTH and getattr(self, name) != field.default]
+        if self.style == "nnunet" and changed:
+            raise ValueError(f"style nnunet has numbers of its own: leave out {', '.join(changed)}")
+        return self
+
+
+IN_BOTH = {"style", "flip", "elastic"}  # of `SegmentAugment`, whatever its style

@@ -101,8 +101,13 @@ def carve(root: Path, usable: Callable[[Row], bool]) -> frozenset[str]:
     return frozenset(order[: max(1, round(len(names) / CARVED))])
 
 
-def check_patients(train: Sequence[DatasetImage], other: Sequence[DatasetImage], name: str = "val") -> None:
+def check_patients(
+    train: Sequence[DatasetImage], other: Sequence[DatasetImage], name: str = "val", first: str = "train"
+) -> None:
     """Refuse a patient on both sides.
+
+    Args:
+        name: of the other side, and of the first, for the error.
 
     Raises:
         MismatchError: naming the patient and an image of each side.
@@ -112,10 +117,45 @@ def check_patients(train: Sequence[DatasetImage], other: Sequence[DatasetImage],
         if image.patient in seen:
             mine = seen[image.patient]
             raise MismatchError(
-                f"patient {image.patient} is in two splits: {mine.store.root / mine.row['image']} (train) "
+                f"patient {image.patient} is in two splits: {mine.store.root / mine.row['image']} ({first}) "
                 f"and {image.store.root / image.row['image']} ({name})",
                 "give all images of a patient the same split, then ingest again",
             )
+
+
+def refuse_copies(seen: Sequence[DatasetImage], other: Sequence[DatasetImage], name: str) -> None:
+    """Refuse a test image that is another one's copy, file for file, whoever's image it is said to be.
+
+    A folder from elsewhere names patients its own way, so names alone cannot tell that its images were trained on.
+
+    Args:
+        seen: what is learned from or validated on.
+        name: of the test, for the error.
+
+    Raises:
+        MismatchError: naming both images.
+    """
+    known = dict(zip(_digests(seen), seen, strict=True))
+    for image, digest in zip(other, _digests(other), strict=True):
+        if digest and digest in known:
+            mine = known[digest]
+            raise MismatchError(
+                f"{image.store.root / image.row['image']} of test {name} is {mine.store.root / mine.row['image']}, "
+                "which networks learn from or are validated on",
+                "measure on images that are in no training",
+            )
+
+
+def _digests(images: Sequence[DatasetImage]) -> list[str]:
+    """sha256 of each image's file, as the receipts of its dataset state them; empty where they do not."""
+    stores = {image.store.root: image.store for image in images}
+    files = {
+        (root, path): str(stated["sha256"])
+        for root, store in stores.items()
+        for receipt in store.receipts()
+        for path, stated in receipt.files.items()
+    }
+    return [files.get((image.store.root, image.row["image"]), "") for image in images]
 
 
 def refuse_seen(images: Sequence[DatasetImage], seen: Collection[str]) -> None:

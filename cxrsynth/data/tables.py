@@ -174,3 +174,25 @@ def age(text: str) -> float | None:
     if not 0 <= years <= 130:
         raise ValueError(f"age '{text}' is no age")
     return round(years, 3)
+
+
+# mm in the pixels of the file: no detector has larger ones than this.
+LARGEST_PIXEL = 10.0
+NUMBER = r"(\d{1,2}(?:[.,]\d{1,8})?)"
+
+
+def spacing(text: str) -> list[float] | None:
+    """mm between the rows and between the columns of an image, from ``0.143`` (both), ``0.143 0.139`` or what DICOM
+    writes, ``0.143\\0.139``; None where nothing is said.
+
+    Raises:
+        ValueError: anything else, or a distance that no pixels have.
+    """
+    word = text.strip().lower().strip("[]()").removesuffix("mm").strip()
+    if word in NOTHING:
+        return None
+    found = re.fullmatch(NUMBER, word) or re.fullmatch(NUMBER + r"(?:\s*[\\x;|]\s*|,\s*|\s+)" + NUMBER, word)
+    values = [float(one.replace(",", ".")) for one in found.groups()] if found else []
+    if not values or not all(0 < value <= LARGEST_PIXEL for value in values):
+        raise ValueError(f"pixel spacing '{text}' is no distance in mm")
+    return [values[0], values[-1]]

@@ -155,7 +155,7 @@ def evaluate_segmenter(
 def spacing_of(row: Row) -> tuple[float, float] | None:
     """mm between the rows and between the columns of the stored image, where the dataset says so."""
     value = row.get("pixel_spacing")
-    if not value:
+    if not isinstance(value, list):  # a text, in datasets of a table that was read before this column meant anything
         return None
     return float(value[0]), float(value[1])
 

@@ -3,7 +3,7 @@
 DIR/images/a.png  or  DIR/a.png
 DIR/masks/a.png       class ids, optional
 DIR/classes.json      optional; ``right_lung, left_lung, heart`` as 1, 2, 3 otherwise
-DIR/metadata.csv      optional: file, patient, split, caption, and any other column
+DIR/metadata.csv      optional: file, patient, split, caption, pixel_spacing (mm, of the file's own pixels), any other
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cxrsynth.data.classes import Colour, colours, read_classes
 from cxrsynth.data.keys import Keys
 from cxrsynth.data.matching import MASKS, match, patient_of
 from cxrsynth.data.paths import contained, inside, shown
-from cxrsynth.data.tables import Table, read_table, split_name
+from cxrsynth.data.tables import Table, read_table, spacing, split_name
 from cxrsynth.errors import UsageError
 from cxrsynth.ingest.image import CLASSES, SourceImage
 from cxrsynth.ingest.scan import Found, scan
@@ -27,6 +27,7 @@ from cxrsynth.store import Row
 SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
 CAPTION = "Frontal chest X-ray."
 PATIENT = ("patient", "patient_id", "subject_id")
+SPACING = "pixel_spacing"
 NAMED = 5  # files that a note names
 
 
@@ -74,7 +75,9 @@ class Folder:
             key = keys.take(path.with_suffix("").as_posix(), path.as_posix())
             patient = _patient(extra) or patient_of(path.as_posix()) or key
             mask = masks.get(position)
-            row: Row = {name: value for name, value in extra.items() if name not in ("file", "caption", *PATIENT)}
+            row: Row = {n: value for n, value in extra.items() if n not in ("file", "caption", SPACING, *PATIENT)}
+            known = spacing(extra.get(SPACING, ""))
+            row |= {SPACING: known} if known else {}
             row |= {
                 "key": key,
                 "prompt": extra.get("caption") or CAPTION,
@@ -122,6 +125,11 @@ class Folder:
                 split_name(line.get("split", ""))
             except ValueError as error:
                 raise UsageError(f"{table.where(position)}: {error}", "write train, val or test") from error
+            try:
+                spacing(line.get(SPACING, ""))
+            except ValueError as error:
+                hint = "write millimetres: 0.143, or 0.143 0.139 for rows and columns"
+                raise UsageError(f"{table.where(position)}: {error}", hint) from error
         return table
 
     def _lines(self, names: list[str]) -> tuple[dict[int, dict[str, str]], list[tuple[dict[str, str], str]]]:

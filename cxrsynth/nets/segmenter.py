@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from cxrsynth.data.documents import read_json
 from cxrsynth.encoding import dumps, file_sha256
 from cxrsynth.errors import CxrError, MismatchError, MissingError, UsageError
+from cxrsynth.nets import imagenet
 from cxrsynth.registry import unknown
 
 MEAN, DEVIATION = 0.449, 0.226  # of gray natural pictures, so that encoder weights learned on them find their range
@@ -79,6 +80,20 @@ class Network(nn.Module):
 def load_encoder(network: Network, path: Path) -> None:
     """Start the encoder of a segmentation network from a file of weights, as `read_encoder` does."""
     read_encoder(network.body.encoder, path)
+
+
+def start_from_imagenet(network: Network, encoder: str) -> None:
+    """Start the encoder of a segmentation network from the ImageNet weights that come with the extra ``pretrained``.
+
+    Args:
+        encoder: its name, ``tu-tf_efficientnet_lite0`` for example.
+
+    Raises:
+        UsageError: there are none of this encoder.
+        MissingError: the extra is not installed.
+    """
+    name = imagenet.name_of(encoder)
+    fill_encoder(network.body.encoder, imagenet.state(name), f"the ImageNet weights of {name}")
 
 
 def read_encoder(encoder: nn.Module, path: Path, fresh: Collection[str] = ()) -> None:

@@ -37,6 +37,9 @@ class Checkpoint:
         digest: of everything that must not change between a break and the resume (the number of steps may).
         parts: name -> anything with ``state_dict`` and ``load_state_dict``.
         minutes: how often `tick` saves.
+
+    Attributes:
+        trained: seconds spent on the finished steps, whatever breaks lay between; the loop adds to it.
     """
 
     def __init__(self, path: Path, digest: str, parts: dict[str, Any], minutes: float = 4.0) -> None:
@@ -44,6 +47,7 @@ class Checkpoint:
         self.digest = digest
         self.parts = parts
         self.seconds = minutes * 60
+        self.trained = 0.0
         self._saved = time.monotonic()
 
     @property
@@ -67,6 +71,7 @@ class Checkpoint:
             )
         for name, part in self.parts.items():
             part.load_state_dict(body["parts"][name])
+        self.trained = float(body.get("trained", 0.0))
         self._saved = time.monotonic()
         return int(body["step"])
 
@@ -74,7 +79,8 @@ class Checkpoint:
         """Write the state after ``step`` finished steps."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_name(f".tmp-{self.path.name}")
-        body = {"step": step, "digest": self.digest, "parts": {n: p.state_dict() for n, p in self.parts.items()}}
+        parts = {name: part.state_dict() for name, part in self.parts.items()}
+        body = {"step": step, "digest": self.digest, "trained": self.trained, "parts": parts}
         try:
             with open(temporary, "wb") as file:
                 torch.save(body, file)

@@ -104,7 +104,8 @@ class Trained:
 
     Attributes:
         network: the average, or the best of them.
-        figures: updates, the best of them, whether it stopped early, seconds per update.
+        figures: updates, the best of them, whether it stopped early, seconds of training over all breaks (batches and
+            updates; validation, logs and checkpoints are none), and seconds per update since the last break.
         curves: its log.
     """
 
@@ -113,8 +114,13 @@ class Trained:
     curves: Curves
 
     def per_image(self, batch: int) -> dict[str, Any]:
-        """The figures with ``images_per_s`` in place of the seconds per update, where updates were made."""
-        found = dict(self.figures)
+        """The figures with ``images_seen``, and with ``images_per_s`` in place of the seconds per update, where updates
+        were made.
+
+        Args:
+            batch: images per update, of all processes.
+        """
+        found = {**self.figures, "images_seen": self.figures["updates"] * batch}
         seconds = found.pop("seconds_per_update", 0.0)
         return {**found, "images_per_s": round(batch / seconds, 2)} if seconds else found
 
@@ -176,6 +182,7 @@ def train(
     )
     began, done = time.monotonic(), start
     with finish_the_step() as stop:
+        tick = time.monotonic()
         for update, batch in enumerate(loader, start=start):
             if config.patience and best.stale >= config.patience:
                 break
@@ -197,6 +204,7 @@ def train(
                 figures |= one_update(turn, network, optim, accelerator, batch, update, config.clip)
             average.update()
             done = update + 1
+            checkpoint.trained += time.monotonic() - tick
             if done == config.updates or done % config.look_every == 0:
                 figures |= validate(task, main, average, done, best, accelerator)
             stopping = agreed(stop, accelerator)
@@ -210,12 +218,14 @@ def train(
                 on_step(done, config.updates, figures)
             if stopping:
                 raise KeyboardInterrupt
+            tick = time.monotonic()
     average.apply()
     if accelerator.is_main_process and best.weights:
         main.load_state_dict(best.weights)
     accelerator.wait_for_everyone()
     early = done < config.updates
     result: dict[str, Any] = {"updates": done, "best_update": best.update or done, "stopped_early": early}
+    result["train_seconds"] = round(checkpoint.trained, 2)
     if done > start:
         result["seconds_per_update"] = round((time.monotonic() - began) / (done - start), 4)
     return Trained(main.eval(), result, curves)

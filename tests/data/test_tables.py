@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cxrsynth.data.tables import age, read_table, split_name
+from cxrsynth.data.tables import age, read_table, spacing, split_name
 from cxrsynth.errors import UsageError
 
 BODY = "file,patient,caption\na.png,p1,Opacité basale.\nb.png,p2,Normal.\n"
@@ -108,3 +108,20 @@ def test_ages_are_years(word: str, years: float | None) -> None:
 def test_an_age_nobody_has_is_refused(word: str) -> None:
     with pytest.raises(ValueError, match="age"):
         age(word)
+
+
+@pytest.mark.parametrize(
+    ("text", "mm"),
+    [
+        ("", None), ("n/a", None), ("0.143", [0.143, 0.143]), ("0,143 mm", [0.143, 0.143]), ("0.2 0.1", [0.2, 0.1]),
+        ("0.2\\0.1", [0.2, 0.1]), ("[0.2, 0.1]", [0.2, 0.1]), ("0,2 x 0,1", [0.2, 0.1]),
+    ],
+)  # fmt: skip
+def test_pixel_spacing_is_millimetres_of_rows_and_columns(text: str, mm: list[float] | None) -> None:
+    assert spacing(text) == mm
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "90", "wide", "1 2 3"])
+def test_a_spacing_that_no_pixels_have_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="pixel spacing"):
+        spacing(text)

@@ -160,3 +160,13 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
         run(Line(), tmp_path)
     assert (tmp_path / "line.ckpt").read_bytes() == before
     assert not list(tmp_path.glob(".tmp*"))
+
+
+def test_seconds_of_training_count_on_after_a_break(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(Line(), tmp_path, stop_at=7)
+    before = torch.load(tmp_path / "line.ckpt", weights_only=True)["trained"]
+    done = run(Line(), tmp_path)
+    after = torch.load(tmp_path / "line.ckpt", weights_only=True)["trained"]
+    assert 0 < before < after
+    assert done.figures["train_seconds"] == round(after, 2)

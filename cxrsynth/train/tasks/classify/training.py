@@ -131,7 +131,7 @@ def train_classifier(
     task = ClassifyTask(network, images, shares, config, accelerator.device, told)
     done = train(task, run, config, accelerator, on_step)
     if accelerator.is_main_process:
-        figures = done.per_image(config.batch)
+        figures = done.per_image(config.batch * accelerator.num_processes)
         write_result(run, network, images, test, sources, config, origin, figures, done.curves, accelerator.device)
     accelerator.wait_for_everyone()
     return run / "model"

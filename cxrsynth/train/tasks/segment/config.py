@@ -17,6 +17,10 @@ class SegmentConfig(LoopConfig):
     arch: str = "unet"
     encoder: str = "resnet34"
     options: dict[str, Any] = Field(default_factory=dict, description="further arguments of the architecture")
+    imagenet: bool = Field(
+        False,
+        description="start the encoder from ImageNet weights (extra 'pretrained'): tu-tf_efficientnet_lite0, 1 or 2",
+    )
     classes: tuple[str, ...] = Field((), description="all classes by default, where all datasets have the same")
     size: int = Field(256, ge=32, multiple_of=32, description="side of the square the network sees")
     dice_weight: float = Field(1.0, ge=0)

@@ -25,7 +25,7 @@ from cxrsynth.encoding import file_sha256, sha256
 from cxrsynth.errors import UsageError
 from cxrsynth.evaluate.segmentation import mean_dice, validate
 from cxrsynth.nets.losses import SegmentationLoss
-from cxrsynth.nets.segmenter import Network, load_encoder, squash, start_from
+from cxrsynth.nets.segmenter import Network, load_encoder, squash, start_from, start_from_imagenet
 from cxrsynth.store import Row
 from cxrsynth.train import labelled
 from cxrsynth.train.curves import Progress
@@ -110,7 +110,8 @@ def train_segmenter(
         ``worst.png``.
 
     Raises:
-        UsageError: classes that do not match, an empty split, an unknown architecture.
+        UsageError: classes that do not match, an empty split, an unknown architecture, or an encoder without ImageNet
+            weights that shall start from them.
         MismatchError: an unfinished shard, a mask of another size, a patient in two splits, another run's checkpoint.
         NotFiniteError: the loss became NaN or infinite.
     """
@@ -119,6 +120,8 @@ def train_segmenter(
     torch.manual_seed(config.seed)
     network = Network(config.arch, config.encoder, len(images.names), config.options)
     origin: dict[str, str] = {}
+    if config.imagenet:
+        start_from_imagenet(network, config.encoder)
     if encoder_weights is not None:
         load_encoder(network, encoder_weights)
         origin["encoder_sha256"] = file_sha256(encoder_weights)
@@ -133,7 +136,7 @@ def train_segmenter(
     task = SegmentTask(network, images, shares, config, accelerator.device, told, chances)
     done = train(task, run, config, accelerator, on_step)
     if accelerator.is_main_process:
-        figures = done.per_image(config.batch)
+        figures = done.per_image(config.batch * accelerator.num_processes)
         write_result(run, network, images, sources, config, origin, figures, done.curves, accelerator.device)
     accelerator.wait_for_everyone()
     return run / "model"
