@@ -62,7 +62,9 @@ def test_every_arm_tells_its_updates_images_and_seconds(finished: tuple[Path, Ou
 
 
 def test_a_fine_tuned_arm_counts_both_halves(finished: tuple[Path, Outcome]) -> None:
-    halves = [json.loads(path.read_text()) for path in finished[0].glob("runs/S-all-then-*/model/metrics.json")]
+    names = ("S-all-first-half", "S-all-then-R-all")
+    found = [path for name in names for path in finished[0].glob(f"runs/{name}-seed0-*/model/metrics.json")]
+    halves = [json.loads(path.read_text()) for path in found]
     assert len(halves) == 2
     assert spent(finished[1])["S-all>R-all", "updates"] == sum(half["updates"] for half in halves)
 
