@@ -64,6 +64,9 @@ train-mini: runs/mini/vae/config.json  ## train the bundled model from the image
 	$(MINI) $(SIMULATED) --base runs/mini/model --recipe recipes/train/mini-grounded.yaml -o runs/mini-grounded $(SET)
 	@echo "the model is in runs/mini-grounded/model: cxrsynth preview lung --model runs/mini-grounded/model --set 'masks.refine=[crf, laterality, morphology]'"
 
+data/simulated/summary.json: | data/train256
+	$(BIN)/cxrsynth simulate data/train256 -o data/simulated
+
 runs/mini/vae/config.json: | $(READY) data/train256
 	$(BIN)/cxrsynth train-vae data/train256 --recipe recipes/train/mini.yaml -o runs/mini $(SET)
 
@@ -322,15 +325,12 @@ bench-adaptation: data/train256 $(LEARNED)/model/config.json $(SEGMENTER)/model/
 bench-grounding: runs/mini/vae/config.json  ## train shortly with and without grounding; writes results/grounding.json
 	$(BIN)/python -m benchmarks.grounding data/train256 runs/mini
 
-# The half of the patients whose boxes are looked at: working, or once reporting.
+# The half of the patients that is measured on: working, or once reporting. SET changes recipes/bench/findings.yaml.
 HALF ?= working
 
-benchmark-findings: data/train256  ## words for findings on radiologists' boxes, of the bundled model and of a network trained on simulated findings; writes results/lesions.json
-	$(BIN)/cxrsynth evaluate grounding data/train256 --half $(HALF)
-	$(BIN)/cxrsynth evaluate grounding data/train256 --half $(HALF) --against "no finding" --name "mini against no finding"
-	$(BIN)/cxrsynth simulate data/train256 --finding opacity --none 0.3 --count 2000 -o out/simulated
-	$(BIN)/cxrsynth train-seg --data out/simulated --classes opacity --size 192 --updates 1000 -o runs/simulated
-	$(BIN)/cxrsynth evaluate grounding data/train256 --half $(HALF) --segmenter runs/simulated --phrase opacity
+benchmark-findings: data/train256 $(SEGMENTER)/model/config.json $(LEARNED)/model/config.json  ## findings against real lesions: words, networks, control, downstream utility, blind sheets; HALF=reporting once; writes results/lesions.json; run it again to resume
+	$(BIN)/python -m benchmarks.findings data/train256 --segmenter $(SEGMENTER) --classifier $(LEARNED) --half $(HALF) --workers $(WORKERS) $(SET)
+	$(MAKE) tables
 
 bench-train: $(READY)  ## training speed and memory against a plain smp loop; writes results/train.json
 	$(BIN)/python -m benchmarks.segmentation

@@ -34,6 +34,12 @@ SYNONYMS = {
     "covid": ("COVID-19", "covid"),
     "cardiomegaly": ("cardiomegaly", "enlarged heart", "large heart"),
     "tuberculosis": ("tuberculosis", "PTB", "TB"),
+    "effusion": ("effusion", "effusions"),
+    "infiltration": ("infiltration", "infiltrations"),
+    "consolidation": ("consolidation", "consolidations"),
+    "opacity": ("opacity", "opacities"),
+    "nodule": ("nodule", "nodules"),
+    "mass": ("mass", "masses"),
 }
 DENIED = {"cardiomegaly": ("normal heart size", "heart of normal size", "normal heart")}
 NORMAL = ("no abnormality", "no finding", "normal", "clear lungs")

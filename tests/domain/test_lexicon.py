@@ -9,7 +9,7 @@ from transformers import AutoTokenizer, CLIPTokenizer
 
 from cxrsynth.data.captions import caption, corpus
 from cxrsynth.data.config import CaptionConfig
-from cxrsynth.domain.lexicon import affirmed, is_normal
+from cxrsynth.domain.lexicon import affirmed, found, is_normal
 from cxrsynth.nets.config import TextConfig
 from cxrsynth.nets.taps import class_text, token_columns
 from cxrsynth.nets.text import build_encoder, build_tokenizer, ids
@@ -100,3 +100,15 @@ def test_a_denial_reaches_all_that_it_lists_and_no_further(text: str, said: set[
 def test_an_image_without_an_abnormality_is_normal() -> None:
     assert is_normal("Findings: no abnormality.")
     assert not is_normal("Findings: effusion.")
+
+
+@pytest.mark.parametrize(
+    ("text", "label", "has"),
+    [
+        ("dense patchy opacities in the left lower zone", "opacity", True),
+        ("two masses", "mass", True),
+        ("no effusions or nodules", "nodule", False),
+    ],
+)
+def test_several_of_a_finding_are_the_finding(text: str, label: str, has: bool) -> None:
+    assert found(text, label) is has

@@ -1,0 +1,1 @@
+"""Findings against real lesions: words, networks, control, downstream utility, and sheets to guess at."""
