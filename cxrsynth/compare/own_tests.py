@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cxrsynth.compare.classify_recipe import ClassifyRecipe
-from cxrsynth.compare.recipe import AnyRecipe, TestSet
+from cxrsynth.compare.recipe import AnyRecipe, CompareRecipe, TestSet
 from cxrsynth.data.labelled import ALL, Source
 from cxrsynth.data.multilabel import gather_multilabel
 from cxrsynth.data.paths import refuse_overlap, shown, trouble
@@ -84,7 +84,7 @@ def is_dataset(folder: Path) -> bool:
     return (folder / "classes.json").is_file() and (folder / "shards").is_dir()
 
 
-def bring_in(name: str, folder: Path, out: Path, recipe: AnyRecipe) -> tuple[Path, str]:
+def bring_in(name: str, folder: Path, out: Path, recipe: CompareRecipe) -> tuple[Path, str]:
     """A plain folder as a dataset, and what is to be told of it.
 
     Raises:
