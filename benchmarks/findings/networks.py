@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from safetensors.torch import save_file
-
 from benchmarks.findings.bench import Bench
 from benchmarks.findings.material import OPACITY
 from cxrsynth.cli.train import progress
@@ -16,7 +14,6 @@ from cxrsynth.data.labelled import Source
 from cxrsynth.device import resolve
 from cxrsynth.encoding import dumps, sha256
 from cxrsynth.evaluate.segmentation import patients_of
-from cxrsynth.nets import imagenet
 from cxrsynth.nets.segmenter import Segmenter, load
 from cxrsynth.train.tasks.segment.training import train_segmenter
 
@@ -63,23 +60,13 @@ def train(bench: Bench, arm: Arm, folders: dict[str, Path]) -> Path:
         validation = [Source(folders[name]) for name in others]
     # Another training, or other images, get a folder of their own, so that nothing is taken for what it is not.
     read = [identity(source.root) for source in (*sources, *validation)]
-    digest = sha256(dumps([asdict(arm), config.digest("workers", "checkpoint_minutes"), settings.imagenet, read]))
+    digest = sha256(dumps([asdict(arm), config.digest("workers", "checkpoint_minutes"), read]))
     run = bench.out / "runs" / f"{arm.name}-{digest[:8]}"
     if (run / "model" / "config.json").exists():
         return run
-    start = encoder_file(bench) if settings.imagenet else None
     with progress(f"train {arm.name}") as on_step:
-        train_segmenter(sources, run, config, validation, None, start, bench.device, on_step)
+        train_segmenter(sources, run, config, validation, None, None, bench.device, on_step)
     return run
-
-
-def encoder_file(bench: Bench) -> Path:
-    """ImageNet weights under timm's names, as a file that an encoder starts from."""
-    path = bench.out / "encoder.safetensors"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: value.contiguous() for name, value in imagenet.state(imagenet.LOSS_NET).items()}, path)
-    return path
 
 
 def opened(bench: Bench, run: Path) -> Segmenter:

@@ -27,5 +27,4 @@ class Settings(Part):
     boxes: int = Field(16, ge=1, description="patients whose boxes are learned from in the mixed arms")
     shown: int = Field(8, ge=1, description="images of each origin on a blind sheet")
     detector: tuple[str, ...] = Field(("opacity",), min_length=1, description="findings of the detector")
-    imagenet: bool = Field(False, description="start encoders from ImageNet weights")
     train: SegmentConfig = SegmentConfig()
