@@ -13,7 +13,7 @@ from cxrsynth.data.boxes import READERS, READINGS
 from cxrsynth.device import resolve
 from cxrsynth.evaluate.controllability import pathology
 from cxrsynth.evaluate.finding_maps import attention, segmented
-from cxrsynth.evaluate.findings import BENCHMARK, measure, phrases_for, records
+from cxrsynth.evaluate.findings import BENCHMARK, CHANCE, measure, phrases_for, records
 from cxrsynth.evaluate.lesions import Case, cases
 from cxrsynth.evaluate.presence import asked, on_real, thresholds
 from cxrsynth.evaluate.results import Record
@@ -38,7 +38,8 @@ def words(bench: Bench) -> list[Record]:
         read = attention(bench.model.path, phrases, against, device=device)
         with meter(len({case.row["key"] for case in chosen}), arm) as bar:
             values = measure(bench.labelled, chosen, read, lambda done, total: bar.set(done))
-        found += records(chosen, values, arm, bench.data.resolve().name, bench.half)
+        measured = records(chosen, values, arm, bench.data.resolve().name, bench.half)
+        found += [one for one in measured if not against or one["arm"] != CHANCE]  # chance is the same for both
     return found
 
 
