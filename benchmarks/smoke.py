@@ -4,6 +4,7 @@
 
 Two sets of phantom chests play the real and the synthetic images. They come from the same program, so the synthetic
 ones have to be worth what the real ones are; a figure outside its range means that something in the chain is broken.
+Then the benchmark of findings on a handful of chests (`benchmarks.findings.smoke`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.findings.smoke import check
 from cxrsynth.compare import CompareRecipe, compare, updates, write_report
 from cxrsynth.console import console, meter
 from cxrsynth.factory.plan import make_plan
@@ -85,6 +87,7 @@ def main() -> None:
         console.print(f"{'ok   ' if inside else 'WRONG'} {' '.join(name)}: {value} in {low} ... {high}")
         if not inside:
             wrong.append(" ".join(name))
+    wrong += check(out / "findings")
     print(json.dumps({"wrong": wrong, "report": str(out / "compare/report.html")}))
     sys.exit(1 if wrong else 0)
 
