@@ -36,8 +36,9 @@ from cxrsynth.nets.noise import target, weigh
 from cxrsynth.nets.segmenter import Segmenter
 from cxrsynth.nets.text import ids
 from cxrsynth.recipe.settings import load_as
+from cxrsynth.records import Row
 from cxrsynth.statistics import auroc, bootstrap
-from cxrsynth.store import Row, Store
+from cxrsynth.store import Store
 from cxrsynth.train.tasks.diffusion.config import DiffusionRecipe
 from cxrsynth.weights import resolve
 

@@ -14,6 +14,8 @@ import numpy as np
 
 from cxrsynth.errors import MismatchError
 
+# One line of ``meta``: what is known of an image.
+Row = dict[str, Any]
 # Pixels of a mask that nobody labelled: not learned from, not measured, painted like background.
 IGNORE = 255
 # Streams of random numbers that one sample owns; a new use takes a new number and never reuses an old one.
@@ -166,6 +168,25 @@ class Verdict:
 
 
 KEEP = Verdict(True)
+
+
+@dataclass(slots=True)
+class Entry:
+    """One sample as it goes to disk.
+
+    Attributes:
+        row: its line in ``meta`` (key, prompt, split, ...); file paths are filled in here.
+        image: (H, W) uint8.
+        mask: (H, W) uint8 class ids, or None for an image nobody has labelled.
+        layers: (K, H, W) bool, K <= 8, where classes overlap; None otherwise.
+        maps: arrays for the ``.npz``, or None.
+    """
+
+    row: Row
+    image: np.ndarray
+    mask: np.ndarray | None = None
+    layers: np.ndarray | None = None
+    maps: dict[str, np.ndarray] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,30 +36,10 @@ from cxrsynth.encoding import dumps, lines, npz, png, sha256
 from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.files import TMP, sync, write_atomic
 from cxrsynth.pool import cores
-from cxrsynth.records import Failure, Receipt
+from cxrsynth.records import Entry, Failure, Receipt, Row
 
 MOST_WRITERS = 8
 RECEIPT = TypeAdapter(Receipt)
-Row = dict[str, Any]
-
-
-@dataclass(slots=True)
-class Entry:
-    """One sample as it goes to disk.
-
-    Attributes:
-        row: its line in ``meta`` (key, prompt, split, ...); file paths are filled in here.
-        image: (H, W) uint8.
-        mask: (H, W) uint8 class ids, or None for an image nobody has labelled.
-        layers: (K, H, W) bool, K <= 8, where classes overlap; None otherwise.
-        maps: arrays for the ``.npz``, or None.
-    """
-
-    row: Row
-    image: np.ndarray
-    mask: np.ndarray | None = None
-    layers: np.ndarray | None = None
-    maps: dict[str, np.ndarray] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ import numpy as np
 import yaml
 
 from cxrsynth.encoding import dumps
-from cxrsynth.store import Entry, Store
+from cxrsynth.records import Entry
+from cxrsynth.store import Store
 
 CLASSES = {"right_lung": 1, "left_lung": 2, "heart": 3}
 HOSTILE = 'chest <script>window.hacked=1</script> & "quoted" \'</script>'

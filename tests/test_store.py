@@ -11,7 +11,8 @@ from cxrsynth.encoding import npz, png
 from cxrsynth.errors import DiskFull, MismatchError, UsageError
 from cxrsynth.factory.verify import against_receipts, verify
 from cxrsynth.files import publish, write_atomic
-from cxrsynth.store import Entry, Store
+from cxrsynth.records import Entry
+from cxrsynth.store import Store
 
 
 def entry(key: str = "a", value: int = 7) -> Entry:

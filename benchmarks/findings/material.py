@@ -27,7 +27,8 @@ from cxrsynth.factory.simulate import simulate_dataset
 from cxrsynth.lock import writing
 from cxrsynth.nets.segmenter import load
 from cxrsynth.recipe import load as load_recipe
-from cxrsynth.store import Entry, Row, Store
+from cxrsynth.records import Entry, Row
+from cxrsynth.store import Store
 
 OPACITY = "opacity"
 BEFORE = "before"
@@ -74,7 +75,7 @@ def boxes(bench: Bench) -> Path:
         image = store.load_image(row)
         mine = [box for box in boxes_of(row) if box.reader == "rsna" and box.finding == OPACITY]
         kept = {name: row[name] for name in ("key", "prompt", "source", "patient", "licence", "use") if name in row}
-        told = {"split": "train", "mask_classes": [OPACITY], "mask_use": "benchmark", "mask_by": "boxes"}
+        told: Row = {"split": "train", "mask_classes": [OPACITY], "mask_use": "benchmark", "mask_by": "boxes"}
         entries.append(Entry({**kept, **told}, image, weak_mask(mine, (image.shape[0], image.shape[1]), 1)))
     with writing(root):
         listed = [{"id": 1, "name": OPACITY, "phrase": OPACITY}]

@@ -16,7 +16,8 @@ from cxrsynth.errors import UsageError
 from cxrsynth.evaluate.lesions import in_half
 from cxrsynth.evaluate.presence import said
 from cxrsynth.pages.blind import Shown, write_blind
-from cxrsynth.store import Row, Store
+from cxrsynth.records import Row
+from cxrsynth.store import Store
 
 
 def blind_sheets(bench: Bench, folders: Mapping[str, Path]) -> list[Path]:

@@ -13,7 +13,8 @@ from benchmarks.findings.settings import Settings
 from cxrsynth.domain.anatomy import CLASSES
 from cxrsynth.domain.atlas import open_atlas
 from cxrsynth.encoding import dumps
-from cxrsynth.store import Entry, Row, Store
+from cxrsynth.records import Entry, Row
+from cxrsynth.store import Store
 
 IMAGES = 16
 SETTINGS = Settings.model_validate(

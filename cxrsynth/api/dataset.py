@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, overload
 
 from cxrsynth.api.image import LabelledImage
 from cxrsynth.errors import MissingError, UsageError
-from cxrsynth.store import Row, Store
+from cxrsynth.records import Row
+from cxrsynth.store import Store
 
 if TYPE_CHECKING:
     import torch

@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from cxrsynth.cli import (
+    auxiliary,
     classify,
     compare,
     control,
@@ -116,8 +117,8 @@ app.command("train-vae", rich_help_panel=TRAIN)(train.train_vae)
 app.command("train-diffusion", rich_help_panel=TRAIN)(train.train_diffusion)
 app.command("merge-adapter", rich_help_panel=TRAIN)(train.merge_adapter)
 app.command("train-affinity", rich_help_panel=TRAIN)(masks.train_affinity)
-app.command("train-anatomy", rich_help_panel=TRAIN)(control.train_anatomy)
-app.command("train-pathology", rich_help_panel=TRAIN)(control.train_pathology)
+app.command("train-anatomy", rich_help_panel=TRAIN)(auxiliary.train_anatomy)
+app.command("train-pathology", rich_help_panel=TRAIN)(auxiliary.train_pathology)
 app.command("train-mask-head", rich_help_panel=TRAIN)(mask_head.train_mask_head)
 app.command("annotate", rich_help_panel=REAL)(masks.annotate)
 app.command("train-seg", rich_help_panel=TRAIN)(segment.train_seg)

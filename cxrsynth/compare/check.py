@@ -29,13 +29,14 @@ def check(recipe: CompareRecipe, read: Read) -> None:
         identity(root)
     runs = plan(recipe)
     trained: list[DatasetImage] = []
-    for root, wanted in (
+    used: list[tuple[Path | None, list[int]]] = [
         (recipe.real, [run.real for run in runs if run.real is not None]),
         (recipe.generated, [run.synthetic for run in runs if run.synthetic is not None and not run.dataset]),
         *((root, [0]) for root in recipe.others.values()),
-    ):
-        if root is not None and wanted:
-            images = list(read(root, "train", None))
+    ]
+    for place, wanted in used:
+        if place is not None and wanted:
+            images = list(read(place, "train", None))
             subset(images, max(wanted))
             trained += images
     if recipe.unlabelled is not None and any(run.pseudo for run in runs):
@@ -44,10 +45,10 @@ def check(recipe: CompareRecipe, read: Read) -> None:
     held_out = list(read(recipe.real, "val", None))
     check_patients(trained, held_out)
     for test in recipe.tests:
-        images = read(test.data, test.split, test)
-        check_patients(trained, images, test.label)
-        check_patients(held_out, images, test.label, "val")
-        refuse_copies([*trained, *held_out], images, test.label)
+        measured = read(test.data, test.split, test)
+        check_patients(trained, measured, test.label)
+        check_patients(held_out, measured, test.label, "val")
+        refuse_copies([*trained, *held_out], measured, test.label)
 
 
 def masks(recipe: CompareRecipe) -> Read:

@@ -31,7 +31,8 @@ from cxrsynth.files import write_atomic
 from cxrsynth.lock import writing
 from cxrsynth.nets.classifier import Classifier, load
 from cxrsynth.recipe.part import Part
-from cxrsynth.store import Row, Store
+from cxrsynth.records import Row
+from cxrsynth.store import Store
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.loop_config import FREE
 from cxrsynth.train.tasks.classify.config import ClassifyConfig

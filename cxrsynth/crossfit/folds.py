@@ -9,7 +9,7 @@ from pathlib import Path
 from cxrsynth.data.labelled import Source
 from cxrsynth.data.patients import patient_id
 from cxrsynth.errors import UsageError
-from cxrsynth.store import Row
+from cxrsynth.records import Row
 
 
 class Folds:

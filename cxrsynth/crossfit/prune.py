@@ -35,7 +35,7 @@ from cxrsynth.nets.segmenter import Segmenter, load
 from cxrsynth.pages.sheet import save
 from cxrsynth.pages.worst import SHOWN, worst_sheet
 from cxrsynth.recipe.part import Part
-from cxrsynth.store import Entry
+from cxrsynth.records import Entry
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.loop_config import FREE
 from cxrsynth.train.tasks.segment.config import SegmentConfig

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cxrsynth.errors import UsageError
-from cxrsynth.store import Row
+from cxrsynth.records import Row
 
 READERS = ("rsna", "nih")
 # Readings of tuberculosis that name one side and one zone, for example "PTB in the right upper field".

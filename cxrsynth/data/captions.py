@@ -12,7 +12,7 @@ import numpy as np
 
 from cxrsynth.data.config import CaptionConfig
 from cxrsynth.data.findings import FINDINGS
-from cxrsynth.store import Row
+from cxrsynth.records import Row
 
 OPENERS = ("Frontal chest X-ray", "Chest X-ray", "Frontal chest radiograph", "Chest radiograph")
 NORMAL = ("no abnormality", "no finding", "normal", "clear lungs")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cxrsynth.data.patients import DatasetImage
-from cxrsynth.store import Row
+from cxrsynth.records import Row
 
 # A row's score: how far its label is from what a network sees that did not learn from it; 1 is the average.
 HARDNESS = "hardness"

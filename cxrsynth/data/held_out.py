@@ -7,7 +7,8 @@ from pathlib import Path
 
 from cxrsynth.console import console
 from cxrsynth.data.patients import DatasetImage, carve
-from cxrsynth.store import Row, Store
+from cxrsynth.records import Row
+from cxrsynth.store import Store
 
 Keep = Callable[[Row], bool]
 

@@ -14,7 +14,8 @@ from cxrsynth.encoding import npz
 from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.files import write_atomic
 from cxrsynth.nets.segmenter import Segmenter
-from cxrsynth.store import Row, Store
+from cxrsynth.records import Row
+from cxrsynth.store import Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from cxrsynth.data.masks import MaskError, read_mask
 from cxrsynth.data.paths import inside
 from cxrsynth.data.patients import DatasetImage, subset
 from cxrsynth.errors import MismatchError, UsageError
-from cxrsynth.records import IGNORE
-from cxrsynth.store import Row, Store
+from cxrsynth.records import IGNORE, Row
+from cxrsynth.store import Store
 
 ALL = "all"  # in place of a split: every image, for external test sets whose own splits mean nothing here
 

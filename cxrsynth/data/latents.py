@@ -22,7 +22,8 @@ from cxrsynth.errors import RecipeError
 from cxrsynth.files import write_atomic
 from cxrsynth.nets.autoencoder import encode, encoder_digest
 from cxrsynth.nets.bundle import Vae
-from cxrsynth.store import Row, Store
+from cxrsynth.records import Row
+from cxrsynth.store import Store
 
 CHUNK = 64
 

@@ -20,7 +20,8 @@ from cxrsynth.data.patients import DatasetImage
 from cxrsynth.data.reports import Cut, count_cut, unknown_only, words
 from cxrsynth.errors import RecipeError, UsageError
 from cxrsynth.nets.bundle import Tokenizer
-from cxrsynth.store import Row, Store
+from cxrsynth.records import Row
+from cxrsynth.store import Store
 
 # Field of a row while it trains: dataset and key. Two datasets may number their images alike.
 PLACE = "place"

@@ -14,7 +14,8 @@ from cxrsynth.data.paths import inside
 from cxrsynth.data.patients import DatasetImage, subset
 from cxrsynth.domain.lexicon import FINDINGS, TRAITS, Negatives, knowledge, truth
 from cxrsynth.errors import UsageError
-from cxrsynth.store import Row, Store
+from cxrsynth.records import Row
+from cxrsynth.store import Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ import numpy as np
 from cxrsynth.data.documents import read_json
 from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.recipe import legacy
-from cxrsynth.store import Row, Store
+from cxrsynth.records import Row
+from cxrsynth.store import Store
 
 # Beside the weights of a trained network: the patients it has seen.
 PATIENTS = "patients.json"

@@ -17,7 +17,7 @@ from cxrsynth.domain import regions
 from cxrsynth.domain.anatomy import CLASSES
 from cxrsynth.domain.lexicon import found, is_normal, words_on_findings
 from cxrsynth.errors import UsageError
-from cxrsynth.store import Row
+from cxrsynth.records import Row
 
 # Smaller than this share of the image, a lung or heart was not found: zones of it mean nothing.
 LEAST = 0.008

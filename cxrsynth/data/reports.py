@@ -11,7 +11,7 @@ import numpy as np
 from cxrsynth.data.config import WordConfig
 from cxrsynth.errors import RecipeError
 from cxrsynth.nets.bundle import Tokenizer
-from cxrsynth.store import Row
+from cxrsynth.records import Row
 
 # A heading is one to four words and a colon, at the start of a line, or anywhere in capitals. A caption such as
 # "Frontal chest X-ray. Findings: effusion." has none.

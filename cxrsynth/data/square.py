@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from cxrsynth.store import Row
+from cxrsynth.records import Row
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ from cxrsynth.data import masks
 from cxrsynth.domain.anatomy import CLASSES, cardiothoracic
 from cxrsynth.encoding import dumps, sha256
 from cxrsynth.errors import MissingError, UsageError
-from cxrsynth.store import Row, Store
+from cxrsynth.records import Row
+from cxrsynth.store import Store
 from cxrsynth.weights import MODELS
 
 SUFFIX = ".anatomies.npz"

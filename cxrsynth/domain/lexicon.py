@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from cxrsynth.store import Row
+from cxrsynth.records import Row
 
 Negatives = Literal["source", "normal"]
 # Label -> (row key, value of the one kind, of the other, words of the one kind in a prompt, of the other).

@@ -15,8 +15,9 @@ from cxrsynth.evaluate.images import Group
 from cxrsynth.evaluate.results import Record, record
 from cxrsynth.nets.classifier import Classifier
 from cxrsynth.nets.segmenter import Segmenter
+from cxrsynth.records import Row
 from cxrsynth.statistics import auroc_interval, bootstrap
-from cxrsynth.store import Row, Store
+from cxrsynth.store import Store
 
 ENLARGED = "cardiomegaly"
 

@@ -28,9 +28,9 @@ from cxrsynth.files import write_atomic
 from cxrsynth.nets.classifier import Classifier
 from cxrsynth.nets.segmenter import Segmenter
 from cxrsynth.recipe import Recipe
-from cxrsynth.records import Draw, Spec
+from cxrsynth.records import Draw, Row, Spec
 from cxrsynth.statistics import auroc, bootstrap
-from cxrsynth.store import Row, Store
+from cxrsynth.store import Store
 
 BENCHMARK = "control"
 FINDINGS = "findings"  # the dataset of their figures; each folder is an arm

@@ -18,7 +18,8 @@ from cxrsynth.nets.bundle import Pipeline
 from cxrsynth.nets.segmenter import Segmenter, squash
 from cxrsynth.nets.taps import KeySource, Taps, column_weights, merge_levels, token_columns
 from cxrsynth.nets.text import ids
-from cxrsynth.store import Row, Store
+from cxrsynth.records import Row
+from cxrsynth.store import Store
 
 LEVELS = (1, 2)
 TIMESTEPS = (100, 250, 400)

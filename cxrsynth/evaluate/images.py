@@ -19,8 +19,8 @@ from cxrsynth.evaluate.distances import fid, interval, kid, manifold
 from cxrsynth.evaluate.features import FeatureNet
 from cxrsynth.evaluate.results import Record, record
 from cxrsynth.nets.segmenter import Segmenter
+from cxrsynth.records import Row
 from cxrsynth.statistics import bootstrap
-from cxrsynth.store import Row
 
 PAIRS = 60
 FEWEST = 12  # images on each side that a distance needs

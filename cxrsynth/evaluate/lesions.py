@@ -20,7 +20,8 @@ from cxrsynth.data.patients import patient_id
 from cxrsynth.domain.anatomy import CLASSES
 from cxrsynth.domain.regions import body, resolve
 from cxrsynth.errors import UsageError
-from cxrsynth.store import Row, Store
+from cxrsynth.records import Row
+from cxrsynth.store import Store
 
 Half = Literal["working", "reporting", "both"]
 

@@ -20,7 +20,8 @@ from cxrsynth.evaluate import dicom_masks
 from cxrsynth.evaluate.nnunet import case_names, check_painted, label_names
 from cxrsynth.ingest.folder import SUFFIXES
 from cxrsynth.ingest.scan import scan
-from cxrsynth.store import Row, Store
+from cxrsynth.records import Row
+from cxrsynth.store import Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,9 @@ from cxrsynth.evaluate.finding_maps import Read
 from cxrsynth.evaluate.findings import BENCHMARK
 from cxrsynth.evaluate.lesions import Half, in_half
 from cxrsynth.evaluate.results import Record, record
+from cxrsynth.records import Row
 from cxrsynth.statistics import auroc_interval, bootstrap
-from cxrsynth.store import Row, Store
+from cxrsynth.store import Store
 
 TOP = 0.01  # of a map's pixels: one pixel is noise, the whole map says how large a finding is
 BATCH = 8

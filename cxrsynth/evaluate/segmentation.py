@@ -21,8 +21,8 @@ from cxrsynth.evaluate.results import Record, record
 from cxrsynth.nets.segmenter import Segmenter, locate
 from cxrsynth.nets.segmenter import predict as masks_of
 from cxrsynth.pages.worst import SHOWN, worst_sheet
-from cxrsynth.records import IGNORE
-from cxrsynth.store import Row, Store
+from cxrsynth.records import IGNORE, Row
+from cxrsynth.store import Store
 
 CHUNK = 16
 

@@ -16,7 +16,7 @@ from cxrsynth.encoding import dumps
 from cxrsynth.export.folder import Folder
 from cxrsynth.export.selection import Selection, shape, split
 from cxrsynth.pages.card.croissant import address
-from cxrsynth.store import Row
+from cxrsynth.records import Row
 
 EIGHT = np.ones((3, 3), bool)  # pixels that touch at a corner belong together
 

@@ -18,7 +18,7 @@ from cxrsynth.data.dicom import quiet
 from cxrsynth.data.dicom_seg import MAKER, MODEL, segmentation, uid, written
 from cxrsynth.export.folder import Folder
 from cxrsynth.export.selection import Selection, split
-from cxrsynth.store import Row
+from cxrsynth.records import Row
 
 # Nobody measured how large a generated chest is: its longer side is as long as a large detector.
 FIELD = 400.0  # mm

@@ -14,7 +14,7 @@ from cxrsynth.export.readme import page
 from cxrsynth.export.selection import Selection
 from cxrsynth.pages.card import hub
 from cxrsynth.pages.card.readme import front_matter
-from cxrsynth.store import Row
+from cxrsynth.records import Row
 
 
 class HuggingFace:

@@ -14,7 +14,7 @@ from cxrsynth.errors import UsageError
 from cxrsynth.files import write_atomic
 from cxrsynth.ingest.radiograph import Polarity, dicom_images, read_radiograph
 from cxrsynth.pages.summary import summarise
-from cxrsynth.store import Row
+from cxrsynth.records import Row
 
 
 def check(images: Path) -> None:

@@ -12,8 +12,7 @@ import numpy as np
 from cxrsynth.encoding import dumps, png
 from cxrsynth.export.folder import Folder
 from cxrsynth.export.selection import Selection, shape, split
-from cxrsynth.records import IGNORE
-from cxrsynth.store import Row
+from cxrsynth.records import IGNORE, Row
 
 LISTS = {"train": "training", "val": "validation", "test": "test"}
 

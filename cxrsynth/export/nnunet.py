@@ -18,7 +18,7 @@ from cxrsynth.encoding import dumps, png
 from cxrsynth.errors import UsageError
 from cxrsynth.export.folder import Folder
 from cxrsynth.export.selection import Selection, shape, split
-from cxrsynth.store import Row
+from cxrsynth.records import Row
 
 FIRST_FREE = 501  # numbers below are those of public datasets
 OWN_NAME = re.compile(r"Dataset\d{3}_\w+")

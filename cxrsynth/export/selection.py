@@ -17,8 +17,7 @@ from cxrsynth.encoding import dumps, lines, sha256
 from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.pages.card.readme import citation
 from cxrsynth.pages.summary import Summary, summarise
-from cxrsynth.records import IGNORE
-from cxrsynth.store import Row
+from cxrsynth.records import IGNORE, Row
 
 SPLITS = ("train", "val", "test")
 

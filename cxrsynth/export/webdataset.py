@@ -15,7 +15,7 @@ from typing import Any
 from cxrsynth.encoding import dumps
 from cxrsynth.export.folder import Folder
 from cxrsynth.export.selection import Selection, split
-from cxrsynth.store import Row
+from cxrsynth.records import Row
 
 SAMPLES = 1000  # per tar file
 

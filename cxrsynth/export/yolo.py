@@ -13,7 +13,7 @@ import yaml
 from cxrsynth.errors import UsageError
 from cxrsynth.export.folder import Folder
 from cxrsynth.export.selection import Selection, split
-from cxrsynth.store import Row
+from cxrsynth.records import Row
 
 CORNERS = 3
 

@@ -42,7 +42,7 @@ def balance(dataset: Path, out: Path, config: BalanceConfig, advance: Callable[[
     derived = Derived.plan_of("balance", dataset, out, config.model_dump(mode="json"))
     groups = groups_of(dataset, config)
     fewest = min(map(len, groups.values()))
-    reasons = {}
+    reasons: dict[str, str] = {}
     for name, keys in groups.items():
         # Chosen by name: a larger dataset of the same recipe keeps the order of the images it had.
         order = sorted(keys, key=lambda key: hashlib.sha256(f"balance {config.seed} {key}".encode()).digest())

@@ -14,7 +14,8 @@ from cxrsynth.domain.anatomy import CLASSES
 from cxrsynth.domain.lexicon import found, is_normal, words_on_findings
 from cxrsynth.encoding import dumps, sha256
 from cxrsynth.errors import UsageError
-from cxrsynth.store import Row, Store
+from cxrsynth.records import Row
+from cxrsynth.store import Store
 
 USABLE = ("train", "model")  # masks that may be built on; those for benchmarks only may not
 

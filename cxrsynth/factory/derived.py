@@ -19,7 +19,8 @@ from cxrsynth.data.paths import refuse_overlap
 from cxrsynth.encoding import dumps, seal, sha256
 from cxrsynth.factory.subset import entry
 from cxrsynth.ingest.convert import check_owner
-from cxrsynth.store import Entry, Row, Store
+from cxrsynth.records import Entry, Row
+from cxrsynth.store import Store
 
 ABOUT = "derived.json"
 # A sample as it is -> as it goes into the new dataset.

@@ -20,8 +20,8 @@ from cxrsynth.masks.labels import Labelling, make_sample
 from cxrsynth.pool import spawn_pool
 from cxrsynth.recipe import Recipe, assign, masks_identity, parse
 from cxrsynth.recipe.files import absolute
-from cxrsynth.records import Draw, Receipt, Sample
-from cxrsynth.store import Entry, Row, Store
+from cxrsynth.records import Draw, Entry, Receipt, Row, Sample
+from cxrsynth.store import Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,8 @@ from cxrsynth.generate import build as build_generator
 from cxrsynth.masks.labels import Labelling, make_sample
 from cxrsynth.pool import spawn_pool
 from cxrsynth.recipe import Recipe
-from cxrsynth.records import Check, Draw, Generator, Receipt, Sample, Spec
-from cxrsynth.store import Entry, Row, Store
+from cxrsynth.records import Check, Draw, Entry, Generator, Receipt, Row, Sample, Spec
+from cxrsynth.store import Store
 
 Advance = Callable[[float], None]
 

@@ -24,8 +24,8 @@ from cxrsynth.factory.carriers import Carriers, lungs_from
 from cxrsynth.factory.simulation import MOST, Simulation
 from cxrsynth.lock import writing
 from cxrsynth.pages.sheet import save
-from cxrsynth.records import STREAM_FINDING, rng
-from cxrsynth.store import Entry, Row, Store
+from cxrsynth.records import STREAM_FINDING, Entry, Row, rng
+from cxrsynth.store import Store
 
 SHARD = 32
 SHEET_IMAGES = 12

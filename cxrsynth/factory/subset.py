@@ -19,7 +19,8 @@ from cxrsynth.encoding import dumps, seal, sha256
 from cxrsynth.errors import UsageError
 from cxrsynth.ingest.convert import check_owner
 from cxrsynth.lock import writing
-from cxrsynth.store import Entry, Row, Store
+from cxrsynth.records import Entry, Row
+from cxrsynth.store import Store
 
 SHARD = 64
 ABOUT = "subset.json"

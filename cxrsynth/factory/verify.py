@@ -23,8 +23,8 @@ from cxrsynth.encoding import file_sha256, seal
 from cxrsynth.errors import CxrError, MismatchError, UsageError
 from cxrsynth.factory.computed import told
 from cxrsynth.recipe import Recipe, parse
-from cxrsynth.records import Receipt
-from cxrsynth.store import Row, Store
+from cxrsynth.records import Receipt, Row
+from cxrsynth.store import Store
 
 Classes = list[dict[str, Any]]
 

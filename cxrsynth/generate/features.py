@@ -18,8 +18,8 @@ from cxrsynth.generate.reader import Reader
 from cxrsynth.generate.sampler import Latent
 from cxrsynth.nets.mask_head import observe_features
 from cxrsynth.recipe import AttentionSpec, Sampler
-from cxrsynth.records import IGNORE
-from cxrsynth.store import Row, Store
+from cxrsynth.records import IGNORE, Row
+from cxrsynth.store import Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from cxrsynth.clock import CLOCK
 from cxrsynth.device import precision, resolve, tune
 from cxrsynth.errors import MissingError, RecipeError
 from cxrsynth.generate.answers import Asker, look
+from cxrsynth.generate.guidance import guide
 from cxrsynth.generate.texts import class_sources
 from cxrsynth.nets import families, parts, schedulers
 from cxrsynth.nets.autoencoder import to_gray, to_images
@@ -294,17 +295,3 @@ def check_named(specs: list[Spec], named: list[list[list[int]]]) -> None:
                     f"the prompt '{spec.prompt[:60]}' does not name '{phrase}', whose map is read from it",
                     f"name it in the prompts, or make '{name}' optional",
                 )
-
-
-def guide(both: Tensor, scale: float, rescale: float) -> Tensor:
-    """Classifier-free guidance on ``[unconditional, conditional]`` predictions: (2B, C, h, w) -> (B, C, h, w).
-
-    ``rescale`` brings the standard deviation back towards the conditional one (Lin et al., WACV 2024, section 3.4).
-    """
-    unconditional, conditional = both.chunk(2)
-    guided = unconditional + scale * (conditional - unconditional)
-    if rescale:
-        axes = tuple(range(1, guided.ndim))
-        matched = guided * conditional.std(dim=axes, keepdim=True) / guided.std(dim=axes, keepdim=True).clamp_min(1e-8)
-        guided = rescale * matched + (1 - rescale) * guided
-    return guided

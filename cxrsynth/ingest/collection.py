@@ -19,8 +19,8 @@ from cxrsynth.data.tables import Table, age, read_table, split_name
 from cxrsynth.errors import UsageError
 from cxrsynth.ingest.folder import split_of
 from cxrsynth.ingest.image import CLASSES, SourceImage
+from cxrsynth.records import Row
 from cxrsynth.registry import unknown
-from cxrsynth.store import Row
 
 NEEDED = ("id", "source", "use", "split", "caption")
 KEPT = (

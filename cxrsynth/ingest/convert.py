@@ -19,7 +19,8 @@ from cxrsynth.ingest.image import TONE, Layout, SourceImage, UnreadableError, re
 from cxrsynth.ingest.radiograph import Polarity, Radiograph, read_radiograph
 from cxrsynth.lock import writing
 from cxrsynth.pages.sheet import Item, contact_sheet
-from cxrsynth.store import Entry, Row, Store
+from cxrsynth.records import Entry, Row
+from cxrsynth.store import Store
 
 SHARD = 64
 LARGEST = 4096  # side, pixels

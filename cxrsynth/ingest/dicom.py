@@ -27,7 +27,7 @@ from cxrsynth.encoding import file_sha256
 from cxrsynth.errors import UsageError
 from cxrsynth.ingest.folder import split_of
 from cxrsynth.ingest.image import CLASSES, SourceImage
-from cxrsynth.store import Row
+from cxrsynth.records import Row
 
 SOURCE = "dicom"
 

@@ -22,7 +22,7 @@ from cxrsynth.data.tables import Table, read_table, spacing, split_name
 from cxrsynth.errors import UsageError
 from cxrsynth.ingest.image import CLASSES, SourceImage
 from cxrsynth.ingest.scan import Found, scan
-from cxrsynth.store import Row
+from cxrsynth.records import Row
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
 CAPTION = "Frontal chest X-ray."

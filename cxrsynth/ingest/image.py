@@ -22,7 +22,7 @@ from cxrsynth.data.dicom_masks import paint
 from cxrsynth.data.paths import trouble
 from cxrsynth.data.upright import UPRIGHT, Turn
 from cxrsynth.ingest.scan import Found
-from cxrsynth.store import Row
+from cxrsynth.records import Row
 
 # Class names in the order of their ids. The V7 lungs include what lies behind the heart: another definition, so
 # another class, and never one name for both.
@@ -84,7 +84,9 @@ class Layout(Protocol):
     root: Path
     options: dict[str, Any]
     notes: list[str]
-    found: Found | None
+
+    @property
+    def found(self) -> Found | None: ...
 
     def images(self) -> Iterator[SourceImage]:
         """All images, in an order that does not depend on the machine."""

@@ -15,7 +15,8 @@ from cxrsynth.errors import UsageError
 from cxrsynth.masks.attention import Joint
 from cxrsynth.masks.crf import Crf
 from cxrsynth.masks.seeds import confident
-from cxrsynth.store import Row, Store
+from cxrsynth.records import Row
+from cxrsynth.store import Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,5 +83,7 @@ def save(folder: Path, whole: Pipeline, shard_bytes: int | None = None, card: st
             body = json.loads(config.read_text())
             body.pop("_name_or_path", None)  # where the part lay during training is nobody's business
             config.write_text(json.dumps(body, indent=2) + "\n")
+        for weights in path.glob("*/*.safetensors"):
+            weights.chmod((path / "model_index.json").stat().st_mode)  # the library leaves them to their owner alone
 
     publish(folder, write)

@@ -14,7 +14,8 @@ import numpy as np
 from cxrsynth import weights
 from cxrsynth.data.classes import read_classes
 from cxrsynth.errors import MissingError, UsageError
-from cxrsynth.store import Row, Store
+from cxrsynth.records import Row
+from cxrsynth.store import Store
 
 T = TypeVar("T")
 

@@ -17,7 +17,8 @@ from cxrsynth.errors import UsageError
 from cxrsynth.factory.balance import BalanceConfig, balance
 from cxrsynth.factory.verify import verify
 from cxrsynth.nets.segmenter import own_config
-from cxrsynth.store import Entry, Store
+from cxrsynth.records import Entry
+from cxrsynth.store import Store
 from tests.train.test_classify import ENCODER, make
 
 TRAIN = {"encoder": ENCODER, "labels": ["AP", "effusion"], "size": 32, "batch": 4, "updates": 2, "warmup": 1}

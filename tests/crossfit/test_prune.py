@@ -12,7 +12,8 @@ from cxrsynth.crossfit.folds import Folds
 from cxrsynth.crossfit.prune import PruneConfig, prune, relative, worst
 from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.factory.verify import verify
-from cxrsynth.store import Entry, Store
+from cxrsynth.records import Entry
+from cxrsynth.store import Store
 from tests.conftest import tree
 from tests.train.chests import make
 from tests.train.test_segment import ENCODER, stop_after

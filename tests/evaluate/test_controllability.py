@@ -12,7 +12,8 @@ from cxrsynth.evaluate.controllability_sheet import control_sheet
 from cxrsynth.evaluate.results import Record, record, write
 from cxrsynth.generate import build as build_generator
 from cxrsynth.recipe import parse
-from cxrsynth.store import Entry, Store
+from cxrsynth.records import Entry
+from cxrsynth.store import Store
 from tests import anatomies
 from tests.conftest import CLASSES, latent_body
 from tests.labeller import by_tone

@@ -13,7 +13,8 @@ from cxrsynth.errors import UsageError
 from cxrsynth.evaluate.finding_maps import attention, stored
 from cxrsynth.evaluate.findings import CONTROLS, measure, records
 from cxrsynth.evaluate.lesions import cases, half_of
-from cxrsynth.store import Entry, Store
+from cxrsynth.records import Entry
+from cxrsynth.store import Store
 from cxrsynth.weights import MODELS
 from tests.small_dataset import CLASSES, chest
 

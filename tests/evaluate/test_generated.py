@@ -18,7 +18,8 @@ from cxrsynth.evaluate.generated import Evaluators, Measured, measure
 from cxrsynth.evaluate.images import group, same_people
 from cxrsynth.evaluate.images_report import page
 from cxrsynth.nets.classifier import Classifier, ClassifierNetwork
-from cxrsynth.store import Entry, Store
+from cxrsynth.records import Entry
+from cxrsynth.store import Store
 from tests.labeller import by_tone
 from tests.train.chests import CLASSES, chest, make
 

@@ -10,7 +10,8 @@ from cxrsynth.encoding import dumps
 from cxrsynth.errors import UsageError
 from cxrsynth.evaluate.finding_maps import Maps
 from cxrsynth.evaluate.presence import asked, on_real, said, score, thresholds
-from cxrsynth.store import Entry, Row, Store
+from cxrsynth.records import Entry, Row
+from cxrsynth.store import Store
 
 CLASSES = {"opacity": 1, "effusion": 2}
 BRIGHT = 200

@@ -9,7 +9,8 @@ from cxrsynth.encoding import dumps
 from cxrsynth.errors import UsageError
 from cxrsynth.evaluate import text
 from cxrsynth.evaluate.features import FeatureNet
-from cxrsynth.store import Entry, Store
+from cxrsynth.records import Entry
+from cxrsynth.store import Store
 
 
 def captions(root: Path, images: int = 160, finding: str = "cardiomegaly") -> Path:

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from cxrsynth.export import export
 from cxrsynth.pages.summary import Summary, summarise
-from cxrsynth.store import Row
+from cxrsynth.records import Row
 
 SETS = ("plain", "layered")
 

@@ -9,7 +9,8 @@ import yaml
 
 from cxrsynth.cli import main
 from cxrsynth.encoding import dumps
-from cxrsynth.store import Entry, Store
+from cxrsynth.records import Entry
+from cxrsynth.store import Store
 
 TRAIN = {"encoder": "mobilenetv3_small_050", "size": 32, "batch": 4, "updates": 2, "warmup": 1}
 

@@ -14,7 +14,8 @@ from cxrsynth.factory.carriers import find
 from cxrsynth.factory.simulate import Result, simulate_dataset
 from cxrsynth.factory.simulation import Simulation
 from cxrsynth.factory.verify import verify
-from cxrsynth.store import Entry, Row, Store
+from cxrsynth.records import Entry, Row
+from cxrsynth.store import Store
 from tests.conftest import tree
 
 CLASSES = {"right_lung": 1, "left_lung": 2, "heart": 3}

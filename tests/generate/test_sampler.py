@@ -11,7 +11,8 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline
 
 from cxrsynth.errors import MissingError, RecipeError, UsageError
 from cxrsynth.factory.prompts import spec
-from cxrsynth.generate.sampler import Latent, guide
+from cxrsynth.generate.guidance import guide
+from cxrsynth.generate.sampler import Latent
 from cxrsynth.nets.schedulers import SHORT, build
 from cxrsynth.recipe import parse
 from cxrsynth.records import Draw

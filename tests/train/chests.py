@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from cxrsynth.encoding import dumps
-from cxrsynth.store import Entry, Store
+from cxrsynth.records import Entry
+from cxrsynth.store import Store
 
 CLASSES = {"right_lung": 1, "left_lung": 2, "heart": 3}
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from cxrsynth.encoding import dumps
-from cxrsynth.store import Entry, Store
+from cxrsynth.records import Entry
+from cxrsynth.store import Store
 
 NAMES = {"right_lung": "right lung", "left_lung": "left lung", "heart": "heart"}
 

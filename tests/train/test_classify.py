@@ -16,7 +16,8 @@ from cxrsynth.encoding import dumps
 from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.evaluate.classification import figures_of, mean_auroc, patients_of, predict, threshold
 from cxrsynth.nets.classifier import ClassifierNetwork, load, start_encoder
-from cxrsynth.store import Entry, Store
+from cxrsynth.records import Entry
+from cxrsynth.store import Store
 from cxrsynth.train.tasks.classify.config import ClassifyConfig, configure
 from cxrsynth.train.tasks.classify.training import MaskedLoss, train_classifier, weights_of
 from tests.train.test_segment import stop_after

@@ -16,7 +16,8 @@ from cxrsynth.encoding import dumps
 from cxrsynth.errors import MismatchError, MissingError, RecipeError, UsageError
 from cxrsynth.nets.lora import merge_adapter
 from cxrsynth.recipe.settings import load_as
-from cxrsynth.store import Entry, Store
+from cxrsynth.records import Entry
+from cxrsynth.store import Store
 from cxrsynth.train.recipe import ModelRecipe
 from cxrsynth.train.tasks.diffusion.config import DiffusionRecipe
 from cxrsynth.train.tasks.diffusion.training import train_diffusion

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.train.device import accelerate
-from cxrsynth.train.loop import NotFiniteError, Trained, Turn, train
+from cxrsynth.train.loop import NotFiniteError, Trained, train
 from cxrsynth.train.loop_config import LoopConfig
+from cxrsynth.train.task import Turn
 
 CONFIG = LoopConfig(updates=12, batch=4, lr=0.05, warmup=1, look_every=3, ema=0.5)
 

@@ -230,7 +230,8 @@ def test_unlabelled_pixels_change_no_gradient(data: Path) -> None:
 
 def test_overlapping_classes_are_read_from_their_layers(tmp_path: Path) -> None:
     from cxrsynth.encoding import dumps
-    from cxrsynth.store import Entry, Store
+    from cxrsynth.records import Entry
+    from cxrsynth.store import Store
 
     store = Store(tmp_path)
     store.write("classes.json", dumps({"classes": [{"id": 1, "name": "lung"}, {"id": 2, "name": "opacity"}]}))

@@ -32,8 +32,8 @@ from cxrsynth.masks.labels import Labelling
 from cxrsynth.pages.sheet import Item, contact_sheet, save
 from cxrsynth.pool import spawn_pool
 from cxrsynth.recipe import AttentionSpec, Recipe, masks_identity
-from cxrsynth.records import BOX, Draw
-from cxrsynth.store import Entry, Row, Store
+from cxrsynth.records import BOX, Draw, Entry, Row
+from cxrsynth.store import Store
 from cxrsynth.weights import Weights
 
 SHARD = 16

@@ -23,8 +23,8 @@ from cxrsynth.generate.reader import Reader
 from cxrsynth.masks.labels import Labelling, make_sample
 from cxrsynth.nets.taps import merge_levels
 from cxrsynth.recipe import Recipe
-from cxrsynth.records import Draw
-from cxrsynth.store import Row, Store
+from cxrsynth.records import Draw, Row
+from cxrsynth.store import Store
 
 BY_PEOPLE = ("train", "benchmark")  # uses of masks that no model of ours made
 

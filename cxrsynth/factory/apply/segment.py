@@ -25,7 +25,8 @@ from cxrsynth.masks.layers import paint
 from cxrsynth.masks.morphology import Morphology
 from cxrsynth.nets.segmenter import Segmenter
 from cxrsynth.pages.sheet import Item, contact_sheet, save
-from cxrsynth.store import Entry, Row, Store
+from cxrsynth.records import Entry, Row
+from cxrsynth.store import Store
 
 SHARD = 64
 SHEET_IMAGES = 24

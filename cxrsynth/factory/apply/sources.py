@@ -14,7 +14,8 @@ from cxrsynth.encoding import file_sha256
 from cxrsynth.errors import UsageError
 from cxrsynth.ingest.image import SourceImage, UnreadableError, stretch
 from cxrsynth.ingest.radiograph import Polarity, images_at, read_radiograph
-from cxrsynth.store import Row, Store
+from cxrsynth.records import Row
+from cxrsynth.store import Store
 
 
 @dataclass(frozen=True, slots=True)

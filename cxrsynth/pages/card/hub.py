@@ -14,7 +14,7 @@ from typing import Any
 
 from cxrsynth.encoding import lines
 from cxrsynth.pages.summary import Summary
-from cxrsynth.store import Row
+from cxrsynth.records import Row
 
 NAMES = {"train": "train", "val": "validation", "test": "test"}
 RESERVED = "all"

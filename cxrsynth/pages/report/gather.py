@@ -22,7 +22,7 @@ from cxrsynth.errors import RecipeError, UsageError
 from cxrsynth.pages import sheet
 from cxrsynth.pages.report import thumbs
 from cxrsynth.pages.summary import Summary, choose, evenly, measure_areas, ordered
-from cxrsynth.store import Row
+from cxrsynth.records import Row
 
 LONGEST = 320  # pixels of an embedded image's longer side
 MEASURED = 1000  # masks whose areas are measured; more would not move a mean that anyone reads

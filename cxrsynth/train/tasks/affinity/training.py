@@ -29,8 +29,9 @@ from cxrsynth.records import IGNORE
 from cxrsynth.store import Store
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
-from cxrsynth.train.loop import Figures, Turn, train
+from cxrsynth.train.loop import train
 from cxrsynth.train.loop_config import FREE
+from cxrsynth.train.task import Figures, Turn
 from cxrsynth.train.tasks.affinity.config import AffinityConfig
 
 
@@ -47,7 +48,7 @@ class Batch:
 
 
 class AffinityTask:
-    """See `cxrsynth.train.loop.Task`; the network with the lowest held-out loss is kept."""
+    """See `cxrsynth.train.task.Task`; the network with the lowest held-out loss is kept."""
 
     score = "closeness"
     shown = ("loss", "held_out")

@@ -29,15 +29,16 @@ from cxrsynth.pages.sheet import save as save_picture
 from cxrsynth.store import Store
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
-from cxrsynth.train.loop import Figures, Turn, train
+from cxrsynth.train.loop import train
 from cxrsynth.train.loop_config import FREE
+from cxrsynth.train.task import Figures, Turn
 from cxrsynth.train.tasks.anatomy.config import AnatomyConfig
 
 SHOWN = 8
 
 
 class AnatomyTask:
-    """See `cxrsynth.train.loop.Task`.
+    """See `cxrsynth.train.task.Task`.
 
     Args:
         human: images with reference masks.

@@ -31,13 +31,14 @@ from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
 from cxrsynth.train.feed import Batch
 from cxrsynth.train.labelled import Images, identity, roots_of
-from cxrsynth.train.loop import Figures, Turn, train
+from cxrsynth.train.loop import train
+from cxrsynth.train.task import Figures, Turn
 from cxrsynth.train.tasks.classify.config import ClassifyConfig
 from cxrsynth.train.tasks.classify.result import FIGURES, write_result
 
 
 class ClassifyTask:
-    """See `cxrsynth.train.loop.Task`.
+    """See `cxrsynth.train.task.Task`.
 
     Args:
         weights: share of the draws of each dataset.

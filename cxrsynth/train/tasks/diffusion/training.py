@@ -33,7 +33,8 @@ from cxrsynth.nets.text import ids
 from cxrsynth.store import Store
 from cxrsynth.train.curves import Curves, Progress
 from cxrsynth.train.device import accelerate
-from cxrsynth.train.loop import Figures, Turn, optimizer_class, train
+from cxrsynth.train.loop import optimizer_class, train
+from cxrsynth.train.task import Figures, Turn
 from cxrsynth.train.tasks.diffusion.config import DiffusionRecipe
 from cxrsynth.train.tasks.diffusion.result import write_result
 from cxrsynth.train.tasks.diffusion.setup import Setup, build
@@ -83,7 +84,7 @@ class Batch:
 
 
 class DiffusionTask:
-    """See `cxrsynth.train.loop.Task`."""
+    """See `cxrsynth.train.task.Task`."""
 
     stem, score = "diffusion", ""
     shown: Sequence[str] = ("denoiser", "validation", "ratio", "pixel")

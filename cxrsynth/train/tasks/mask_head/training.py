@@ -24,8 +24,9 @@ from cxrsynth.nets.mask_head import Head, as_input
 from cxrsynth.store import Store
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
-from cxrsynth.train.loop import Figures, Turn, train
+from cxrsynth.train.loop import train
 from cxrsynth.train.loop_config import FREE
+from cxrsynth.train.task import Figures, Turn
 from cxrsynth.train.tasks.mask_head.config import MaskHeadConfig
 from cxrsynth.weights import Weights
 
@@ -50,7 +51,7 @@ class Batch:
 
 
 class MaskHeadTask:
-    """See `cxrsynth.train.loop.Task`."""
+    """See `cxrsynth.train.task.Task`."""
 
     score, shown = "", ("loss",)
 

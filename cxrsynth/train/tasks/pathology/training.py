@@ -34,11 +34,13 @@ from cxrsynth.nets.config import NoiseConfig, WhatConfig
 from cxrsynth.nets.pathology import KEY, Adapter
 from cxrsynth.nets.segmenter import Segmenter, load
 from cxrsynth.nets.text import ids
-from cxrsynth.store import Row, Store
+from cxrsynth.records import Row
+from cxrsynth.store import Store
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
-from cxrsynth.train.loop import Figures, Turn, train
+from cxrsynth.train.loop import train
 from cxrsynth.train.loop_config import FREE
+from cxrsynth.train.task import Figures, Turn
 from cxrsynth.train.tasks.pathology.config import PathologyConfig
 from cxrsynth.weights import Weights
 
@@ -85,7 +87,7 @@ class Batch:
 
 
 class PathologyTask:
-    """See `cxrsynth.train.loop.Task`."""
+    """See `cxrsynth.train.task.Task`."""
 
     score, shown = "", ("loss",)
 

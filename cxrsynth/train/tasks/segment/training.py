@@ -26,19 +26,20 @@ from cxrsynth.errors import UsageError
 from cxrsynth.evaluate.segmentation import mean_dice, validate
 from cxrsynth.nets.losses import SegmentationLoss
 from cxrsynth.nets.segmenter import Network, load_encoder, squash, start_from, start_from_imagenet
-from cxrsynth.store import Row
+from cxrsynth.records import Row
 from cxrsynth.train import labelled
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
 from cxrsynth.train.feed import Batch
 from cxrsynth.train.labelled import Images, identity, roots_of
-from cxrsynth.train.loop import Figures, Turn, train
+from cxrsynth.train.loop import train
+from cxrsynth.train.task import Figures, Turn
 from cxrsynth.train.tasks.segment.config import SegmentConfig
 from cxrsynth.train.tasks.segment.result import FIGURES, write_result
 
 
 class SegmentTask:
-    """See `cxrsynth.train.loop.Task`.
+    """See `cxrsynth.train.task.Task`.
 
     Args:
         weights: share of the draws of each dataset.

@@ -36,8 +36,9 @@ from cxrsynth.nets.reconstruct import Reconstruct, build
 from cxrsynth.pages.reconstruction import sheet
 from cxrsynth.train.curves import Progress
 from cxrsynth.train.device import accelerate
-from cxrsynth.train.loop import Figures, Turn, train
+from cxrsynth.train.loop import train
 from cxrsynth.train.loop_config import FREE
+from cxrsynth.train.task import Figures, Turn
 from cxrsynth.train.tasks.vae.config import VaeConfig
 
 SAMPLE_FOR_STATISTICS = 200
@@ -57,7 +58,7 @@ class Batch:
 
 
 class VaeTask:
-    """See `cxrsynth.train.loop.Task`.
+    """See `cxrsynth.train.task.Task`.
 
     Args:
         images: (N, S, S) uint8 training images.
