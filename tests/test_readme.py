@@ -23,7 +23,7 @@ OURS = [line for line in LINES if line.startswith("cxrsynth ")]
 
 # Four steps of the bundled model, whatever comes out; what it makes in all of them is looked at in `make demo`.
 QUICK = {"CXRSYNTH_COUNT": "2", "CXRSYNTH_SET": "sampler.batch=2 sampler.num_inference_steps=4 curate.checks=[]"}
-SMALLER = {"--count 8 ": "--count 2 ", "--count 16 ": "--count 3 ", "-n 4": "-n 2"}
+SMALLER = {"--count 8 ": "--count 2 ", "--count 16 ": "--count 3 ", "-n 4": "-n 2", "--updates 10 ": "--updates 2 "}
 
 
 @pytest.mark.timeout(900)

@@ -18,7 +18,7 @@ from cxrsynth.pool import cores, spawn_pool
 Progress = Callable[[int, str], None]
 
 LOOK_EVERY = 1.0  # seconds between two looks at how far the processes are
-GRACE = 30.0  # seconds in which a process that heard Ctrl-C itself writes its checkpoint
+GRACE = 5.0  # seconds in which a process that heard Ctrl-C itself writes its checkpoint
 
 
 def run_all(grid: Grid, runs: Sequence[Run], workers: int, progress: Progress | None) -> None:

@@ -91,7 +91,7 @@ def test_a_label_that_synthetic_images_lack_is_refused_before_anything_is_traine
 def test_labels_have_to_be_named_and_there_is_no_teacher(datasets: Path) -> None:
     with pytest.raises(ValidationError, match="name the labels"):
         recipe(datasets, train={**TRAIN, "labels": []})
-    with pytest.raises(ValidationError, match="no masks"):
+    with pytest.raises(ValidationError, match="which a classifier has not"):
         recipe(datasets, arms=["real", "teacher"])
 
 
