@@ -64,9 +64,6 @@ train-mini: runs/mini/vae/config.json  ## train the bundled model from the image
 	$(MINI) $(SIMULATED) --base runs/mini/model --recipe recipes/train/mini-grounded.yaml -o runs/mini-grounded $(SET)
 	@echo "the model is in runs/mini-grounded/model: cxrsynth preview lung --model runs/mini-grounded/model --set 'masks.refine=[crf, laterality, morphology]'"
 
-data/simulated/summary.json: | data/train256
-	$(BIN)/cxrsynth simulate data/train256 -o data/simulated
-
 runs/mini/vae/config.json: | $(READY) data/train256
 	$(BIN)/cxrsynth train-vae data/train256 --recipe recipes/train/mini.yaml -o runs/mini $(SET)
 
