@@ -15,6 +15,10 @@ $(READY): pyproject.toml constraints.txt
 	@command -v cc >/dev/null || { echo "a C compiler is needed to build the DenseCRF: apt-get install gcc python3-dev"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
+# The DenseCRF names an old Cython, whose code Python 3.13 does not compile; a newer one does.
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 13))' || exit 0; \
+	  $(BIN)/python -m pip install --quiet 'cython>=3,<3.2' setuptools wheel && \
+	  $(BIN)/python -m pip install --quiet --no-build-isolation --no-deps -c constraints.txt pydensecrf2
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	@touch $@
 

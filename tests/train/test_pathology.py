@@ -8,13 +8,14 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
+from cxrsynth.data.finding_zones import sentence
 from cxrsynth.data.places import Place
 from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.nets.pathology import Adapter, attach
 from cxrsynth.store import Store
 from cxrsynth.train.tasks.pathology import training as pathology
 from cxrsynth.train.tasks.pathology.config import PathologyConfig
-from cxrsynth.train.tasks.pathology.training import sentence, train_pathology
+from cxrsynth.train.tasks.pathology.training import train_pathology
 from cxrsynth.weights import resolve
 from tests.conftest import cli
 from tests.labeller import by_tone
