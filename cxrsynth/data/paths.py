@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -57,9 +58,18 @@ def _strange(text: str) -> str:
 def contained(root: Path, path: Path) -> bool:
     """Whether a path is in a folder once every link is followed."""
     try:
-        return path.resolve().is_relative_to(root.resolve())
+        return path.resolve().is_relative_to(root.resolve()) and not _loops(path)
     except (OSError, RuntimeError, ValueError):  # a loop of links, a name too long, a null byte
         return False
+
+
+def _loops(path: Path) -> bool:
+    """Whether links lead in a circle, which `Path.resolve` passes over from Python 3.13 on."""
+    try:
+        path.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
 
 
 def trouble(path: Path) -> str:

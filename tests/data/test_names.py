@@ -103,7 +103,7 @@ def test_a_link_may_lead_about_in_the_folder_but_not_out(tmp_path: Path) -> None
     (root / "out").symlink_to("..")
     (root / "loop").symlink_to("loop")
     assert inside(root, "in/a.png").exists()
-    for path in ("out/private.png", "loop"):
+    for path in ("out/private.png", "loop", "loop/a.png"):
         with pytest.raises(OutsideError, match="link"):
             inside(root, path)
 
