@@ -15,7 +15,7 @@ from cxrsynth.evaluate.lesions import Half
 from cxrsynth.evaluate.results import Record
 from cxrsynth.factory.plan import find_weights
 from cxrsynth.files import write_atomic
-from cxrsynth.nets.segmenter import locate, own_config
+from cxrsynth.nets.network_folder import locate, own_config
 from cxrsynth.weights import Weights
 
 

@@ -31,7 +31,8 @@ from cxrsynth.errors import UsageError
 from cxrsynth.evaluate.segmentation import evaluate_segmenter, patients_of
 from cxrsynth.factory.apply.segment import segment
 from cxrsynth.files import write_atomic
-from cxrsynth.nets.segmenter import load, own_config
+from cxrsynth.nets.network_folder import own_config
+from cxrsynth.nets.segmenter import load
 from cxrsynth.pages.sheet import save
 from cxrsynth.store import Store
 from cxrsynth.train.curves import Progress

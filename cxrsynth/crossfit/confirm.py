@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field, field_validator
 
-from cxrsynth.crossfit.folds import Folds, check_folds, others
+from cxrsynth.crossfit.folds import Folds, Steps, check_folds, others
 from cxrsynth.data.documents import read_json
 from cxrsynth.data.labelled import ALL, Source
 from cxrsynth.data.multilabel import MultiLabelImage, gather_multilabel
@@ -112,19 +112,13 @@ def confirm(
     folds = division.keys(train)
     places = {image.row["key"]: division.of(origin(image.row, real is None)) for image in images}
     used = sorted(set(places.values()))
-    total = len(used) * config.train.updates + len(images)
+    steps = Steps(len(used), config.train.updates, len(images), on_step)
     with writing(out):
         derived.claim()
         reasons: dict[str, str] = {}
         said: dict[str, dict[str, float | None]] = {}
         for place, fold in enumerate(used):
-            before = place * config.train.updates
-
-            def advance(done: int, all_: int, figures: dict[str, float], before: int = before) -> None:
-                if on_step:
-                    on_step(before + done, total, figures)
-
-            classifier = fitted(learned, out / f"folds/{fold}", folds, fold, config, device, advance)
+            classifier = fitted(learned, out / f"folds/{fold}", folds, fold, config, device, steps.training(place))
             mine = [image for image in images if places[image.row["key"]] == fold]
             reading = read(classifier, mine, config.findings, out / f"folds/{fold}/probabilities.json")
             for image in mine:
@@ -136,15 +130,7 @@ def confirm(
                 reason = unconfirmed(config.findings, image.truth, np.array(chances), np.array(limits))
                 if reason:
                     reasons[key] = reason
-        written = total - len(images)
-
-        def count(shard: int) -> None:
-            nonlocal written
-            written = min(written + shard, total)
-            if on_step:
-                on_step(written, total, {})
-
-        derived.write(reasons, lambda one: replace(one, row=scored(one.row, said.get(one.row["key"], {}))), count)
+        derived.write(reasons, lambda one: replace(one, row=scored(one.row, said.get(one.row["key"], {}))), steps.wrote)
     return derived
 
 

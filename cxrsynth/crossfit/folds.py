@@ -10,6 +10,7 @@ from cxrsynth.data.labelled import Source
 from cxrsynth.data.patients import patient_id
 from cxrsynth.errors import UsageError
 from cxrsynth.records import Row
+from cxrsynth.train.curves import Progress
 
 
 class Folds:
@@ -36,6 +37,36 @@ class Folds:
 
     def _digest(self, name: str) -> bytes:
         return hashlib.sha256(f"fold {self.seed} {name}".encode()).digest()
+
+
+class Steps:
+    """Progress of a command that trains one network per fold, then writes images.
+
+    Args:
+        folds: to train on, one after the other.
+        updates: of each.
+        images: that are written.
+        on_step: told (done, all, figures); None tells nobody.
+    """
+
+    def __init__(self, folds: int, updates: int, images: int, on_step: Progress | None) -> None:
+        self.updates, self.on_step = updates, on_step
+        self.written, self.total = folds * updates, folds * updates + images
+
+    def training(self, place: int) -> Progress:
+        """What the training of the ``place``-th fold tells."""
+
+        def advance(done: int, all_: int, figures: dict[str, float]) -> None:
+            if self.on_step:
+                self.on_step(place * self.updates + done, self.total, figures)
+
+        return advance
+
+    def wrote(self, images: int) -> None:
+        """So many more images are written."""
+        self.written = min(self.written + images, self.total)
+        if self.on_step:
+            self.on_step(self.written, self.total, {})
 
 
 def others(root: Path, folds: Mapping[str, int], fold: int) -> Source:

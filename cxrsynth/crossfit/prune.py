@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from cxrsynth.crossfit.folds import Folds, check_folds, others
+from cxrsynth.crossfit.folds import Folds, Steps, check_folds, others
 from cxrsynth.data.documents import read_json
 from cxrsynth.data.hardness import HARDNESS
 from cxrsynth.data.labelled import ALL, LabelledImage, Source, choose_classes, gather, may_train
@@ -91,7 +91,7 @@ def prune(
     check_folds(dataset, division.places.values())
     folds = division.keys(image.row for image in images)
     used = sorted(set(folds.values()))
-    total = len(used) * config.train.updates + len(images)
+    steps = Steps(len(used), config.train.updates, len(images), on_step)
     with writing(out):
         derived.claim()
         table: Table = {}
@@ -99,13 +99,9 @@ def prune(
         hardness: dict[str, float] = {}
         networks: dict[int, Segmenter] = {}
         for place, fold in enumerate(used):
-            before = place * config.train.updates
-
-            def advance(done: int, all_: int, figures: dict[str, float], before: int = before) -> None:
-                if on_step:
-                    on_step(before + done, total, figures)
-
-            networks[fold] = network = fitted(dataset, out / f"folds/{fold}", folds, fold, config, device, advance)
+            networks[fold] = network = fitted(
+                dataset, out / f"folds/{fold}", folds, fold, config, device, steps.training(place)
+            )
             mine = [image for image in images if folds[image.row["key"]] == fold]
             own = measured(network, mine, out / f"folds/{fold}/agreement.json")
             table |= own
@@ -113,13 +109,6 @@ def prune(
             hardness |= relative(own)
         reasons = dict(sorted(reasons.items(), key=lambda item: (mean(table[item[0]]) or 0.0, item[0])))
         pictures(derived, images, folds, networks, table, reasons)
-        written = total - len(images)
-
-        def count(shard: int) -> None:
-            nonlocal written
-            written = min(written + shard, total)
-            if on_step:
-                on_step(written, total, {})
 
         def change(entry: Entry) -> Entry:
             key = entry.row["key"]
@@ -129,7 +118,7 @@ def prune(
             told = replace(entry, row=scored(entry.row, scores(table[key], network.classes, hardness.get(key))))
             return relabelled(told, network, derived, config) if config.relabel else told
 
-        derived.write(reasons, change, count)
+        derived.write(reasons, change, steps.wrote)
     known = [value for row in table.values() for value in row if value is not None]
     return derived, float(np.mean(known)) if known else float("nan")
 

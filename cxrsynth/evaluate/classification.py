@@ -16,7 +16,7 @@ from cxrsynth.data.multilabel import MultiLabelImage, gather_multilabel, table_o
 from cxrsynth.data.patients import patients_seen, refuse_seen
 from cxrsynth.evaluate.results import Record, record
 from cxrsynth.nets.classifier import COMMAND, WHAT, Classifier, probabilities
-from cxrsynth.nets.segmenter import locate
+from cxrsynth.nets.network_folder import locate
 from cxrsynth.statistics import auroc, auroc_interval, auroc_within
 
 CHUNK = 256

@@ -18,7 +18,8 @@ from cxrsynth.domain.overlap import dice
 from cxrsynth.errors import UsageError
 from cxrsynth.evaluate.metrics import METRICS, TOLERANCE, Scores, score, summarise, worst
 from cxrsynth.evaluate.results import Record, record
-from cxrsynth.nets.segmenter import Segmenter, locate
+from cxrsynth.nets.network_folder import locate
+from cxrsynth.nets.segmenter import Segmenter
 from cxrsynth.nets.segmenter import predict as masks_of
 from cxrsynth.pages.worst import SHOWN, worst_sheet
 from cxrsynth.records import IGNORE, Row

